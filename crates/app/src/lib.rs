@@ -1,0 +1,1 @@
+//! The use-cases: run, runs, show, diff, ledger audit, demo; the index; configuration.

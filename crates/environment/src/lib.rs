@@ -1,0 +1,1 @@
+//! A Python environment to a tree and findings.

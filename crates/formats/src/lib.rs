@@ -1,0 +1,1 @@
+//! Bytes to structure, for hostile input: torch zip, pickle, safetensors. Pure.

@@ -1,0 +1,1 @@
+//! A machine to acts: processes, exits, signals, peers.

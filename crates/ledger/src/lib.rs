@@ -1,0 +1,1 @@
+//! What happened, provably: Merkle log, tiles, tree heads, blob store, audit.

@@ -1,0 +1,1 @@
+//! The in-process sensor: digests and the socket. Converts, never decides.

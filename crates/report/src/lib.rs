@@ -1,0 +1,1 @@
+//! How it is shown: plain text and JSON; all hostile text is made safe here.

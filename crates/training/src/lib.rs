@@ -1,0 +1,1 @@
+//! Tensors and checkpoints to fingerprints, sketches and lineage findings. Pure.
