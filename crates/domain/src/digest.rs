@@ -137,7 +137,13 @@ mod tests {
     #[test]
     fn only_64_lower_case_digits_are_a_digest() {
         let good = Digest::of(b"x").to_string();
-        for bad in [&good[1..], &good.to_uppercase(), &format!("{good}0"), &good.replace('2', "g"), ""] {
+        for bad in [
+            &good[1..],
+            &good.to_uppercase(),
+            &format!("{good}0"),
+            &good.replace('2', "g"),
+            "",
+        ] {
             assert_eq!(bad.parse::<Digest>(), Err(DigestSyntax), "{bad}");
         }
     }

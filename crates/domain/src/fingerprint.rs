@@ -49,7 +49,9 @@ impl FromStr for Fingerprint {
         if text.len() != 32 || !text.bytes().all(lower) {
             return Err(FingerprintSyntax);
         }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| FingerprintSyntax)
+        u128::from_str_radix(text, 16)
+            .map(Self)
+            .map_err(|_| FingerprintSyntax)
     }
 }
 

@@ -5,11 +5,22 @@
 #![forbid(unsafe_code)]
 
 mod digest;
+pub mod entry;
+mod finding;
 mod fingerprint;
+mod number;
 mod path_text;
+mod run;
+pub mod sensor;
+mod step;
 mod tree;
 
 pub use digest::{Digest, DigestSyntax, Hasher};
+pub use entry::{Act, Body, Entry, Gap, Kind, Outcome, Tier};
+pub use finding::{Finding, Grade, Rule};
 pub use fingerprint::{Fingerprint, FingerprintSyntax};
+pub use number::Number;
 pub use path_text::PathText;
+pub use run::{Person, Process, RunId, RunName};
+pub use step::{Phases, RngStates, StepRecord, StepSource};
 pub use tree::{Node, Tree, TreeSyntax};

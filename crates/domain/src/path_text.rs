@@ -40,15 +40,12 @@ impl PathText {
         let mut bytes = Vec::with_capacity(self.0.len());
         let mut rest = self.0.as_bytes();
         while let Some((first, tail)) = rest.split_first() {
-            match escape(rest) {
-                Some(byte) => {
-                    bytes.push(byte);
-                    rest = rest.get(4..).unwrap_or_default();
-                }
-                None => {
-                    bytes.push(*first);
-                    rest = tail;
-                }
+            if let Some(byte) = escape(rest) {
+                bytes.push(byte);
+                rest = rest.get(4..).unwrap_or_default();
+            } else {
+                bytes.push(*first);
+                rest = tail;
             }
         }
         bytes
@@ -108,7 +105,13 @@ mod tests {
 
     #[test]
     fn ordinary_paths_stay_readable() {
-        assert_eq!(PathText::from_bytes("ckpt/é.pt".as_bytes()).as_str(), "ckpt/é.pt");
-        assert_eq!(PathText::from_bytes(b"a\xff\n\\x").as_str(), "a\\xff\\x0a\\x5cx");
+        assert_eq!(
+            PathText::from_bytes("ckpt/é.pt".as_bytes()).as_str(),
+            "ckpt/é.pt"
+        );
+        assert_eq!(
+            PathText::from_bytes(b"a\xff\n\\x").as_str(),
+            "a\\xff\\x0a\\x5cx"
+        );
     }
 }

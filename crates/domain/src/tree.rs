@@ -101,17 +101,27 @@ impl Tree {
 
     /// Files and bytes below this tree, all levels.
     pub fn totals(&self) -> (u64, u64) {
-        self.entries.values().fold((0, 0), |(files, bytes), node| match node {
-            Node::File { size, .. } => (files + 1, bytes + size),
-            Node::Tree { files: more, bytes: size, .. } => (files + more, bytes + size),
-            Node::Link { .. } | Node::Unread { .. } => (files, bytes),
-        })
+        self.entries
+            .values()
+            .fold((0, 0), |(files, bytes), node| match node {
+                Node::File { size, .. } => (files + 1, bytes + size),
+                Node::Tree {
+                    files: more,
+                    bytes: size,
+                    ..
+                } => (files + more, bytes + size),
+                Node::Link { .. } | Node::Unread { .. } => (files, bytes),
+            })
     }
 
     /// The node that stands for this tree in another one.
     pub fn to_node(&self) -> Node {
         let (files, bytes) = self.totals();
-        Node::Tree { files, bytes, digest: self.digest() }
+        Node::Tree {
+            files,
+            bytes,
+            digest: self.digest(),
+        }
     }
 
     /// The digest of [`Tree::encode`].
@@ -125,9 +135,15 @@ impl Tree {
         let mut text = format!("{HEADER}\n");
         for (name, node) in &self.entries {
             let _ = match node {
-                Node::File { size, mode, digest } => writeln!(text, "f {mode:o} {size} {digest} {name}"),
+                Node::File { size, mode, digest } => {
+                    writeln!(text, "f {mode:o} {size} {digest} {name}")
+                }
                 Node::Link { target } => writeln!(text, "l {target}\t{name}"),
-                Node::Tree { files, bytes, digest } => writeln!(text, "t {files} {bytes} {digest} {name}"),
+                Node::Tree {
+                    files,
+                    bytes,
+                    digest,
+                } => writeln!(text, "t {files} {bytes} {digest} {name}"),
                 Node::Unread { reason } => {
                     let reason = reason.replace(|c: char| c.is_control(), " ");
                     writeln!(text, "u {reason}\t{name}")
@@ -147,8 +163,15 @@ impl Tree {
         let mut tree = Self::new();
         for (index, line) in lines.enumerate() {
             let error = TreeSyntax { line: index + 2 };
-            let (name, node) = line.strip_suffix('\n').and_then(decode_line).ok_or(error.clone())?;
-            if tree.entries.last_key_value().is_some_and(|(last, _)| *last >= name) {
+            let (name, node) = line
+                .strip_suffix('\n')
+                .and_then(decode_line)
+                .ok_or(error.clone())?;
+            if tree
+                .entries
+                .last_key_value()
+                .is_some_and(|(last, _)| *last >= name)
+            {
                 return Err(error);
             }
             tree.entries.insert(name, node);
@@ -161,17 +184,39 @@ fn decode_line(line: &str) -> Option<(PathText, Node)> {
     let (kind, rest) = line.split_once(' ')?;
     let text = |name: &str| PathText::from_bytes(&as_written(name).to_bytes());
     match kind {
-        "l" => rest.split_once('\t').map(|(target, name)| (text(name), Node::Link { target: text(target) })),
-        "u" => rest.split_once('\t').map(|(reason, name)| (text(name), Node::Unread { reason: reason.to_owned() })),
+        "l" => rest.split_once('\t').map(|(target, name)| {
+            (
+                text(name),
+                Node::Link {
+                    target: text(target),
+                },
+            )
+        }),
+        "u" => rest.split_once('\t').map(|(reason, name)| {
+            (
+                text(name),
+                Node::Unread {
+                    reason: reason.to_owned(),
+                },
+            )
+        }),
         "f" | "t" => {
             let mut fields = rest.splitn(4, ' ');
             let (first, second) = (fields.next()?, fields.next()?.parse().ok()?);
             let digest = fields.next()?.parse().ok()?;
             let name = text(fields.next()?);
             let node = if kind == "f" {
-                Node::File { mode: u32::from_str_radix(first, 8).ok()?, size: second, digest }
+                Node::File {
+                    mode: u32::from_str_radix(first, 8).ok()?,
+                    size: second,
+                    digest,
+                }
             } else {
-                Node::Tree { files: first.parse().ok()?, bytes: second, digest }
+                Node::Tree {
+                    files: first.parse().ok()?,
+                    bytes: second,
+                    digest,
+                }
             };
             Some((name, node))
         }
@@ -181,7 +226,8 @@ fn decode_line(line: &str) -> Option<(PathText, Node)> {
 
 fn as_written(text: &str) -> PathText {
     use serde::de::IntoDeserializer as _;
-    let plain: Result<PathText, serde::de::value::Error> = PathText::deserialize(text.into_deserializer());
+    let plain: Result<PathText, serde::de::value::Error> =
+        PathText::deserialize(text.into_deserializer());
     plain.unwrap_or_default()
 }
 
@@ -192,9 +238,26 @@ mod tests {
     fn sample() -> Tree {
         let mut tree = Tree::new();
         let name = |text: &str| PathText::from_bytes(text.as_bytes());
-        tree.insert(name("b c.py"), Node::File { size: 3, mode: 0o644, digest: Digest::of(b"abc") });
-        tree.insert(name("a"), Node::Link { target: name("../x y") });
-        tree.insert(name("z\n"), Node::Unread { reason: "permission denied".to_owned() });
+        tree.insert(
+            name("b c.py"),
+            Node::File {
+                size: 3,
+                mode: 0o644,
+                digest: Digest::of(b"abc"),
+            },
+        );
+        tree.insert(
+            name("a"),
+            Node::Link {
+                target: name("../x y"),
+            },
+        );
+        tree.insert(
+            name("z\n"),
+            Node::Unread {
+                reason: "permission denied".to_owned(),
+            },
+        );
         let inner = tree.to_node();
         tree.insert(name("inner"), inner);
         tree

@@ -1,1 +1,16 @@
-//! How it is shown: plain text and JSON; all hostile text is made safe here.
+//! How things are shown: plain text and JSON. All hostile text is made safe here, and only here.
+//!
+//! The engines and use-cases hand over data ([`view`]); the renderers are leaves. Nothing looks at rendered text again.
+#![forbid(unsafe_code)]
+
+pub mod plain;
+mod sanitise;
+pub mod time;
+pub mod view;
+
+pub use sanitise::{sanitise, shorten};
+
+/// A view as one line of JSON.
+pub fn json<T: serde::Serialize>(view: &T) -> Result<String, serde_json::Error> {
+    serde_json::to_string(view)
+}

@@ -1,1 +1,11 @@
 //! Tensors and checkpoints to fingerprints, sketches and lineage findings. Pure.
+//!
+//! No file, clock, thread or environment is touched here: bytes come in as slices, judgements go out as values. The
+//! fingerprint part is linked into the training process, so this crate keeps to four small dependencies; which file a
+//! tensor came from, and in which format, is known to `formats` and joined in `app`.
+#![forbid(unsafe_code)]
+
+mod element;
+pub mod fingerprint;
+
+pub use element::ElementKind;

@@ -1,0 +1,181 @@
+//! Reading one file: what it was when it was read, and the digest of exactly that.
+//!
+//! The walk has seen a regular file; by the time it is opened it may be a pipe or another file. So it is opened without
+//! blocking, its type is asked of the open descriptor before the first byte is read, and size and times are asked again
+//! after the last byte: a file that changed in between is read once more and then given up as a [`Gap::Changed`]. Memory is
+//! one buffer a thread, however large the file is. Memory mapping was rejected: a file truncated by somebody else would
+//! kill the process that maps it.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use domain::{Digest, Hasher};
+use rustix::fs::{Advice, FileType, Mode, OFlags, Stat};
+
+use crate::gap::Gap;
+
+/// Size of the buffer that a thread reads with.
+pub(crate) const BUFFER: usize = 512 * 1024;
+
+/// Files from this size on are announced to the kernel as read from start to end.
+const SEQUENTIAL_FROM: u64 = 4 * 1024 * 1024;
+
+/// A time stamp of a file: seconds and nanoseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Stamp {
+    pub(crate) seconds: i64,
+    pub(crate) nanos: u32,
+}
+
+/// All that the kernel says about the version of a file: equal before and after means unchanged, as far as it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct FileKey {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) size: u64,
+    pub(crate) modified: Stamp,
+    pub(crate) changed: Stamp,
+}
+
+impl FileKey {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        let stamp = |seconds: i64, nanos: u64| Stamp { seconds, nanos: u32::try_from(nanos).unwrap_or(u32::MAX) };
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: stamp(stat.st_mtime, stat.st_mtime_nsec),
+            changed: stamp(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+/// A digest and the version of the file that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    pub(crate) key: FileKey,
+    pub(crate) digest: Digest,
+}
+
+/// Hashes the file at `path`; `stop` is asked once per buffer.
+pub(crate) fn hash(path: &Path, buffer: &mut [u8], stop: &dyn Fn() -> bool) -> Result<Hashed, Gap> {
+    for _ in 0..2 {
+        let mut hasher = Hasher::new();
+        let read = read_once(path, buffer, &mut |piece| {
+            hasher.update(piece);
+            !stop()
+        })?;
+        if let Some(key) = read {
+            return Ok(Hashed { key, digest: hasher.finish() });
+        }
+    }
+    Err(Gap::Changed)
+}
+
+/// The bytes of a small file, or `None` where it is larger than `limit`.
+pub(crate) fn read_small(path: &Path, limit: u64, buffer: &mut [u8]) -> Result<Option<Vec<u8>>, Gap> {
+    for _ in 0..2 {
+        let mut bytes = Vec::new();
+        let mut too_large = false;
+        let read = read_once(path, buffer, &mut |piece| {
+            bytes.extend_from_slice(piece);
+            too_large = bytes.len() as u64 > limit;
+            !too_large
+        });
+        match read {
+            Err(Gap::Stopped) if too_large => return Ok(None),
+            Err(gap) => return Err(gap),
+            Ok(Some(_)) => return Ok(Some(bytes)),
+            Ok(None) => {}
+        }
+    }
+    Err(Gap::Changed)
+}
+
+/// Reads from start to end; `None` where the file was not the same before and after.
+fn read_once(path: &Path, buffer: &mut [u8], take: &mut dyn FnMut(&[u8]) -> bool) -> Result<Option<FileKey>, Gap> {
+    let (descriptor, before) = open_regular(path)?;
+    let size = before.size;
+    if size >= SEQUENTIAL_FROM {
+        // Advice only: where it is refused, reading is slower and nothing else.
+        let _ = rustix::fs::fadvise(&descriptor, 0, None, Advice::Sequential);
+    }
+    let mut total = 0;
+    while total < size {
+        let count = match rustix::io::read(&descriptor, &mut *buffer) {
+            Ok(count) => count,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        let piece = buffer.get(..count).unwrap_or_default();
+        if piece.is_empty() {
+            break;
+        }
+        total += count as u64;
+        if !take(piece) {
+            return Err(Gap::Stopped);
+        }
+    }
+    let after = FileKey::of(&rustix::fs::fstat(&descriptor)?);
+    Ok((after == before && total == size).then_some(before))
+}
+
+fn open_regular(path: &Path) -> Result<(OwnedFd, FileKey), Gap> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let descriptor = rustix::fs::open(path, flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&descriptor)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok((descriptor, FileKey::of(&stat))),
+        other => Err(Gap::NotAFile(type_name(other))),
+    }
+}
+
+/// The name of a type of file, for people.
+pub(crate) fn type_name(file_type: FileType) -> &'static str {
+    match file_type {
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
+        FileType::BlockDevice => "a block device",
+        FileType::Directory => "a folder",
+        _ => "not a regular file",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_place_of_the_file_is_refused_without_blocking() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let gap = hash(&path, &mut [0; 64], &|| false).unwrap_err();
+        assert_eq!(gap.to_string(), "a named pipe, not opened");
+    }
+
+    #[test]
+    fn a_file_that_grows_while_it_is_read_has_no_digest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let grow = || {
+            use std::io::Write as _;
+            std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+            false
+        };
+        assert_eq!(hash(&path, &mut [0; 4], &grow), Err(Gap::Changed));
+    }
+
+    #[test]
+    fn a_small_buffer_gives_the_same_digest_and_a_limit_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"0123456789").unwrap();
+        assert_eq!(hash(&path, &mut [0; 3], &|| false).unwrap().digest, Digest::of(b"0123456789"));
+        assert_eq!(read_small(&path, 10, &mut [0; 3]), Ok(Some(b"0123456789".to_vec())));
+        assert_eq!(read_small(&path, 9, &mut [0; 3]), Ok(None));
+        assert_eq!(hash(&path, &mut [0; 3], &|| true), Err(Gap::Stopped));
+    }
+}

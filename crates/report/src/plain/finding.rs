@@ -1,0 +1,24 @@
+//! One finding: the sentence with its grade on the right, then details and innocent readings.
+
+use domain::Finding;
+
+use super::WIDTH;
+use crate::sanitise;
+
+/// A finding over several lines, indented by two.
+pub fn finding(finding: &Finding) -> String {
+    let what = sanitise(&finding.what);
+    let grade = finding.grade.to_string();
+    let mut text = format!(
+        "  {what:<width$}{grade}   [{}]\n",
+        finding.rule,
+        width = WIDTH - 24
+    );
+    for detail in &finding.details {
+        text.push_str(&format!("    {}\n", sanitise(detail)));
+    }
+    for reading in &finding.innocent {
+        text.push_str(&format!("    innocent if: {}\n", sanitise(reading)));
+    }
+    text
+}

@@ -1,0 +1,34 @@
+//! `taintline runs`: one line a run, newest last.
+
+use super::plural;
+use crate::time::{count, duration};
+use crate::view::{RunLine, RunsView, State};
+use crate::{sanitise, shorten};
+
+/// A table of runs.
+pub fn runs(view: &RunsView) -> String {
+    if view.runs.is_empty() {
+        return "no runs are recorded here yet; next: taintline run -- python train.py\n"
+            .to_owned();
+    }
+    view.runs.iter().map(line).collect()
+}
+
+fn line(run: &RunLine) -> String {
+    let result = match (run.state, run.findings) {
+        (State::Running, 0) => "running".to_owned(),
+        (State::Interrupted, 0) => "interrupted".to_owned(),
+        (State::Ended, 0) => "nothing found".to_owned(),
+        (_, findings) => format!("TAINTED, {}", plural(findings, "finding")),
+    };
+    format!(
+        "{:<24} {}  {:<22} {:>8} steps  {:>12}  {}  {}\n",
+        sanitise(&run.name),
+        run.started,
+        result,
+        count(run.steps),
+        run.wall_seconds.map_or_else(|| "-".to_owned(), duration),
+        sanitise(run.outcome.as_deref().unwrap_or("-")),
+        shorten(run.command.as_deref().unwrap_or("(command erased)"), 60),
+    )
+}
