@@ -1,1 +1,27 @@
-//! The use-cases: run, runs, show, diff, ledger audit, demo; the index; configuration.
+//! The use-cases: run, runs, show, diff, ledger audit and reindex, demo; the index; where things are.
+//!
+//! Engines meet here and nowhere else. Front-ends hand in what was said and get back views and reports; no argument parser,
+//! no terminal and no exit code is known on this floor.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+mod code;
+pub mod demo;
+mod diff;
+pub mod error;
+mod index;
+mod interrupted;
+mod journal;
+pub mod place;
+pub mod present;
+mod queries;
+pub mod record;
+mod redact;
+pub mod run;
+mod secret;
+mod variables;
+
+pub use diff::diff;
+pub use error::AppError;
+pub use index::IndexError;
+pub use queries::{Reading, audit, reindex};

@@ -194,6 +194,9 @@ pub struct Signal {
     /// Who sent it, when it was a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sender: Option<Process>,
+    /// Name that the sender gave itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// User of the sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,

@@ -35,6 +35,11 @@ impl PathText {
         Self(text)
     }
 
+    /// Takes text that is already encoded, as [`PathText::as_str`] gave it.
+    pub fn from_text(text: &str) -> Self {
+        Self::from_bytes(&Self(text.to_owned()).to_bytes())
+    }
+
     /// The bytes of the path. Text that is no encoding is taken as it stands.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len());

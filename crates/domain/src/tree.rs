@@ -182,7 +182,7 @@ impl Tree {
 
 fn decode_line(line: &str) -> Option<(PathText, Node)> {
     let (kind, rest) = line.split_once(' ')?;
-    let text = |name: &str| PathText::from_bytes(&as_written(name).to_bytes());
+    let text = PathText::from_text;
     match kind {
         "l" => rest.split_once('\t').map(|(target, name)| {
             (
@@ -222,13 +222,6 @@ fn decode_line(line: &str) -> Option<(PathText, Node)> {
         }
         _ => None,
     }
-}
-
-fn as_written(text: &str) -> PathText {
-    use serde::de::IntoDeserializer as _;
-    let plain: Result<PathText, serde::de::value::Error> =
-        PathText::deserialize(text.into_deserializer());
-    plain.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -39,7 +39,10 @@ pub(crate) struct FileKey {
 
 impl FileKey {
     pub(crate) fn of(stat: &Stat) -> Self {
-        let stamp = |seconds: i64, nanos: u64| Stamp { seconds, nanos: u32::try_from(nanos).unwrap_or(u32::MAX) };
+        let stamp = |seconds: i64, nanos: u64| Stamp {
+            seconds,
+            nanos: u32::try_from(nanos).unwrap_or(u32::MAX),
+        };
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,
@@ -66,14 +69,21 @@ pub(crate) fn hash(path: &Path, buffer: &mut [u8], stop: &dyn Fn() -> bool) -> R
             !stop()
         })?;
         if let Some(key) = read {
-            return Ok(Hashed { key, digest: hasher.finish() });
+            return Ok(Hashed {
+                key,
+                digest: hasher.finish(),
+            });
         }
     }
     Err(Gap::Changed)
 }
 
 /// The bytes of a small file, or `None` where it is larger than `limit`.
-pub(crate) fn read_small(path: &Path, limit: u64, buffer: &mut [u8]) -> Result<Option<Vec<u8>>, Gap> {
+pub(crate) fn read_small(
+    path: &Path,
+    limit: u64,
+    buffer: &mut [u8],
+) -> Result<Option<Vec<u8>>, Gap> {
     for _ in 0..2 {
         let mut bytes = Vec::new();
         let mut too_large = false;
@@ -93,7 +103,11 @@ pub(crate) fn read_small(path: &Path, limit: u64, buffer: &mut [u8]) -> Result<O
 }
 
 /// Reads from start to end; `None` where the file was not the same before and after.
-fn read_once(path: &Path, buffer: &mut [u8], take: &mut dyn FnMut(&[u8]) -> bool) -> Result<Option<FileKey>, Gap> {
+fn read_once(
+    path: &Path,
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(&[u8]) -> bool,
+) -> Result<Option<FileKey>, Gap> {
     let (descriptor, before) = open_regular(path)?;
     let size = before.size;
     if size >= SEQUENTIAL_FROM {
@@ -150,7 +164,14 @@ mod tests {
     fn a_pipe_in_place_of_the_file_is_refused_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
-        rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            FileType::Fifo,
+            Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
         let gap = hash(&path, &mut [0; 64], &|| false).unwrap_err();
         assert_eq!(gap.to_string(), "a named pipe, not opened");
     }
@@ -162,7 +183,12 @@ mod tests {
         std::fs::write(&path, b"0123456789").unwrap();
         let grow = || {
             use std::io::Write as _;
-            std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+            std::fs::OpenOptions::new()
+                .append(true)
+                .open(&path)
+                .unwrap()
+                .write_all(b"more")
+                .unwrap();
             false
         };
         assert_eq!(hash(&path, &mut [0; 4], &grow), Err(Gap::Changed));
@@ -173,8 +199,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, b"0123456789").unwrap();
-        assert_eq!(hash(&path, &mut [0; 3], &|| false).unwrap().digest, Digest::of(b"0123456789"));
-        assert_eq!(read_small(&path, 10, &mut [0; 3]), Ok(Some(b"0123456789".to_vec())));
+        assert_eq!(
+            hash(&path, &mut [0; 3], &|| false).unwrap().digest,
+            Digest::of(b"0123456789")
+        );
+        assert_eq!(
+            read_small(&path, 10, &mut [0; 3]),
+            Ok(Some(b"0123456789".to_vec()))
+        );
         assert_eq!(read_small(&path, 9, &mut [0; 3]), Ok(None));
         assert_eq!(hash(&path, &mut [0; 3], &|| true), Err(Gap::Stopped));
     }

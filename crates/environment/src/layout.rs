@@ -69,14 +69,22 @@ impl Layout {
     /// name that is already taken gets a number. The folder need not exist.
     pub fn add_root(&mut self, name: &str, kind: RootKind, path: impl Into<PathBuf>) -> &mut Self {
         let name = self.free_name(&name.replace('/', "_"));
-        self.roots.push(Root { name, kind, path: path.into() });
+        self.roots.push(Root {
+            name,
+            kind,
+            path: path.into(),
+        });
         self
     }
 
     /// Adds a single file, such as the interpreter, under a logical name such as `interpreter/python3.11`.
     pub fn add_file(&mut self, name: &str, path: impl Into<PathBuf>) -> &mut Self {
         let name = self.free_name(name.trim_matches('/'));
-        self.files.push(Root { name, kind: RootKind::Other, path: path.into() });
+        self.files.push(Root {
+            name,
+            kind: RootKind::Other,
+            path: path.into(),
+        });
         self
     }
 
@@ -94,19 +102,31 @@ impl Layout {
     fn free_name(&self, wanted: &str) -> String {
         let wanted = if wanted.is_empty() { "_" } else { wanted };
         let apart = |name: &str| {
-            let inside = |long: &str, short: &str| long.strip_prefix(short).is_some_and(|rest| rest.starts_with('/'));
-            let mut taken = self.roots.iter().chain(&self.files).map(|root| root.name.as_str());
+            let inside = |long: &str, short: &str| {
+                long.strip_prefix(short)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            let mut taken = self
+                .roots
+                .iter()
+                .chain(&self.files)
+                .map(|root| root.name.as_str());
             !taken.any(|other| other == name || inside(name, other) || inside(other, name))
         };
         if apart(wanted) {
             return wanted.to_owned();
         }
-        let (head, tail) = wanted.split_once('/').map_or((wanted, None), |(head, tail)| (head, Some(tail)));
+        let (head, tail) = wanted
+            .split_once('/')
+            .map_or((wanted, None), |(head, tail)| (head, Some(tail)));
         let numbered = |number: u32| match tail {
             Some(tail) => format!("{head}-{number}/{tail}"),
             None => format!("{head}-{number}"),
         };
-        (2..).map(numbered).find(|name| apart(name)).unwrap_or_else(|| wanted.to_owned())
+        (2..=u32::MAX)
+            .map(numbered)
+            .find(|name| apart(name))
+            .unwrap_or_else(|| wanted.to_owned())
     }
 }
 
@@ -141,14 +161,15 @@ pub(crate) fn resolve(layout: &Layout) -> Resolved {
             same_as: None,
         };
         match identify(&root.path) {
-            Ok(Some((FileType::Directory, id))) => match seen.get(&id) {
-                Some(earlier) => place.same_as = Some(earlier.clone()),
-                None => {
+            Ok(Some((FileType::Directory, id))) => {
+                place.same_as = seen.get(&id).cloned();
+                if place.same_as.is_none() {
                     seen.insert(id, root.name.clone());
                     resolved.ids.insert(id);
-                    resolved.folders.push((root.name.clone(), root.path.clone()));
+                    let folder = (root.name.clone(), root.path.clone());
+                    resolved.folders.push(folder);
                 }
-            },
+            }
             Ok(Some(_)) => resolved.files.push((root.name.clone(), root.path.clone())),
             Ok(None) => {}
             Err(gap) => resolved.gaps.push((root.name.clone(), gap)),
@@ -186,10 +207,33 @@ mod tests {
     #[test]
     fn names_never_collide_nor_nest() {
         let mut layout = Layout::new();
-        layout.add_root("lib", RootKind::Site, "/a").add_root("lib", RootKind::Site, "/b");
-        layout.add_root("a/b", RootKind::Other, "/c").add_root("", RootKind::Other, "/d");
-        layout.add_file("lib/x", "/e").add_file("bin/python", "/f").add_file("bin/python", "/g");
-        let names: Vec<&str> = layout.roots().iter().chain(layout.files()).map(|root| root.name.as_str()).collect();
-        assert_eq!(names, ["lib", "lib-2", "a_b", "_", "lib-3/x", "bin/python", "bin-2/python"]);
+        layout
+            .add_root("lib", RootKind::Site, "/a")
+            .add_root("lib", RootKind::Site, "/b");
+        layout
+            .add_root("a/b", RootKind::Other, "/c")
+            .add_root("", RootKind::Other, "/d");
+        layout
+            .add_file("lib/x", "/e")
+            .add_file("bin/python", "/f")
+            .add_file("bin/python", "/g");
+        let names: Vec<&str> = layout
+            .roots()
+            .iter()
+            .chain(layout.files())
+            .map(|root| root.name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "lib",
+                "lib-2",
+                "a_b",
+                "_",
+                "lib-3/x",
+                "bin/python",
+                "bin-2/python"
+            ]
+        );
     }
 }

@@ -64,7 +64,9 @@ impl Found {
         if self.folder.logical.is_empty() {
             return self.folder.path.clone();
         }
-        self.folder.path.join(std::ffi::OsStr::from_bytes(&self.name))
+        self.folder
+            .path
+            .join(std::ffi::OsStr::from_bytes(&self.name))
     }
 }
 
@@ -81,11 +83,16 @@ pub(crate) fn walk(resolved: &Resolved, bounds: &Bounds<'_>) -> Vec<Found> {
         roots: &resolved.ids,
         bounds,
         entries: AtomicU64::new(0),
-        queue: Mutex::new(Queue { waiting: resolved.folders.iter().map(root_folder).collect(), busy: 0 }),
+        queue: Mutex::new(Queue {
+            waiting: resolved.folders.iter().map(root_folder).collect(),
+            busy: 0,
+        }),
         changed: Condvar::new(),
     };
     let mut found: Vec<Found> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (1..bounds.threads).map(|_| scope.spawn(|| walker.work())).collect();
+        let workers: Vec<_> = (1..bounds.threads)
+            .map(|_| scope.spawn(|| walker.work()))
+            .collect();
         let mut found = walker.work();
         for worker in workers {
             // A worker cannot panic; if one did, its part would be missing, which the caller must not take for empty.
@@ -101,7 +108,13 @@ pub(crate) fn walk(resolved: &Resolved, bounds: &Bounds<'_>) -> Vec<Found> {
 }
 
 fn root_folder((name, path): &(String, PathBuf)) -> Folder {
-    Folder { logical: name.clone().into_bytes(), path: path.clone(), id: None, is_root: true, parent: None }
+    Folder {
+        logical: name.clone().into_bytes(),
+        path: path.clone(),
+        id: None,
+        is_root: true,
+        parent: None,
+    }
 }
 
 fn single_file((name, path): &(String, PathBuf)) -> Found {
@@ -109,8 +122,18 @@ fn single_file((name, path): &(String, PathBuf)) -> Found {
         Ok(stat) => of_stat(&stat).unwrap_or(What::Unread(Gap::Changed)),
         Err(errno) => What::Unread(errno.into()),
     };
-    let folder = Folder { logical: Vec::new(), path: path.clone(), id: None, is_root: true, parent: None };
-    Found { folder: Arc::new(folder), name: name.clone().into_bytes(), what }
+    let folder = Folder {
+        logical: Vec::new(),
+        path: path.clone(),
+        id: None,
+        is_root: true,
+        parent: None,
+    };
+    Found {
+        folder: Arc::new(folder),
+        name: name.clone().into_bytes(),
+        what,
+    }
 }
 
 struct Queue {
@@ -156,7 +179,10 @@ impl Walker<'_> {
             if queue.busy == 0 {
                 return None;
             }
-            queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -167,7 +193,11 @@ impl Walker<'_> {
         found: &mut Vec<Found>,
         below: &mut Vec<Folder>,
     ) {
-        let opened = if (self.bounds.should_stop)() { Err(Gap::Stopped) } else { self.enter(&mut folder) };
+        let opened = if (self.bounds.should_stop)() {
+            Err(Gap::Stopped)
+        } else {
+            self.enter(&mut folder)
+        };
         let folder = Arc::new(folder);
         let outcome = match opened {
             Ok(Some(descriptor)) => self.read(&folder, &descriptor, listing, found, below),
@@ -175,7 +205,11 @@ impl Walker<'_> {
             Err(gap) => Err(gap),
         };
         if let Err(gap) = outcome {
-            found.push(Found { folder, name: b".".to_vec(), what: What::Unread(gap) });
+            found.push(Found {
+                folder,
+                name: b".".to_vec(),
+                what: What::Unread(gap),
+            });
         }
     }
 
@@ -213,7 +247,11 @@ impl Walker<'_> {
             }
             match self.look(folder, descriptor, name, entry.file_type()) {
                 Looked::Entry(what) => {
-                    found.push(Found { folder: Arc::clone(folder), name: name.to_bytes().to_vec(), what });
+                    found.push(Found {
+                        folder: Arc::clone(folder),
+                        name: name.to_bytes().to_vec(),
+                        what,
+                    });
                 }
                 Looked::Folder => below.push(child(folder, name)),
                 Looked::Gone => {}
@@ -222,7 +260,13 @@ impl Walker<'_> {
         Ok(())
     }
 
-    fn look(&self, folder: &Arc<Folder>, descriptor: &OwnedFd, name: &CStr, listed: FileType) -> Looked {
+    fn look(
+        &self,
+        folder: &Arc<Folder>,
+        descriptor: &OwnedFd,
+        name: &CStr,
+        listed: FileType,
+    ) -> Looked {
         if listed == FileType::Directory {
             return Looked::Folder;
         }
@@ -240,17 +284,25 @@ impl Walker<'_> {
 
     fn follow(&self, folder: &Arc<Folder>, descriptor: &OwnedFd, name: &CStr) -> Looked {
         let as_link = || match rustix::fs::readlinkat(descriptor, name, Vec::new()) {
-            Ok(target) => Looked::Entry(What::Link { target: PathText::from_bytes(target.to_bytes()) }),
+            Ok(target) => Looked::Entry(What::Link {
+                target: PathText::from_bytes(target.to_bytes()),
+            }),
             Err(errno) => Looked::Entry(What::Unread(errno.into())),
         };
         let stat = match rustix::fs::statat(descriptor, name, AtFlags::empty()) {
             Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => return as_link(),
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
+                return as_link();
+            }
             Err(errno) => return Looked::Entry(What::Unread(errno.into())),
         };
         match of_stat(&stat) {
             Some(what) => Looked::Entry(what),
-            None if self.roots.contains(&id_of(&stat)) || leads_back(Some(folder), id_of(&stat)) => as_link(),
+            None if self.roots.contains(&id_of(&stat))
+                || leads_back(Some(folder), id_of(&stat)) =>
+            {
+                as_link()
+            }
             None => Looked::Folder,
         }
     }
@@ -277,7 +329,10 @@ fn child(folder: &Arc<Folder>, name: &CStr) -> Folder {
 fn of_stat(stat: &rustix::fs::Stat) -> Option<What> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => None,
-        FileType::RegularFile => Some(What::File { key: FileKey::of(stat), mode: stat.st_mode & 0o7777 }),
+        FileType::RegularFile => Some(What::File {
+            key: FileKey::of(stat),
+            mode: stat.st_mode & 0o7777,
+        }),
         other => Some(What::Unread(Gap::NotAFile(type_name(other)))),
     }
 }

@@ -1,1 +1,22 @@
-//! A machine to acts: processes, exits, signals, peers.
+//! A machine to facts: processes, exits, signals, peers.
+//!
+//! This is the only sensor below `app` that looks at other processes. It starts a job without altering it, follows it to
+//! its end, and says who signalled it, what died of what, and who is at the other end of a socket. It holds no policy and
+//! draws no conclusion: what could not be seen is an explicit value (`None`, [`exits::HowKnown::NotKnown`],
+//! [`peer::Descent::Unknown`]), never a plausible default. It refuses to know what a rank, a run or a ledger is.
+//!
+//! Linux only, no root needed, no daemon. All `unsafe` code is in one module, `sys`.
+
+mod bounded;
+pub mod clock;
+mod echo;
+pub mod exits;
+pub mod identity;
+pub mod job;
+pub mod listen;
+pub mod peer;
+pub mod proc;
+pub mod sched;
+pub mod signals;
+mod stat;
+mod sys;

@@ -1,1 +1,53 @@
 //! What happened, provably: Merkle log, tiles, tree heads, blob store, audit.
+//!
+//! A store is a directory. In it, each writer has a log of its own, signed by a key of its own, in the formats that other
+//! people's tools read (C2SP signed-note, tlog-checkpoint, tlog-tiles; RFC 6962 hashing); and all share one folder of blobs,
+//! named by digest. What an entry says is nobody's business here: entries are bytes.
+//!
+//! ```text
+//! version                                  "taintline store 1" and the store's id
+//! ledger/<writer>/checkpoint               the signed tree head
+//! ledger/<writer>/vkey                     the public key
+//! ledger/<writer>/lock                     empty; held while a batch is written
+//! ledger/<writer>/tile/<L>/<N>[.p/<W>]     hashes
+//! ledger/<writer>/tile/entries/<N>[.p/<W>] entries
+//! blobs/<2 hex digits>/<62 hex digits>     bytes, named by their SHA-256
+//! ```
+//!
+//! **Life of an append**: lock; verify that the log still is what it was; write the tiles that the new size needs, under
+//! names that no published head refers to; sync; sign and publish the head by one rename; remove the narrower tiles. A
+//! process that dies anywhere leaves the old head or the new one, never a mixture, and the next append needs no recovery.
+//!
+//! **What it does not do.** Whoever has the key can sign another history: a running [`Writer`] notices that, because it
+//! keeps the last head in memory; a later audit does not, and neither notices a whole store put back to an earlier state.
+//! Only a tree head kept elsewhere does.
+#![forbid(unsafe_code)]
+
+mod audit;
+mod blobs;
+mod continuity;
+mod durable;
+mod key;
+mod log;
+mod opening;
+mod store;
+mod tiles;
+mod writer;
+
+pub mod note;
+pub mod tile;
+pub mod tree;
+pub mod tree_head;
+
+pub use audit::{AuditProblem, AuditReport, AuditedLog, Problem, audit};
+pub use blobs::{BlobError, MAX_BLOB_BYTES};
+pub use continuity::Found;
+pub use durable::Fault;
+pub use key::KeyError;
+pub use log::Log;
+pub use opening::{Opening, PassedOver, Why};
+pub use store::{Store, StoreError};
+pub use tile::MAX_ENTRY_BYTES;
+pub use tiles::LogError;
+pub use tree_head::TreeHead;
+pub use writer::{Appended, LedgerError, Writer};

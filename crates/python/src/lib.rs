@@ -1,1 +1,28 @@
-//! The in-process sensor: digests and the socket. Converts, never decides.
+//! What the sensor inside the training process needs from native code: the socket, and numbers over tensors' memory.
+//!
+//! Python decides when something happened; this library says it to the supervisor ([`link`]) and reads the tensors at
+//! memory speed ([`digest`], [`recorder`]). It knows no torch: tensors come as address and length. It starts no thread,
+//! never waits, and stops no one: when something cannot be said, it is counted and dropped. Rejected: a sending thread,
+//! because a fork would lose it and a training process is full of forks.
+//!
+//! It is the only crate beside `host::sys` with `unsafe`, because an address from Python is all there is.
+
+mod digest;
+mod link;
+mod message;
+mod queue;
+mod recorder;
+
+use pyo3::prelude::*;
+
+/// The module `taintline._native`.
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("PROTOCOL", domain::sensor::PROTOCOL)?;
+    module.add_class::<link::Link>()?;
+    module.add_class::<recorder::Recorder>()?;
+    module.add_function(wrap_pyfunction!(digest::fingerprint, module)?)?;
+    module.add_function(wrap_pyfunction!(digest::sum_of_squares, module)?)?;
+    module.add_function(wrap_pyfunction!(message::path_text, module)?)?;
+    Ok(())
+}

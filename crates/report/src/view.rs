@@ -227,7 +227,7 @@ pub struct LogView {
     pub name: String,
     /// Entries.
     pub entries: u64,
-    /// Root in base64, as in the tree head.
+    /// Root of the tree, in hexadecimal.
     pub root: String,
 }
 

@@ -5,7 +5,13 @@
 //! tensor came from, and in which format, is known to `formats` and joined in `app`.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint;
+pub mod compare;
 mod element;
+mod encoding;
 pub mod fingerprint;
+pub mod lineage;
+pub mod sketch;
 
 pub use element::ElementKind;
+pub use encoding::SummarySyntax;

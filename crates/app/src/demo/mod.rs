@@ -1,0 +1,4 @@
+//! demo
+/// e
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {}

@@ -1,0 +1,88 @@
+//! What can go wrong in a use-case, with what to do next.
+
+use crate::index::IndexError;
+use crate::place::PlaceError;
+use crate::secret::SecretError;
+
+/// A use-case that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A place is missing.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] ledger::StoreError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+    /// A log.
+    #[error(transparent)]
+    Log(#[from] ledger::LogError),
+    /// A blob.
+    #[error(transparent)]
+    Blob(#[from] ledger::BlobError),
+    /// The index.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// The store's secret.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The command could not be started.
+    #[error("the command did not start: {0}")]
+    Start(#[from] host::job::StartError),
+    /// The sensors' socket could not be made.
+    #[error(transparent)]
+    Listen(#[from] host::listen::ListenError),
+    /// The host refused something.
+    #[error("this machine refused: {0}")]
+    Host(#[source] std::io::Error),
+    /// An entry.
+    #[error(transparent)]
+    Entry(#[from] domain::entry::EntryError),
+    /// The launch could not be recorded.
+    #[error("the launch could not be recorded: {why}")]
+    NotRecorded {
+        /// Why.
+        why: String,
+    },
+    /// No random bytes.
+    #[error("the system gave no random bytes")]
+    NoRandomness,
+    /// No such run.
+    #[error("no run is called {name}")]
+    NoSuchRun {
+        /// What was asked for.
+        name: String,
+    },
+    /// Several runs.
+    #[error("{count} runs are called {name}")]
+    ManyRuns {
+        /// What was asked for.
+        name: String,
+        /// How many.
+        count: usize,
+    },
+    /// The demo.
+    #[error(transparent)]
+    Demo(#[from] crate::demo::DemoError),
+}
+
+impl AppError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Place(PlaceError::NoStore { .. }) => {
+                Some("run a training under guard first: `taintline run -- python train.py`, or name a store with --store")
+            }
+            Self::Place(PlaceError::NoSensor { .. }) => Some("build it with `cargo xtask sensor`, or set TAINTLINE_SENSOR_DIR"),
+            Self::Place(_) => Some("set HOME or the XDG variable"),
+            Self::Store(ledger::StoreError::Newer { .. }) => Some("use the newer Taintline, or another store with --store"),
+            Self::Store(_) | Self::NotRecorded { .. } => Some("name a writable place with space with --store or TAINTLINE_STORE; nothing was started"),
+            Self::Start(_) => Some("check the command behind `--`; nothing was started"),
+            Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
+            Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),
+            _ => None,
+        }
+    }
+}

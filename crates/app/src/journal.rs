@@ -1,0 +1,248 @@
+//! The journal of one run: from facts to durable entries.
+//!
+//! Facts are queued and written in batches; [`Journal::flush`] returns when they are durable or says why they are not. Two
+//! things can go wrong while a job is running, and neither may stop it:
+//!
+//! - *The disk is full or gone.* Entries stay queued, bounded, and every flush tries again. What is lost in the end is told.
+//! - *The ledger was rewritten under us* (the job runs under the same user and can). The journal goes on in a further log and
+//!   writes there a finding, the tree head that it remembers, and once more all entries of this run.
+
+use domain::entry::{Act, ENTRY_VERSION};
+use domain::{Body, Digest, Entry, Finding, Gap, Grade, Rule, RunId, Tier};
+pub use host::clock::wall_us;
+use ledger::{LedgerError, Store, Writer};
+
+use crate::record::RunRecord;
+
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+const KEPT_BYTES_MAX: usize = 16 << 20;
+const CLOCK_SLACK_US: i64 = 1_000_000;
+
+/// Writes the entries of one run.
+pub struct Journal {
+    store: Store,
+    writer: Writer,
+    run: RunId,
+    seq: u64,
+    queue: Vec<Vec<u8>>,
+    queued_bytes: usize,
+    /// Entries that are durable, kept so that they can be written again elsewhere.
+    kept: Vec<Vec<u8>>,
+    kept_bytes: usize,
+    last_capture_us: i64,
+    lost: u64,
+    failure: Option<String>,
+    rewritten: Vec<Finding>,
+    log: String,
+    size: u64,
+    record: RunRecord,
+}
+
+impl Journal {
+    /// A journal for `run`. `seq` is the number of its first entry: 0 but for a run that somebody else began.
+    pub fn new(store: Store, writer: Writer, run: RunId, seq: u64) -> Self {
+        Self {
+            store,
+            writer,
+            run,
+            seq,
+            queue: Vec::new(),
+            queued_bytes: 0,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            last_capture_us: 0,
+            lost: 0,
+            failure: None,
+            rewritten: Vec::new(),
+            log: String::new(),
+            size: 0,
+            record: RunRecord::new(run),
+        }
+    }
+
+    /// The run.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Queues a fact seen by the supervisor now.
+    pub fn record(&mut self, body: Body) {
+        self.record_at(Tier::Supervisor, wall_us(), body);
+    }
+
+    /// Queues a fact.
+    pub fn record_at(&mut self, tier: Tier, event_us: i64, body: Body) {
+        let capture_us = wall_us();
+        let back = self.last_capture_us - capture_us;
+        self.last_capture_us = capture_us;
+        if back > CLOCK_SLACK_US {
+            self.push(Tier::Supervisor, capture_us, capture_us, Body::Act(Act::ClockBack { by_us: back }));
+        }
+        self.push(tier, event_us, capture_us, body);
+    }
+
+    fn push(&mut self, tier: Tier, event_us: i64, capture_us: i64, body: Body) {
+        let entry = Entry { v: ENTRY_VERSION, run: self.run, seq: self.seq, event_us, capture_us, tier, body };
+        self.seq += 1;
+        let encoded = entry.encode();
+        self.record.apply(entry);
+        match encoded {
+            Ok(bytes) if self.queued_bytes + bytes.len() <= QUEUE_BYTES_MAX => {
+                self.queued_bytes += bytes.len();
+                self.queue.push(bytes);
+            }
+            // A fact that does not fit leaves a hole in the sequence: readers see it as a gap.
+            Ok(_) | Err(_) => self.lost += 1,
+        }
+    }
+
+    /// Stores evidence; `None` when it could not be stored, which the next flush tells.
+    pub fn blob(&mut self, bytes: &[u8]) -> Option<Digest> {
+        self.blobs(&[bytes.to_vec()]).and_then(|digests| digests.into_iter().next())
+    }
+
+    /// Stores several pieces of evidence at once.
+    pub fn blobs(&mut self, blobs: &[Vec<u8>]) -> Option<Vec<Digest>> {
+        match self.store.put_blobs(blobs) {
+            Ok(digests) => Some(digests),
+            Err(error) => {
+                self.failure = Some(error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Stores what may hold a secret: 32 random bytes in front, so that its digest says nothing about it.
+    pub fn sealed_blob(&mut self, content: &[u8]) -> Option<Digest> {
+        let mut bytes = vec![0; 32];
+        if getrandom::fill(&mut bytes).is_err() {
+            return None;
+        }
+        bytes.extend_from_slice(content);
+        self.blob(&bytes)
+    }
+
+    /// Makes all queued facts durable. False when they are not; they stay queued.
+    pub fn flush(&mut self) -> bool {
+        if self.queue.is_empty() {
+            return true;
+        }
+        match self.writer.append(&self.queue) {
+            Ok(appended) => {
+                self.log = appended.log;
+                self.size = appended.head.size;
+                self.failure = None;
+                self.keep();
+                true
+            }
+            Err(LedgerError::Rewritten { .. }) => self.go_on_elsewhere(),
+            Err(error) => {
+                self.failure = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Looks whether the log is still the one that was written; if not, says so in a further one.
+    pub fn check(&mut self) {
+        if matches!(self.writer.check(), Err(LedgerError::Rewritten { .. })) {
+            self.go_on_elsewhere();
+        }
+    }
+
+    fn keep(&mut self) {
+        for bytes in self.queue.drain(..) {
+            if self.kept_bytes + bytes.len() <= KEPT_BYTES_MAX {
+                self.kept_bytes += bytes.len();
+                self.kept.push(bytes);
+            }
+        }
+        self.queued_bytes = 0;
+    }
+
+    fn go_on_elsewhere(&mut self) -> bool {
+        let old = self.log.clone();
+        let described = match self.writer.check() {
+            Err(error) => error.to_string(),
+            Ok(_) => "it was put back meanwhile".to_owned(),
+        };
+        match self.writer.continue_elsewhere() {
+            Ok(log) => self.log = log,
+            Err(error) => {
+                self.failure = Some(error.to_string());
+                return false;
+            }
+        }
+        let finding = Finding {
+            rule: Rule::LedgerRewritten,
+            grade: Grade::Observed,
+            what: format!("log {old} is not the one that this run's supervisor wrote"),
+            details: vec![
+                described,
+                format!("the record goes on in log {}, with all entries of this run once more", self.log),
+            ],
+            path: Some(domain::PathText::from_bytes(format!("ledger/{old}").as_bytes())),
+            step: None,
+            rank: None,
+            earlier: None,
+            evidence: Vec::new(),
+            innocent: vec!["a backup of the store was put back while the run was going".to_owned()],
+        };
+        self.rewritten.push(finding.clone());
+        let again: Vec<_> = self.kept.iter().chain(&self.queue).cloned().collect();
+        self.queue = again;
+        self.queued_bytes = self.queue.iter().map(Vec::len).sum();
+        self.kept.clear();
+        self.kept_bytes = 0;
+        self.record(Body::Finding(finding));
+        match self.writer.append(&self.queue) {
+            Ok(appended) => {
+                self.size = appended.head.size;
+                self.keep();
+                true
+            }
+            Err(error) => {
+                self.failure = Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Findings about the ledger itself that came up while writing, each once.
+    pub fn take_rewritten(&mut self) -> Vec<Finding> {
+        std::mem::take(&mut self.rewritten)
+    }
+
+    /// What could not be recorded, if anything.
+    pub fn gap(&self) -> Option<Gap> {
+        let why = match (&self.failure, self.lost) {
+            (Some(failure), _) => failure.clone(),
+            (None, 0) => return None,
+            (None, lost) => format!("{lost} facts were too large to be recorded"),
+        };
+        Some(Gap { what: "entries of the run".to_owned(), why })
+    }
+
+    /// The run as recorded so far, also what is queued.
+    pub fn record_so_far(&self) -> &RunRecord {
+        &self.record
+    }
+
+    /// The run as recorded, and what could not be.
+    pub fn into_record(mut self) -> RunRecord {
+        let gap = self.gap();
+        self.record.gaps.extend(gap);
+        self.record
+    }
+
+    /// Log and its size after the last flush.
+    pub fn position(&self) -> (&str, u64) {
+        (&self.log, self.size)
+    }
+}
+

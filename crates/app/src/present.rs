@@ -1,0 +1,237 @@
+//! A run's record as the views that `report` lays out: joins the entries with their blobs, blanks secrets.
+
+use std::collections::BTreeMap;
+
+use domain::entry::{Code, Command, Identity, Kind, Load, Signal, Write};
+use domain::{Digest, Outcome, PathText, Process, StepRecord};
+use ledger::Store;
+use report::time::rfc3339;
+use report::view::{
+    ActView, CodeView, CostView, EnvironmentView, FileView, RankView, RunLine, RunView, State,
+};
+
+use crate::index::IndexedRun;
+use crate::record::RunRecord;
+use crate::run::{EnvironmentSummary, signal_name};
+use crate::{interrupted, redact};
+
+/// Content of a sealed blob, without its 32 random bytes; `None` when it was erased or cannot be read.
+pub fn unsealed(store: &Store, digest: &Digest) -> Option<Vec<u8>> {
+    let bytes = store.blob(digest).ok().flatten()?;
+    bytes.get(32..).map(<[u8]>::to_vec)
+}
+
+/// Command line and folder as a person may see them.
+pub fn command(store: &Store, digest: &Digest) -> Option<(String, String)> {
+    let command: Command = serde_json::from_slice(&unsealed(store, digest)?).ok()?;
+    let arguments: Vec<String> = command.argv.iter().map(|argument| argument.as_str().to_owned()).collect();
+    Some((redact::arguments(&arguments).join(" "), command.cwd.as_str().to_owned()))
+}
+
+/// How something ended, in words.
+pub fn outcome(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Exited { code } => format!("exit {code}"),
+        Outcome::Signalled { signal } => format!("signal {signal} ({})", signal_name(signal)),
+        Outcome::Unknown => "ended, how is not known".to_owned(),
+    }
+}
+
+/// A run in one line, from the index.
+pub fn line(store: &Store, run: &IndexedRun) -> RunLine {
+    let state = match run.state.as_str() {
+        "ended" => State::Ended,
+        "open" if interrupted::is_alive(run) => State::Running,
+        _ => State::Interrupted,
+    };
+    RunLine {
+        name: run.name.clone(),
+        id: run.id.to_string(),
+        state,
+        started: rfc3339(run.started_us),
+        wall_seconds: run.wall_us.map(|us| us as f64 / 1e6),
+        steps: run.steps,
+        outcome: run.outcome.map(outcome),
+        findings: run.findings,
+        command: run.command.and_then(|digest| command(store, &digest)).map(|(command, _)| command),
+    }
+}
+
+/// Everything about a run. `ledger` says where its record ends.
+pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
+    let launch = record.launch.as_ref();
+    let command = launch.and_then(|launch| command(store, &launch.command));
+    let line = RunLine {
+        name: record.name(),
+        id: record.id.to_string(),
+        state: state(record),
+        started: rfc3339(record.started_us),
+        wall_seconds: record.end.as_ref().map(|(_, end)| end.wall_us as f64 / 1e6),
+        steps: record.steps(),
+        outcome: record.end.as_ref().map(|(_, end)| outcome(end.outcome)),
+        findings: record.findings.len() as u64,
+        command: command.as_ref().map(|(command, _)| command.clone()),
+    };
+    let files = |wanted: fn(Kind) -> bool| record.loads.iter().filter(move |load| wanted(load.what));
+    RunView {
+        schema: "taintline.show/1",
+        line,
+        cwd: command.map(|(_, cwd)| cwd),
+        who: launch.map_or_else(String::new, |launch| format!("{}@{}", launch.person.user, launch.person.host)),
+        code: files(|kind| kind == Kind::Code).next().and_then(|load| code(store, load)),
+        environments: files(|kind| kind == Kind::Environment).filter_map(|load| environment(store, load)).collect(),
+        ranks: ranks(store, record),
+        loads: files(|kind| !matches!(kind, Kind::Environment | Kind::Code)).map(load_view).collect(),
+        writes: writes(record),
+        acts: acts(record),
+        findings: record.findings.clone(),
+        gaps: record.gaps.clone(),
+        cost: record.end.as_ref().map(|(_, end)| CostView {
+            wall_seconds: end.wall_us as f64 / 1e6,
+            watch_cpu_seconds: end.watch_cpu_us as f64 / 1e6,
+            sensor_seconds: end.sensor_us as f64 / 1e6,
+        }),
+        ledger,
+    }
+}
+
+fn state(record: &RunRecord) -> State {
+    match (&record.end, record.interrupted) {
+        (Some(_), _) => State::Ended,
+        (None, true) => State::Interrupted,
+        (None, false) => {
+            let alive = record.launch.as_ref().is_some_and(|launch| {
+                let Process { boot, pid, started } = &launch.supervisor;
+                host::identity::ProcessId { boot: boot.clone(), pid: *pid, started: *started }.is_alive()
+            });
+            if alive { State::Running } else { State::Interrupted }
+        }
+    }
+}
+
+fn code(store: &Store, load: &Load) -> Option<CodeView> {
+    let code: Code = serde_json::from_slice(&unsealed(store, &load.digest?)?).ok()?;
+    Some(CodeView { commit: code.commit, dirty: code.dirty.iter().map(ToString::to_string).collect() })
+}
+
+fn environment(store: &Store, load: &Load) -> Option<EnvironmentView> {
+    let summary = store.blob(&load.summary?).ok().flatten()?;
+    let summary: EnvironmentSummary = serde_json::from_slice(&summary).ok()?;
+    Some(EnvironmentView {
+        tree: load.digest?,
+        prefix: load.path.to_string(),
+        packages: summary.packages.len() as u64,
+        files: summary.files,
+        bytes: summary.bytes,
+        vouched: summary.vouched,
+        hashed: summary.hashed,
+    })
+}
+
+/// The steps of one process of a run, in order. A segment that cannot be read is left out; the audit names it.
+pub fn steps_of(store: &Store, record: &RunRecord, process: &Process) -> Vec<StepRecord> {
+    let segments = record.segments.iter().filter(|segment| segment.process == *process);
+    let blobs = segments.filter_map(|segment| store.blob(&segment.segment).ok().flatten());
+    let lines = blobs.flat_map(|blob| {
+        let lines: Vec<Option<StepRecord>> =
+            blob.split(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).ok()).collect();
+        lines
+    });
+    lines.flatten().collect()
+}
+
+fn ranks(store: &Store, record: &RunRecord) -> Vec<RankView> {
+    let mut ranks: Vec<RankView> = record
+        .joined
+        .values()
+        .map(|joined| {
+            let steps = steps_of(store, record, &joined.process);
+            let exit = record.exits.iter().find(|(_, exit)| exit.process == joined.process);
+            RankView {
+                rank: joined.rank,
+                world_size: joined.world_size,
+                pid: joined.process.pid,
+                python: joined.python.clone(),
+                torch: joined.torch.clone(),
+                outcome: exit.map(|(_, exit)| outcome(exit.outcome)),
+                count: steps.len() as u64,
+                first: steps.iter().map(|step| step.step).min(),
+                last: steps.iter().map(|step| step.step).max(),
+                steps,
+            }
+        })
+        .collect();
+    ranks.sort_by_key(|rank| (rank.rank, rank.pid));
+    ranks
+}
+
+fn load_view(load: &Load) -> FileView {
+    let kind = serde_json::to_value(load.what).ok().and_then(|value| value.as_str().map(str::to_owned));
+    file(kind.unwrap_or_default(), &load.path, load.digest, load.identity.as_ref(), (load.rank, load.step))
+}
+
+fn file(
+    kind: String,
+    path: &PathText,
+    digest: Option<Digest>,
+    identity: Option<&Identity>,
+    (rank, step): (Option<u32>, Option<u64>),
+) -> FileView {
+    FileView { kind, path: path.to_string(), digest, size: identity.map(|identity| identity.size), rank, step }
+}
+
+/// Checkpoints by their final name: what was written under a temporary one and renamed is one write.
+fn writes(record: &RunRecord) -> Vec<FileView> {
+    let mut kept: Vec<&Write> = Vec::new();
+    for (_, write) in &record.writes {
+        if let Some(from) = &write.from {
+            kept.retain(|earlier| !(earlier.path == *from && earlier.digest == write.digest));
+        }
+        kept.push(write);
+    }
+    let view = |write: &&Write| {
+        let at = (write.rank, write.step);
+        file("checkpoint".to_owned(), &write.path, write.digest, write.identity.as_ref(), at)
+    };
+    kept.iter().map(view).collect()
+}
+
+fn acts(record: &RunRecord) -> Vec<ActView> {
+    let mut acts: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+    let mut add = |at_us: i64, what: String| acts.entry(at_us).or_default().push(what);
+    if record.launch.is_some() {
+        add(record.started_us, "launched".to_owned());
+    }
+    for (at_us, signal) in &record.signals {
+        add(*at_us, signal_words(signal));
+    }
+    for (at_us, exit) in &record.exits {
+        let who = match (exit.main, exit.rank) {
+            (true, _) => "the command".to_owned(),
+            (false, Some(rank)) => format!("rank {rank}"),
+            (false, None) => "a process".to_owned(),
+        };
+        let last = exit.last_step.map_or_else(String::new, |step| format!(", last step {step}"));
+        add(*at_us, format!("{who} (pid {}) ended: {}{last}", exit.process.pid, outcome(exit.outcome)));
+    }
+    if record.interrupted {
+        add(i64::MAX, "its supervisor was gone when the next command looked".to_owned());
+    }
+    let at = |us: i64| if us == i64::MAX { "later".to_owned() } else { rfc3339(us) };
+    let all = acts.into_iter().flat_map(|(us, whats)| whats.into_iter().map(move |what| ActView { at: at(us), what }));
+    all.collect()
+}
+
+fn signal_words(signal: &Signal) -> String {
+    let name = signal_name(signal.number);
+    let sender = match (&signal.sender, signal.uid) {
+        (Some(process), Some(uid)) => {
+            let program = signal.name.as_deref().unwrap_or("?");
+            format!("from pid {} ({program}), user {uid}", process.pid)
+        }
+        (None, Some(uid)) => format!("from user {uid}, process gone"),
+        _ => "from the terminal or the kernel".to_owned(),
+    };
+    let passed = if signal.forwarded { ", passed on to the command" } else { "" };
+    format!("{name} {sender}{passed}")
+}

@@ -1,0 +1,151 @@
+//! A run as its entries tell it: a pure fold, the same for a live run, `show`, `diff` and the index.
+
+use std::collections::BTreeMap;
+
+use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
+use domain::{Body, Entry, Finding, Gap, Process, RunId, RunName};
+
+/// All that is recorded of one run.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    /// Its identity.
+    pub id: RunId,
+    /// How it began; absent only when the log lost its first entry.
+    pub launch: Option<Launch>,
+    /// When it began, microseconds since 1970.
+    pub started_us: i64,
+    /// Processes that imported torch, by process.
+    pub joined: BTreeMap<Process, Joined>,
+    /// Processes that ended.
+    pub exits: Vec<(i64, Exit)>,
+    /// Signals to the supervisor.
+    pub signals: Vec<(i64, Signal)>,
+    /// Loads, in order.
+    pub loads: Vec<Load>,
+    /// Writes, in order, with their time.
+    pub writes: Vec<(i64, Write)>,
+    /// Segments of steps, in order.
+    pub segments: Vec<Steps>,
+    /// Findings, in order.
+    pub findings: Vec<Finding>,
+    /// Gaps, without repetition.
+    pub gaps: Vec<Gap>,
+    /// How it ended, and when.
+    pub end: Option<(i64, End)>,
+    /// Its supervisor vanished.
+    pub interrupted: bool,
+    /// Its environment was declared to be meant.
+    pub environment_accepted: bool,
+    /// Next entry that is expected.
+    next_seq: u64,
+}
+
+impl RunRecord {
+    /// A run of which nothing is known yet.
+    pub fn new(id: RunId) -> Self {
+        Self {
+            id,
+            launch: None,
+            started_us: 0,
+            joined: BTreeMap::new(),
+            exits: Vec::new(),
+            signals: Vec::new(),
+            loads: Vec::new(),
+            writes: Vec::new(),
+            segments: Vec::new(),
+            findings: Vec::new(),
+            gaps: Vec::new(),
+            end: None,
+            interrupted: false,
+            environment_accepted: false,
+            next_seq: 0,
+        }
+    }
+
+    /// Takes one more entry in. A jump in the sequence becomes a gap.
+    pub fn apply(&mut self, entry: Entry) {
+        if entry.seq > self.next_seq {
+            let why = format!("the log goes from entry {} of the run to {}", self.next_seq, entry.seq);
+            self.add_gap(Gap { what: "entries of the run".to_owned(), why });
+        }
+        if entry.seq < self.next_seq {
+            return; // recorded a second time, in a further log, after the first was rewritten
+        }
+        self.next_seq = entry.seq + 1;
+        if self.started_us == 0 {
+            self.started_us = entry.event_us;
+        }
+        match entry.body {
+            Body::Act(act) => self.apply_act(entry.event_us, act),
+            Body::Load(load) => self.loads.push(load),
+            Body::Write(write) => self.writes.push((entry.event_us, write)),
+            Body::Steps(steps) => self.segments.push(steps),
+            Body::Finding(finding) => self.findings.push(finding),
+            Body::Gap(gap) => self.add_gap(gap),
+        }
+    }
+
+    fn apply_act(&mut self, event_us: i64, act: Act) {
+        match act {
+            Act::Launch(launch) => {
+                self.started_us = event_us;
+                self.launch = Some(*launch);
+            }
+            Act::Joined(joined) => {
+                self.joined.insert(joined.process.clone(), *joined);
+            }
+            Act::Exit(exit) => self.exits.push((event_us, exit)),
+            Act::Signal(signal) => self.signals.push((event_us, signal)),
+            Act::ClockBack { by_us } => {
+                let why = format!("the wall clock went back by {:.1} s", by_us as f64 / 1e6);
+                self.add_gap(Gap { what: "times".to_owned(), why });
+            }
+            Act::EnvironmentAccepted => self.environment_accepted = true,
+            Act::End(end) => self.end = Some((event_us, *end)),
+            Act::Interrupted => self.interrupted = true,
+        }
+    }
+
+    fn add_gap(&mut self, gap: Gap) {
+        if !self.gaps.contains(&gap) {
+            self.gaps.push(gap);
+        }
+    }
+
+    /// Its readable name, or its id when the launch is lost.
+    pub fn name(&self) -> String {
+        self.launch.as_ref().map_or_else(|| self.id.to_string(), |launch| launch.name.to_string())
+    }
+
+    /// The readable name as a noun.
+    pub fn run_name(&self) -> Option<&RunName> {
+        self.launch.as_ref().map(|launch| &launch.name)
+    }
+
+    /// Steps recorded, all ranks.
+    pub fn steps(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.count).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Tier;
+
+    use super::*;
+
+    fn gap(seq: u64, what: &str) -> Entry {
+        let body = Body::Gap(Gap { what: what.to_owned(), why: String::new() });
+        Entry { v: 1, run: RunId::new(1, [0; 10]), seq, event_us: 5, capture_us: 5, tier: Tier::Supervisor, body }
+    }
+
+    #[test]
+    fn a_missing_entry_is_a_gap_and_a_repeated_one_counts_once() {
+        let mut record = RunRecord::new(RunId::new(1, [0; 10]));
+        for entry in [gap(0, "a"), gap(1, "b"), gap(0, "c"), gap(3, "d")] {
+            record.apply(entry);
+        }
+        let names: Vec<_> = record.gaps.iter().map(|gap| gap.what.as_str()).collect();
+        assert_eq!(names, ["a", "b", "entries of the run", "d"]);
+    }
+}

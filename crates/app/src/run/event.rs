@@ -1,0 +1,71 @@
+//! What the recorder hears, from every side, in one queue.
+
+use std::time::Duration;
+
+use domain::entry::{Code, Identity, Kind};
+use domain::sensor::Envelope;
+use domain::{Digest, Gap, PathText};
+use host::identity::ProcessId;
+use host::job::HostEvent;
+use training::checkpoint::CheckpointSummary;
+
+use super::environment::Examined;
+
+/// One connection of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Connection(pub(super) u32);
+
+/// Something happened.
+pub(super) enum Event {
+    /// A process of the job connected.
+    Joined { connection: Connection, process: ProcessId },
+    /// Somebody was not let in.
+    Refused { why: String },
+    /// A sensor said something.
+    Said { connection: Connection, envelope: Box<Envelope> },
+    /// A connection ended; `why` when it was not by the peer.
+    Left { connection: Connection, why: Option<String> },
+    /// The host saw something.
+    Host(HostEvent),
+    /// The job is over.
+    Over(Result<host::job::Outcome, String>),
+    /// The code was examined.
+    Code(Option<Code>, Vec<Gap>),
+    /// A file was read.
+    Read(Box<ReadFile>),
+    /// An environment was examined.
+    Environment(Box<Examined>),
+}
+
+/// Why a file is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The job saved it as a checkpoint.
+    Save,
+    /// The job is loading it as a checkpoint.
+    Resume,
+    /// The job opened, imported or mapped it.
+    Take(Kind),
+}
+
+/// A file and what was read of it.
+pub(super) struct ReadFile {
+    /// Number of the request.
+    pub(super) ticket: u64,
+    /// Why.
+    pub(super) purpose: Purpose,
+    /// Where it was when it was opened.
+    pub(super) path: PathText,
+    /// What the file system says; absent when it could not be opened.
+    pub(super) identity: Option<Identity>,
+    /// Digest of its content; absent when it was not read.
+    pub(super) digest: Option<Digest>,
+    /// Its content, when it is to be stored.
+    pub(super) content: Option<Vec<u8>>,
+    /// Its tensors, when it is a checkpoint that could be read as one.
+    pub(super) summary: Option<CheckpointSummary>,
+    /// What was not read, and why.
+    pub(super) gap: Option<String>,
+    /// How long it took.
+    pub(super) took: Duration,
+}

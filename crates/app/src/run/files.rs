@@ -1,0 +1,343 @@
+//! Files that the job touches, read beside it: digest, tensors, small content.
+//!
+//! Two threads. *Soon* reads checkpoints up to [`SOON_BYTES_MAX`] at normal priority, since a resume should be judged before
+//! it has cost much; *later* reads everything else at the lowest priority, so that on a full machine the job goes first. A
+//! file is opened the moment that it is asked for, so that a rename or replacement a moment later cannot hide it.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::ffi::OsStringExt as _;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use domain::entry::{Identity, Kind};
+use domain::{Digest, Hasher, Node, PathText, Tree};
+
+use super::event::{Event, Purpose, ReadFile};
+use crate::checkpoint;
+
+/// Checkpoints up to this size are read at normal priority.
+pub(super) const SOON_BYTES_MAX: u64 = 1 << 30;
+/// Own code and configuration up to this size is stored.
+const STORED_BYTES_MAX: u64 = 1 << 20;
+/// Files of a sharded checkpoint that are read.
+const SHARDS_MAX: usize = 100_000;
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What may be read of data and checkpoints in one run, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Of data files together.
+    pub data: u64,
+    /// Of one checkpoint.
+    pub checkpoint: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { data: 4 << 30, checkpoint: 64 << 30 }
+    }
+}
+
+struct Request {
+    ticket: u64,
+    urgency: u8,
+    purpose: Purpose,
+    path: PathText,
+    opened: Result<(File, Identity, bool), String>,
+}
+
+impl PartialEq for Request {
+    fn eq(&self, other: &Self) -> bool {
+        self.ticket == other.ticket
+    }
+}
+impl Eq for Request {}
+impl PartialOrd for Request {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Request {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.urgency, Reverse(self.ticket)).cmp(&(other.urgency, Reverse(other.ticket)))
+    }
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<BinaryHeap<Request>>,
+    wake: Condvar,
+}
+
+/// Reads files beside the job.
+pub(super) struct Reader {
+    soon: Arc<Queue>,
+    later: Arc<Queue>,
+    next: u64,
+    open: u64,
+    stop: Arc<AtomicBool>,
+}
+
+impl Reader {
+    /// Starts the two threads.
+    pub(super) fn start(events: &Sender<Event>, budget: Budget, stop: Arc<AtomicBool>) -> Self {
+        let spent = Arc::new(AtomicU64::new(0));
+        let start = |name: &str, low: bool| {
+            let queue = Arc::<Queue>::default();
+            let worker = Worker { events: events.clone(), budget, spent: Arc::clone(&spent), stop: Arc::clone(&stop) };
+            let theirs = Arc::clone(&queue);
+            let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+                if low {
+                    super::lower_priority();
+                }
+                worker.work(&theirs);
+            });
+            drop(spawned);
+            queue
+        };
+        Self { soon: start("read soon", false), later: start("read later", true), next: 0, open: 0, stop }
+    }
+
+    /// Asks for a file; the answer comes as [`Event::Read`] with the returned ticket.
+    pub(super) fn ask(&mut self, purpose: Purpose, path: &PathText) -> u64 {
+        let opened = open(path);
+        let size = opened.as_ref().map_or(0, |(_, identity, _)| identity.size);
+        let urgency = match purpose {
+            Purpose::Resume => 4,
+            Purpose::Save => 3,
+            Purpose::Take(Kind::Script | Kind::Config) => 2,
+            Purpose::Take(Kind::Data) => 0,
+            Purpose::Take(_) => 1,
+        };
+        let soon = urgency >= 3 && size <= SOON_BYTES_MAX;
+        let queue = if soon { &self.soon } else { &self.later };
+        self.next += 1;
+        self.open += 1;
+        let request = Request { ticket: self.next, urgency, purpose, path: path.clone(), opened };
+        queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        queue.wake.notify_one();
+        self.next
+    }
+
+    /// One answer came.
+    pub(super) fn answered(&mut self) {
+        self.open = self.open.saturating_sub(1);
+    }
+
+    /// Answers that are still to come.
+    pub(super) fn outstanding(&self) -> u64 {
+        self.open
+    }
+
+    /// Nothing more is read; what is waiting is answered as not read.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Worker {
+    events: Sender<Event>,
+    budget: Budget,
+    spent: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Worker {
+    fn work(&self, queue: &Queue) {
+        loop {
+            let mut waiting = queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let request = loop {
+                match waiting.pop() {
+                    Some(request) => break request,
+                    None => waiting = queue.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(waiting);
+            let read = self.read(request);
+            if self.events.send(Event::Read(Box::new(read))).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn read(&self, request: Request) -> ReadFile {
+        let began = Instant::now();
+        let Request { ticket, purpose, path, opened, .. } = request;
+        let mut read = ReadFile {
+            ticket,
+            purpose,
+            path,
+            identity: None,
+            digest: None,
+            content: None,
+            summary: None,
+            gap: None,
+            took: std::time::Duration::ZERO,
+        };
+        match opened {
+            Err(why) => read.gap = Some(why),
+            Ok((_, identity, true)) => {
+                read.identity = Some(identity);
+                self.read_folder(&mut read);
+            }
+            Ok((file, identity, false)) => {
+                read.identity = Some(identity.clone());
+                match self.may_read(&read.purpose, identity.size) {
+                    Ok(()) => self.read_file(&file, &identity, &mut read),
+                    Err(why) => read.gap = Some(why),
+                }
+            }
+        }
+        read.took = began.elapsed();
+        read
+    }
+
+    fn may_read(&self, purpose: &Purpose, size: u64) -> Result<(), String> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err("the run was over and the rest was not waited for: size and times only".to_owned());
+        }
+        match purpose {
+            Purpose::Save | Purpose::Resume if size > self.budget.checkpoint => {
+                Err(format!("{size} bytes are over the limit for one checkpoint, {}: size and times only", self.budget.checkpoint))
+            }
+            Purpose::Take(Kind::Data) if self.spent.fetch_add(size, Ordering::Relaxed) + size > self.budget.data => {
+                Err(format!("data beyond {} bytes a run is not read: size and times only", self.budget.data))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read_file(&self, file: &File, identity: &Identity, read: &mut ReadFile) {
+        let keep = matches!(read.purpose, Purpose::Take(Kind::Script | Kind::Config)) && identity.size <= STORED_BYTES_MAX;
+        let mut content = Vec::new();
+        match self.digest(file, identity.size, keep.then_some(&mut content)) {
+            Ok(digest) => read.digest = Some(digest),
+            Err(why) => {
+                read.gap = Some(why);
+                return;
+            }
+        }
+        if identity_of(file).as_ref() != Some(identity) && !only_times_of_rename(file, identity) {
+            read.gap = Some("it changed while it was read: the digest may be of a mixture".to_owned());
+        }
+        read.content = keep.then_some(content);
+        if matches!(read.purpose, Purpose::Save | Purpose::Resume) {
+            match checkpoint::summarise(file) {
+                Ok(summary) => read.summary = Some(summary),
+                Err(why) => read.gap = read.gap.take().or(Some(why)),
+            }
+        }
+    }
+
+    fn digest(&self, file: &File, size: u64, mut keep: Option<&mut Vec<u8>>) -> Result<Digest, String> {
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; BUFFER_BYTES];
+        let mut offset = 0;
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err("the run was over and the rest was not waited for: size and times only".to_owned());
+            }
+            let read = file.read_at(&mut buffer, offset).map_err(|error| format!("it cannot be read: {error}"))?;
+            let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { break };
+            hasher.update(piece);
+            if let Some(content) = keep.as_mut() {
+                content.extend_from_slice(piece);
+            }
+            offset += read as u64;
+            if offset > size.saturating_mul(2).saturating_add(BUFFER_BYTES as u64) {
+                return Err("it grew while it was read".to_owned());
+            }
+        }
+        Ok(hasher.finish())
+    }
+
+    /// A checkpoint in many files is one tree.
+    fn read_folder(&self, read: &mut ReadFile) {
+        let top = std::path::PathBuf::from(std::ffi::OsString::from_vec(read.path.to_bytes()));
+        let mut tree = Tree::new();
+        let mut folders = vec![(top, Vec::<u8>::new())];
+        while let Some((folder, prefix)) = folders.pop() {
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                read.gap = Some("a folder of it cannot be listed".to_owned());
+                continue;
+            };
+            for entry in entries.flatten() {
+                let mut name = prefix.clone();
+                name.extend_from_slice(entry.file_name().as_encoded_bytes());
+                match entry.file_type() {
+                    Ok(kind) if kind.is_dir() => {
+                        name.push(b'/');
+                        folders.push((entry.path(), name));
+                    }
+                    Ok(kind) if kind.is_file() && tree.len() < SHARDS_MAX => {
+                        tree.insert(PathText::from_bytes(&name), self.shard(&entry.path(), read));
+                    }
+                    _ => read.gap = Some("not all of the folder was read".to_owned()),
+                }
+            }
+        }
+        read.digest = Some(tree.digest());
+        read.content = Some(tree.encode());
+    }
+
+    fn shard(&self, path: &std::path::Path, read: &mut ReadFile) -> Node {
+        let opened = open(&PathText::from(path));
+        let digested = opened.and_then(|(file, identity, _)| {
+            self.may_read(&read.purpose, identity.size)?;
+            let mode = file.metadata().map_or(0, |meta| meta.mode() & 0o7777);
+            Ok(Node::File { size: identity.size, mode, digest: self.digest(&file, identity.size, None)? })
+        });
+        digested.unwrap_or_else(|reason| {
+            read.gap = Some(reason.clone());
+            Node::Unread { reason }
+        })
+    }
+}
+
+/// Opens without ever blocking on a pipe or device; the flag tells a folder.
+fn open(path: &PathText) -> Result<(File, Identity, bool), String> {
+    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()));
+    let mut options = std::fs::OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+        .map_err(|error| format!("it cannot be opened: {error}"))?;
+    let kind = file.metadata().map_err(|error| format!("it cannot be examined: {error}"))?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err("it is neither a file nor a folder".to_owned());
+    }
+    let identity = identity_of(&file).ok_or("it cannot be examined")?;
+    Ok((file, identity, kind.is_dir()))
+}
+
+/// What names the state of an open file.
+fn identity_of(file: &File) -> Option<Identity> {
+    let meta = file.metadata().ok()?;
+    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    Some(Identity {
+        size: meta.size(),
+        dev: meta.dev(),
+        ino: meta.ino(),
+        mtime_ns: nanoseconds(meta.mtime(), meta.mtime_nsec()),
+        ctime_ns: nanoseconds(meta.ctime(), meta.ctime_nsec()),
+    })
+}
+
+/// A rename, a new link or a change of mode moves only the change time: the bytes are the same.
+fn only_times_of_rename(file: &File, before: &Identity) -> bool {
+    identity_of(file).is_some_and(|now| now.size == before.size && now.mtime_ns == before.mtime_ns && now.ino == before.ino)
+}
+
+/// Reads a small file whole; `None` when it is larger than `limit` or cannot be read.
+pub(super) fn small(path: &std::path::Path, limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
+    (bytes.len() as u64 <= limit).then_some(bytes)
+}

@@ -1,0 +1,132 @@
+//! Before the job starts: the store, who and what and where, durable.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+
+use domain::entry::{Act, Command, End, Launch};
+use domain::{Body, Digest, Outcome, PathText, Person};
+use host::identity;
+use ledger::Store;
+
+use super::event::Event;
+use super::{Opening, RunRequest, same};
+use crate::error::AppError;
+use crate::index::Index;
+use crate::journal::Journal;
+use crate::place::Surroundings;
+use crate::{code, secret, variables};
+
+/// A run whose launch is durable.
+pub(super) struct Launched {
+    pub(super) journal: Journal,
+    pub(super) index: Index,
+    pub(super) same: Digest,
+    pub(super) opening: Opening,
+}
+
+/// Opens the store, closes runs whose supervisor is gone, and records the launch.
+pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
+    let surroundings = &request.surroundings;
+    let place = surroundings.store_to_write();
+    let store = Store::open_or_create(&place)?;
+    let keys = surroundings.keys()?;
+    let mut index = Index::open(&store)?;
+    let person = person();
+    let writer = store.writer(&format!("{}@{}", person.user, person.host), &keys)?;
+    crate::interrupted::mark(&store, &writer, &mut index)?;
+    let (run, name) = super::identity(&index)?;
+    let same = same::key(&request.argv, &surroundings.cwd);
+    let head = writer.head().size;
+    let mut journal = Journal::new(store.clone(), writer, run, 0);
+    let command = Command {
+        argv: request.argv.iter().map(|argument| PathText::from(Path::new(argument))).collect(),
+        cwd: PathText::from(surroundings.cwd.as_path()),
+    };
+    let secret = secret::of_store(&store, &keys)?;
+    let all = surroundings.variables.iter().map(|(name, value)| (name, value));
+    let variables = variables::collect(all, &secret);
+    let sealed = |journal: &mut Journal, bytes: Result<Vec<u8>, serde_json::Error>| {
+        bytes.ok().and_then(|bytes| journal.sealed_blob(&bytes))
+    };
+    let command = sealed(&mut journal, serde_json::to_vec(&command));
+    let variables = sealed(&mut journal, serde_json::to_vec(&variables));
+    let (Some(command), Some(variables)) = (command, variables) else {
+        return Err(AppError::NotRecorded { why: journal.gap().map_or_else(String::new, |gap| gap.why) });
+    };
+    let launch = Launch {
+        name: name.clone(),
+        taintline: env!("CARGO_PKG_VERSION").to_owned(),
+        supervisor: super::recorder::to_process(&identity::ProcessId::current().map_err(AppError::Host)?),
+        kernel: identity::kernel_release(),
+        person,
+        command,
+        same,
+        variables,
+        head,
+    };
+    journal.record(Body::Act(Act::Launch(Box::new(launch))));
+    if request.accept_environment {
+        journal.record(Body::Act(Act::EnvironmentAccepted));
+    }
+    if !journal.flush() {
+        return Err(AppError::NotRecorded { why: journal.gap().map_or_else(String::new, |gap| gap.why) });
+    }
+    let opening = Opening { name: name.to_string(), store: surroundings.shown(&place), head: journal.position().1 };
+    Ok(Launched { journal, index, same, opening })
+}
+
+fn person() -> Person {
+    let person = identity::Person::current();
+    Person {
+        uid: person.uid,
+        user: person.user.unwrap_or_else(|| person.uid.to_string()),
+        login_uid: person.login_uid,
+        session: person.session,
+        cgroup: person.cgroup.unwrap_or_default(),
+        host: person.host,
+        ssh: person.ssh_connection,
+    }
+}
+
+/// What the job's environment has beyond ours: where the sensor is and whom it reports to.
+pub(super) fn variables(surroundings: &Surroundings, sensor: &Path, socket: &Path) -> Vec<(OsString, Option<OsString>)> {
+    let mut path = sensor.join("startup").into_os_string();
+    let old = surroundings.variables.iter().find(|(name, _)| name == "PYTHONPATH").map(|(_, value)| value);
+    if let Some(old) = old.filter(|old| !old.is_empty()) {
+        path.push(":");
+        path.push(old);
+    }
+    let set = |name: &str, value: OsString| (OsString::from(name), Some(value));
+    vec![
+        set("PYTHONPATH", path),
+        set("TAINTLINE_SOCKET", socket.as_os_str().to_owned()),
+        set("TAINTLINE_SENSOR", sensor.as_os_str().to_owned()),
+    ]
+}
+
+/// Looks at the code on a thread of its own: in the folder of the script, else in the working directory.
+pub(super) fn examine_code(request: &RunRequest, events: &Sender<Event>) {
+    let cwd = request.surroundings.cwd.clone();
+    let script = request.argv.iter().map(PathBuf::from).find(|argument| argument.extension().is_some_and(|end| end == "py"));
+    let folder = script.and_then(|script| cwd.join(script).parent().map(Path::to_owned)).filter(|folder| folder.is_dir());
+    let events = events.clone();
+    let spawned = std::thread::Builder::new().name("code".to_owned()).spawn(move || {
+        let (code, gaps) = code::examine(&folder.unwrap_or(cwd));
+        let _ = events.send(Event::Code(code, gaps));
+    });
+    drop(spawned);
+}
+
+/// The end of a run whose command could not be started.
+pub(super) fn not_started(code: i32) -> Body {
+    Body::Act(Act::End(Box::new(End {
+        outcome: Outcome::Exited { code },
+        wall_us: 0,
+        watch_cpu_us: 0,
+        sensor_us: 0,
+        steps: 0,
+        findings: 0,
+        gaps: 0,
+    })))
+}

@@ -1,0 +1,188 @@
+//! `taintline run`: a training command under guard.
+//!
+//! The supervisor is the parent of the job and nothing more to it: terminal, streams, signals, folder and exit code are the
+//! job's own. The launch is durable before the job starts; from then on nothing the supervisor does can hold the job up.
+//! Threads: this one records ([`recorder`]); one follows the host (`host::job`); one accepts sensors and one more a sensor
+//! reads ([`listener`]); two read files ([`files`]); one an environment scans ([`environment`]). They meet in one queue.
+
+mod closing;
+mod environment;
+mod event;
+mod files;
+mod installed;
+mod judge;
+mod launch;
+mod listener;
+mod process;
+mod recorder;
+mod same;
+mod taken;
+
+pub(crate) use judge::signal_name;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use domain::{Outcome, RunId};
+use host::job::Job;
+use host::listen::PrivateListener;
+
+pub use environment::EnvironmentSummary;
+pub use files::Budget;
+pub use recorder::Screen;
+
+use self::environment::Environments;
+use self::event::Event;
+use self::files::Reader;
+use self::recorder::{Parts, Recorder};
+use crate::error::AppError;
+use crate::index::Index;
+use crate::place::Surroundings;
+use crate::record::RunRecord;
+
+/// How long processes of the job may outlive its command before the record is closed without them.
+const GRACE: Duration = Duration::from_secs(2);
+/// How often the recorder looks at what is due.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What to run and how to watch it.
+#[derive(Debug, Clone)]
+pub struct RunRequest {
+    /// Program and arguments.
+    pub argv: Vec<OsString>,
+    /// Places and variables.
+    pub surroundings: Surroundings,
+    /// What may be read of data and checkpoints.
+    pub budget: Budget,
+    /// The environment as found is meant: it is what later runs are compared with.
+    pub accept_environment: bool,
+}
+
+/// A run that ended.
+#[derive(Debug)]
+pub struct RunReport {
+    /// Its record.
+    pub record: RunRecord,
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// Log and number of its last entry.
+    pub ledger: (String, u64),
+}
+
+/// What is told before the job's first output.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Readable name.
+    pub name: String,
+    /// The store as a person reads it.
+    pub store: String,
+    /// Entries in the log.
+    pub head: u64,
+}
+
+/// Runs a command under guard. `opened` is called once, when the run is recorded and the job is about to start.
+pub fn run(
+    request: &RunRequest,
+    screen: &mut dyn Screen,
+    opened: &mut dyn FnMut(&Opening),
+) -> Result<RunReport, AppError> {
+    let sensor = request.surroundings.sensor()?;
+    let _ = host::job::prepare(); // what it could not do is a limit that docs/limits.md names
+    let listener = PrivateListener::open(&[&request.surroundings.runtime, &std::env::temp_dir()])?;
+    let mut launched = launch::launch(request)?;
+    opened(&launched.opening);
+    let changes = launch::variables(&request.surroundings, &sensor, listener.path());
+    let oom_before = judge::oom_kills();
+    let began = Instant::now();
+    let job = match Job::start(&request.argv, &changes) {
+        Ok(job) => job,
+        Err(error) => {
+            launched.journal.record(launch::not_started(127));
+            launched.journal.flush();
+            return Err(error.into());
+        }
+    };
+    let command = recorder::to_process(job.process());
+    let watcher = job.watcher();
+    let (events, queue) = mpsc::channel();
+    let supervisor = host::identity::ProcessId::current().map_err(AppError::Host)?;
+    listener::serve(listener.listener().try_clone().map_err(AppError::Host)?, supervisor, events.clone());
+    follow(job, events.clone());
+    launch::examine_code(request, &events);
+    let stop = Arc::new(AtomicBool::new(false));
+    let (run, store) = (launched.journal.run(), launched.journal.store().clone());
+    let parts = Parts {
+        reader: Reader::start(&events, request.budget, Arc::clone(&stop)),
+        environments: Environments::new(store, run, launched.same, Arc::clone(&stop)),
+        journal: launched.journal,
+        index: launched.index,
+        watcher,
+        command,
+    };
+    let mut recorder = Recorder::new(parts, screen);
+    recorder.context.oom_before = oom_before;
+    let outcome = attend(&mut recorder, &queue, &events);
+    recorder.finish(&queue, &events, &stop);
+    Ok(recorder.close(outcome, began.elapsed()))
+}
+
+/// Hears events until the job is over.
+fn attend(recorder: &mut Recorder<'_>, queue: &Receiver<Event>, events: &Sender<Event>) -> Outcome {
+    loop {
+        match queue.recv_timeout(TICK) {
+            Ok(Event::Over(result)) => {
+                return match result {
+                    Ok(outcome) => {
+                        recorder.left_behind(&outcome.left_behind);
+                        recorder::to_outcome(Some(outcome.status))
+                    }
+                    Err(why) => {
+                        recorder.gap("how the command ended", &why);
+                        Outcome::Unknown
+                    }
+                };
+            }
+            Ok(event) => recorder.hear(event, events),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Outcome::Unknown,
+        }
+        recorder.tick();
+    }
+}
+
+/// Follows the job on a thread of its own.
+fn follow(mut job: Job, events: Sender<Event>) {
+    let spawned = std::thread::Builder::new().name("host".to_owned()).spawn(move || {
+        let mut tell = |event| {
+            let _ = events.send(Event::Host(event));
+        };
+        let result = job.run(GRACE, &mut tell).map_err(|error| error.to_string());
+        // From here on Ctrl-C is for us: it ends the wait for what is still being read.
+        drop(job);
+        let _ = events.send(Event::Over(result));
+    });
+    drop(spawned);
+}
+
+/// Puts the calling thread behind everything that the job does.
+fn lower_priority() {
+    host::sched::lowest_priority();
+}
+
+/// A new identity, and the first of its names that no run in the store has.
+fn identity(index: &Index) -> Result<(RunId, domain::RunName), AppError> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random).map_err(|_| AppError::NoRandomness)?;
+    let ms = u64::try_from(host::clock::wall_us() / 1000).unwrap_or(0);
+    let id = RunId::new(ms, random);
+    for attempt in 0..200 {
+        let name = id.name(attempt);
+        if index.find(name.as_str())?.is_empty() {
+            return Ok((id, name));
+        }
+    }
+    Ok((id, id.name(200)))
+}

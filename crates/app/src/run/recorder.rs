@@ -1,0 +1,464 @@
+//! The recorder: one thread that hears everything and writes the journal.
+//!
+//! All state of a run while it is going lives here. Sensors, the host, the file readers and the environment scan send it
+//! [`Event`]s; it turns them into entries, judges what can be judged at once, and tells the screen when something is found.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use domain::entry::{Act, Code, Exit, Identity, Joined, Kind, Load, Signal, Steps, Write};
+use domain::sensor::{Envelope, Hello, Message};
+use domain::{Body, Digest, Finding, Gap, Outcome, PathText, Process, Tier};
+use host::exits::ExitStatus;
+use host::identity::ProcessId;
+use host::job::HostEvent;
+use host::signals::Passed;
+
+use super::environment::Environments;
+use super::event::{Connection, Event, Purpose};
+use super::files::Reader;
+use super::judge::{self, Context};
+use super::process::Member;
+use crate::index::Index;
+use crate::journal::Journal;
+
+/// Told of findings the moment that they are made.
+pub trait Screen {
+    /// Something was found.
+    fn found(&mut self, finding: &Finding);
+    /// The job is over and the record is being finished; `left` says what is still read.
+    fn finishing(&mut self, left: &str);
+}
+
+const NETWORK_GAPS_MAX: usize = 50;
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Endings of files that are configuration rather than data.
+const CONFIG_ENDINGS: &[&str] = &[".json", ".toml", ".yaml", ".yml", ".ini", ".cfg", ".conf"];
+
+pub(super) struct Recorder<'a> {
+    pub(super) journal: Journal,
+    pub(super) index: Index,
+    pub(super) reader: Reader,
+    pub(super) environments: Environments,
+    pub(super) screen: &'a mut dyn Screen,
+    pub(super) members: HashMap<Connection, Member>,
+    pub(super) context: Context,
+    pub(super) watcher: host::exits::Watcher,
+    pub(super) command: Process,
+    pub(super) code_top: Option<PathText>,
+    /// Tickets of files being read, with who asked and the step then.
+    pub(super) asked: HashMap<u64, Asked>,
+    /// Where saved files are now: renames by path.
+    pub(super) renamed: BTreeMap<PathText, PathText>,
+    pub(super) taken: BTreeSet<PathText>,
+    pub(super) own_outputs: BTreeSet<PathText>,
+    pub(super) checkpoints: BTreeSet<PathText>,
+    /// Checkpoints written by this run, by where they are now.
+    pub(super) writes: BTreeMap<PathText, Write>,
+    /// Checkpoints that were judged, so that each rank that loads one is not a finding of its own.
+    pub(super) judged: BTreeSet<(PathText, Digest)>,
+    /// Digests of own code and of mapped files outside the environment.
+    pub(super) loose: BTreeMap<PathText, (Digest, Identity)>,
+    network: usize,
+    last_flush: Instant,
+    last_look: Instant,
+    looked_at: HashMap<u32, u32>,
+    pub(super) unheard: usize,
+}
+
+/// Who asked for a file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Asked {
+    pub(super) process: Option<Process>,
+    pub(super) rank: Option<u32>,
+    pub(super) step: Option<u64>,
+    pub(super) at_us: i64,
+}
+
+/// What the recorder is made of, beside its empty state.
+pub(super) struct Parts {
+    pub(super) journal: Journal,
+    pub(super) index: Index,
+    pub(super) reader: Reader,
+    pub(super) environments: Environments,
+    pub(super) watcher: host::exits::Watcher,
+    pub(super) command: Process,
+}
+
+impl<'a> Recorder<'a> {
+    pub(super) fn new(parts: Parts, screen: &'a mut dyn Screen) -> Self {
+        let Parts { journal, index, reader, environments, watcher, command } = parts;
+        Self {
+            journal,
+            index,
+            reader,
+            environments,
+            screen,
+            members: HashMap::new(),
+            context: Context::default(),
+            watcher,
+            command,
+            code_top: None,
+            asked: HashMap::new(),
+            renamed: BTreeMap::new(),
+            taken: BTreeSet::new(),
+            own_outputs: BTreeSet::new(),
+            checkpoints: BTreeSet::new(),
+            writes: BTreeMap::new(),
+            judged: BTreeSet::new(),
+            loose: BTreeMap::new(),
+            network: 0,
+            last_flush: Instant::now(),
+            last_look: Instant::now(),
+            looked_at: HashMap::new(),
+            unheard: 0,
+        }
+    }
+
+    /// Takes one event in. [`Event::Over`] is the caller's.
+    pub(super) fn hear(&mut self, event: Event, events: &Sender<Event>) {
+        match event {
+            Event::Joined { connection, process } => {
+                self.members.insert(connection, Member::new(connection, to_process(&process)));
+                if let Err(error) = self.watcher.watch(&process) {
+                    self.gap(&format!("end of process {}", process.pid), &error.to_string());
+                }
+            }
+            Event::Refused { why } => self.gap("a connection to the sensor's socket", &why),
+            Event::Said { connection, envelope } => self.said(connection, *envelope, events),
+            Event::Left { connection, why } => self.left(connection, why),
+            Event::Host(event) => self.host(event),
+            Event::Code(code, gaps) => self.code(code, gaps),
+            Event::Read(read) => self.file(*read),
+            Event::Environment(examined) => self.environment(*examined),
+            Event::Over(_) => {}
+        }
+    }
+
+    /// What is due by time: segments, the flush, a look at processes that do not speak.
+    pub(super) fn tick(&mut self) {
+        let due: Vec<_> = self.members.iter().filter(|(_, member)| member.due()).map(|(key, _)| *key).collect();
+        for connection in due {
+            self.close_segment(connection);
+        }
+        if self.last_flush.elapsed() >= FLUSH_EVERY {
+            self.flush();
+        }
+        if self.last_look.elapsed() >= LOOK_EVERY {
+            self.last_look = Instant::now();
+            self.look_for_silent_ones();
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        self.last_flush = Instant::now();
+        self.journal.flush();
+        for finding in self.journal.take_rewritten() {
+            self.screen.found(&finding);
+        }
+    }
+
+    pub(super) fn gap(&mut self, what: &str, why: &str) {
+        self.journal.record(Body::Gap(Gap { what: what.to_owned(), why: why.to_owned() }));
+    }
+
+    pub(super) fn finding(&mut self, finding: Finding) {
+        self.screen.found(&finding);
+        self.journal.record(Body::Finding(finding));
+    }
+
+    fn said(&mut self, connection: Connection, envelope: Envelope, events: &Sender<Event>) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        let missed = envelope.seq.saturating_sub(member.next_seq);
+        member.next_seq = envelope.seq + 1;
+        let label = member.label();
+        if missed > 0 {
+            self.gap(&format!("{missed} messages of {label}"), "its sensor could not send them fast enough");
+        }
+        let at_us = envelope.at_us;
+        match envelope.body {
+            Message::Hello(hello) => self.hello(connection, hello, events),
+            Message::Ready(ready) => {
+                if let Some(member) = self.members.get_mut(&connection) {
+                    member.ready = Some(ready);
+                }
+                self.joined(connection, at_us);
+                self.look_at_maps(connection);
+            }
+            Message::Modules { files } => self.modules(connection, files),
+            Message::Opened { path, write } => self.opened(connection, path, write, at_us),
+            Message::Saved { path, step, .. } => {
+                self.checkpoints.insert(path.clone());
+                self.own_outputs.insert(path.clone());
+                self.ask(Purpose::Save, &path, connection, step, at_us);
+            }
+            Message::Loading { path, step, .. } => {
+                self.checkpoints.insert(path.clone());
+                self.ask(Purpose::Resume, &path, connection, step, at_us);
+            }
+            Message::Renamed { from, to } => self.rename(&from, to, at_us),
+            Message::Step(step) => {
+                let first = self.members.get(&connection).is_some_and(|member| member.step_count == 0);
+                if let Some(member) = self.members.get_mut(&connection) {
+                    member.step(*step);
+                }
+                if first {
+                    self.joined(connection, at_us);
+                    self.look_at_maps(connection);
+                }
+            }
+            Message::Network { target, etag } => self.network(&label, &target, etag),
+            Message::Gap { what, why } => {
+                self.journal.record_at(Tier::InProcess, at_us, Body::Gap(Gap { what: format!("{what} ({label})"), why }));
+            }
+            Message::Bye { dropped, exception } => {
+                if let Some(member) = self.members.get_mut(&connection) {
+                    member.bye = Some(exception);
+                }
+                if dropped > 0 {
+                    self.gap(&format!("{dropped} messages of {label}"), "its queue was full");
+                }
+            }
+        }
+    }
+
+    fn hello(&mut self, connection: Connection, hello: Hello, events: &Sender<Event>) {
+        self.environments.start(&hello, events);
+        if let Some(member) = self.members.get_mut(&connection) {
+            member.hello = Some(hello);
+        }
+    }
+
+    /// Records that a process takes part, once, when torch is there or it made a step without saying so.
+    pub(super) fn joined(&mut self, connection: Connection, at_us: i64) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some(hello) = member.hello.as_ref().filter(|_| !member.recorded) else { return };
+        let joined = Joined {
+            process: member.process.clone(),
+            rank: hello.rank,
+            world_size: hello.world_size,
+            python: hello.python.clone(),
+            prefix: hello.prefix.clone(),
+            torch: member.ready.as_ref().map(|ready| ready.torch.clone()),
+        };
+        member.recorded = true;
+        let accelerators = member.ready.as_ref().map_or(0, |ready| ready.accelerators);
+        self.journal.record_at(Tier::InProcess, at_us, Body::Act(Act::Joined(Box::new(joined))));
+        if accelerators > 0 {
+            self.gap("clocks, temperatures and errors of the accelerators", "this version does not read them");
+        }
+    }
+
+    fn modules(&mut self, connection: Connection, files: Vec<PathText>) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        for path in files {
+            if !self.environments.covers(&path) && !self.taken.contains(&path) {
+                self.taken.insert(path.clone());
+                let asked = Asked { process: Some(member.process.clone()), rank: member.rank(), step: None, at_us: 0 };
+                let ticket = self.reader.ask(Purpose::Take(Kind::Script), &path);
+                self.asked.insert(ticket, asked);
+            }
+            member.modules.insert(path);
+        }
+    }
+
+    fn opened(&mut self, connection: Connection, path: PathText, write: bool, at_us: i64) {
+        if write {
+            self.own_outputs.insert(path);
+            return;
+        }
+        let known = self.checkpoints.contains(&path) || self.own_outputs.contains(&path) || self.taken.contains(&path);
+        if known || self.environments.covers(&path) {
+            return;
+        }
+        self.taken.insert(path.clone());
+        let config = CONFIG_ENDINGS.iter().any(|ending| path.as_str().ends_with(ending));
+        let kind = if config { Kind::Config } else { Kind::Data };
+        self.ask(Purpose::Take(kind), &path, connection, None, at_us);
+    }
+
+    fn ask(&mut self, purpose: Purpose, path: &PathText, connection: Connection, step: Option<u64>, at_us: i64) {
+        let member = self.members.get(&connection);
+        let asked = Asked {
+            process: member.map(|member| member.process.clone()),
+            rank: member.and_then(Member::rank),
+            step,
+            at_us,
+        };
+        let ticket = self.reader.ask(purpose, path);
+        self.asked.insert(ticket, asked);
+    }
+
+    fn network(&mut self, label: &str, target: &str, etag: Option<String>) {
+        self.network += 1;
+        if self.network <= NETWORK_GAPS_MAX {
+            let target = crate::redact::text(target);
+            let etag = etag.map_or_else(String::new, |etag| format!(", etag {etag}"));
+            self.gap(&format!("what {label} read from {target}{etag}"), "read over the network: only the address is seen");
+        }
+    }
+
+    fn look_at_maps(&mut self, connection: Connection) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Ok(mapped) = host::proc::mapped_files(member.process.pid) else { return };
+        let mut new = Vec::new();
+        for file in mapped.value {
+            let path = PathText::from(file.path.as_path());
+            if member.mapped.insert(path.clone()) {
+                new.push(path);
+            }
+        }
+        for path in new {
+            if !self.environments.covers(&path) && self.taken.insert(path.clone()) {
+                let ticket = self.reader.ask(Purpose::Take(Kind::Mapped), &path);
+                self.asked.insert(ticket, Asked::default());
+            }
+        }
+    }
+
+    fn close_segment(&mut self, connection: Connection) {
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        let (process, rank) = (member.process.clone(), member.rank());
+        let Some((steps, bytes)) = member.segment() else { return };
+        let Some(segment) = self.journal.blob(&bytes) else { return };
+        let numbers = steps.iter().map(|step| step.step);
+        let body = Steps {
+            process,
+            rank,
+            first: numbers.clone().min().unwrap_or(0),
+            last: numbers.max().unwrap_or(0),
+            count: steps.len() as u64,
+            segment,
+        };
+        self.journal.record_at(Tier::InProcess, host::clock::wall_us(), Body::Steps(body));
+    }
+
+    fn left(&mut self, connection: Connection, why: Option<String>) {
+        self.joined(connection, host::clock::wall_us());
+        self.close_segment(connection);
+        let Some(member) = self.members.get_mut(&connection) else { return };
+        member.left = true;
+        let label = member.label();
+        if let Some(why) = why {
+            self.gap(&format!("what {label} said from here on"), &format!("its sensor sent {why}"));
+        }
+    }
+
+    fn host(&mut self, event: HostEvent) {
+        match event {
+            HostEvent::Signal(signal) => {
+                self.context.stop_asked |= matches!(signal.number, 1 | 2 | 3 | 15);
+                let act = Signal {
+                    number: signal.number,
+                    sender: signal.sender.as_ref().and_then(|sender| sender.id.as_ref()).map(to_process),
+                    name: signal.sender.as_ref().and_then(|sender| sender.name.clone()),
+                    uid: signal.sender.as_ref().map(|sender| sender.uid),
+                    forwarded: signal.passed == Passed::Forwarded,
+                };
+                self.journal.record(Body::Act(Act::Signal(act)));
+            }
+            HostEvent::Exited(exited) => self.exited(&to_process(&exited.process), to_outcome(Some(exited.status))),
+            HostEvent::WatchedExited { process, status, .. } => self.exited(&to_process(&process), to_outcome(status)),
+            HostEvent::SignalsLost { count } => self.gap(&format!("{count} signals"), "they came too fast"),
+            HostEvent::LeftBehind { .. } => {} // told once more, and finally, when the job is over
+        }
+    }
+
+    /// A process ended: recorded when it takes part or is the command itself.
+    fn exited(&mut self, process: &Process, outcome: Outcome) {
+        let main = *process == self.command;
+        let found = self.members.values_mut().find(|member| member.process == *process);
+        if found.as_ref().is_some_and(|member| member.outcome.is_some()) {
+            return;
+        }
+        let connection = found.map(|member| {
+            member.outcome = Some(outcome);
+            member.connection
+        });
+        if let Some(connection) = connection {
+            self.joined(connection, host::clock::wall_us());
+            self.close_segment(connection);
+        }
+        let member = connection.and_then(|connection| self.members.get(&connection));
+        if member.is_none() && !main {
+            return;
+        }
+        self.context.oom_kills = judge::oom_kills().zip(self.context.oom_before).map(|(now, before)| now.saturating_sub(before));
+        let found = member.and_then(|member| judge::vanished(member, outcome, &self.context));
+        let exit = Exit {
+            process: process.clone(),
+            rank: member.and_then(Member::rank),
+            outcome,
+            main,
+            last_step: member.and_then(|member| member.last_step),
+        };
+        self.context.another_fell |= outcome != Outcome::Exited { code: 0 };
+        self.journal.record(Body::Act(Act::Exit(exit)));
+        if let Some(finding) = found {
+            self.finding(finding);
+        }
+    }
+
+    fn code(&mut self, code: Option<Code>, gaps: Vec<Gap>) {
+        for gap in gaps {
+            self.journal.record(Body::Gap(gap));
+        }
+        let Some(code) = code else { return };
+        let sealed = serde_json::to_vec(&code).ok().and_then(|bytes| self.journal.sealed_blob(&bytes));
+        let load = Load {
+            what: Kind::Code,
+            path: code.top.clone(),
+            digest: sealed,
+            stored: true,
+            identity: None,
+            process: None,
+            rank: None,
+            step: None,
+            summary: None,
+        };
+        self.code_top = Some(code.top);
+        self.journal.record(Body::Load(load));
+    }
+
+    /// Processes of the job that have torch in memory and no sensor: `python -I`, another architecture, a removed variable.
+    fn look_for_silent_ones(&mut self) {
+        let Ok(pids) = host::proc::descendants_of(self.command.pid) else { return };
+        for pid in std::iter::once(self.command.pid).chain(pids) {
+            let looks = self.looked_at.entry(pid).or_default();
+            *looks += 1;
+            let speaks = self.members.values().any(|member| member.process.pid == pid);
+            if speaks || *looks > 6 {
+                continue;
+            }
+            let Ok(mapped) = host::proc::mapped_files(pid) else { continue };
+            let torch = mapped.value.iter().any(|file| {
+                file.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libtorch"))
+            });
+            if torch {
+                self.looked_at.insert(pid, u32::MAX / 2);
+                // A forked worker of a process that speaks has its parent's memory and does no steps.
+                let parent = host::proc::parent(pid).unwrap_or(0);
+                if self.members.values().any(|member| member.process.pid == parent) {
+                    continue;
+                }
+                self.unheard += 1;
+                let why = "it has torch loaded and its sensor never spoke (python -I, -E or -S, or PYTHONPATH was removed)";
+                self.gap(&format!("steps and loads of process {pid}"), why);
+            }
+        }
+    }
+}
+
+pub(super) fn to_process(id: &ProcessId) -> Process {
+    Process { boot: id.boot.clone(), pid: id.pid, started: id.started }
+}
+
+pub(super) fn to_outcome(status: Option<ExitStatus>) -> Outcome {
+    match status {
+        Some(ExitStatus::Code(code)) => Outcome::Exited { code: i32::from(code) },
+        Some(ExitStatus::Signal { number, .. }) => Outcome::Signalled { signal: number },
+        None => Outcome::Unknown,
+    }
+}

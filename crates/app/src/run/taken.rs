@@ -1,0 +1,230 @@
+//! Files that were read: loads, writes, and the lineage of checkpoints.
+
+use domain::entry::{Kind, Load, Write};
+use domain::{Body, Digest, Finding, Gap, Grade, PathText, Rule, Tier};
+use training::checkpoint::CheckpointSummary;
+use training::compare::compare;
+use training::lineage::{self, Lineage, Loaded, Saved};
+
+use super::event::{Purpose, ReadFile};
+use super::recorder::{Asked, Recorder};
+use crate::checkpoint;
+use crate::index::IndexedSave;
+
+/// Changed tensors that a finding names.
+const TENSORS_TOLD: usize = 5;
+
+impl Recorder<'_> {
+    /// A file was read.
+    pub(super) fn file(&mut self, read: ReadFile) {
+        self.reader.answered();
+        let asked = self.asked.remove(&read.ticket).unwrap_or_default();
+        if let Some(why) = &read.gap {
+            let what = match read.purpose {
+                Purpose::Take(_) => format!("content of {}", read.path),
+                Purpose::Save => format!("checkpoint {} as it was saved", read.path),
+                Purpose::Resume => format!("checkpoint {} as it was loaded", read.path),
+            };
+            self.journal.record(Body::Gap(Gap { what, why: why.clone() }));
+        }
+        match read.purpose {
+            Purpose::Save => self.saved(read, asked),
+            Purpose::Resume => self.resumed(read, asked),
+            Purpose::Take(kind) => self.took(kind, read, asked),
+        }
+    }
+
+    fn took(&mut self, kind: Kind, read: ReadFile, asked: Asked) {
+        if let (Some(digest), Some(identity)) = (read.digest, read.identity.clone()) {
+            self.loose.insert(read.path.clone(), (digest, identity));
+        }
+        if kind == Kind::Mapped {
+            return; // they are told together, as one tree
+        }
+        let stored = read.content.as_ref().is_some_and(|content| self.journal.blob(content).is_some());
+        let load = Load {
+            what: kind,
+            path: read.path,
+            digest: read.digest,
+            stored,
+            identity: read.identity,
+            process: asked.process,
+            rank: asked.rank,
+            step: asked.step,
+            summary: None,
+        };
+        self.journal.record_at(Tier::InProcess, asked.at_us, Body::Load(load));
+    }
+
+    fn summary_blob(&mut self, summary: Option<&CheckpointSummary>) -> Option<Digest> {
+        self.journal.blob(&summary?.encode())
+    }
+
+    fn saved(&mut self, read: ReadFile, asked: Asked) {
+        let summary = self.summary_blob(read.summary.as_ref());
+        if let Some(tree) = read.content.as_deref() {
+            self.journal.blob(tree);
+        }
+        let Some(process) = asked.process else { return };
+        let (path, from) = self.final_name(&read.path);
+        let write = Write {
+            path,
+            from,
+            digest: read.digest,
+            identity: read.identity,
+            process,
+            rank: asked.rank,
+            step: asked.step,
+            summary,
+        };
+        self.writes.insert(read.path, write.clone());
+        self.journal.record_at(Tier::InProcess, asked.at_us, Body::Write(write));
+        self.flush();
+    }
+
+    /// Follows renames that were heard while the file was read.
+    fn final_name(&self, path: &PathText) -> (PathText, Option<PathText>) {
+        let mut now = path;
+        for _ in 0..8 {
+            match self.renamed.get(now) {
+                Some(next) if next != path => now = next,
+                _ => break,
+            }
+        }
+        if now == path { (path.clone(), None) } else { (now.clone(), Some(path.clone())) }
+    }
+
+    /// A rename: a checkpoint that is still being read gets its final name; one that was recorded is recorded there too.
+    pub(super) fn rename(&mut self, from: &PathText, to: PathText, at_us: i64) {
+        if !self.checkpoints.contains(from) {
+            return;
+        }
+        self.checkpoints.insert(to.clone());
+        self.own_outputs.insert(to.clone());
+        if let Some(mut write) = self.writes.remove(from) {
+            write.from = Some(from.clone());
+            write.path = to.clone();
+            self.writes.insert(to.clone(), write.clone());
+            self.journal.record_at(Tier::InProcess, at_us, Body::Write(write));
+            self.flush();
+        } else {
+            self.renamed.insert(from.clone(), to);
+        }
+    }
+
+    fn resumed(&mut self, read: ReadFile, asked: Asked) {
+        let summary = self.summary_blob(read.summary.as_ref());
+        let stored = read.content.as_deref().is_some_and(|tree| self.journal.blob(tree).is_some());
+        let load = Load {
+            what: Kind::Checkpoint,
+            path: read.path.clone(),
+            digest: read.digest,
+            stored,
+            identity: read.identity.clone(),
+            process: asked.process.clone(),
+            rank: asked.rank,
+            step: asked.step,
+            summary,
+        };
+        self.journal.record_at(Tier::InProcess, asked.at_us, Body::Load(load));
+        self.flush();
+        let Some(digest) = read.digest else { return };
+        match self.lineage(&read, digest) {
+            Ok(Some(mut finding)) if self.judged.insert((read.path.clone(), digest)) => {
+                finding.evidence.extend(summary);
+                finding.rank = asked.rank;
+                self.finding(finding);
+            }
+            Ok(_) => {}
+            Err(why) => self.gap(&format!("lineage of {}", read.path), &why),
+        }
+        self.flush();
+    }
+
+    fn lineage(&mut self, read: &ReadFile, digest: Digest) -> Result<Option<Finding>, String> {
+        let store = self.journal.store().clone();
+        self.index.sync(&store).map_err(|error| error.to_string())?;
+        let same_bytes = self.index.saves_of(&digest).map_err(|error| error.to_string())?;
+        let same_path = self.index.saves_at(&read.path).map_err(|error| error.to_string())?;
+        let saved: Vec<Saved> = same_bytes.iter().chain(&same_path).map(to_saved).collect();
+        let step = read.summary.as_ref().and_then(checkpoint::stated_step);
+        let loaded = Loaded { path: read.path.clone(), digest, step };
+        Ok(match lineage::judge(&loaded, &saved) {
+            Lineage::AsSaved { .. } => None,
+            Lineage::Unknown => {
+                let why = "no run in this store saved it: what it was before is not known";
+                self.gap(&format!("origin of {}", read.path), why);
+                None
+            }
+            Lineage::Older { saved, step, newest } => Some(older(read, saved.as_ref(), step, &newest)),
+            Lineage::Changed { saved } => {
+                let before = same_path.iter().rev().find(|save| save.digest == saved.digest);
+                let before = before.and_then(|save| save.summary).and_then(|blob| store.blob(&blob).ok().flatten());
+                let before = before.and_then(|bytes| CheckpointSummary::decode(&bytes).ok());
+                Some(changed(read, &saved, before.as_ref()))
+            }
+        })
+    }
+}
+
+fn to_saved(save: &IndexedSave) -> Saved {
+    Saved { run: save.run.clone(), step: save.step, path: save.path.clone(), digest: save.digest, at: save.at_us.saturating_mul(1000) }
+}
+
+fn at_step(step: Option<u64>) -> String {
+    step.map_or_else(String::new, |step| format!(" at step {step}"))
+}
+
+fn older(read: &ReadFile, saved: Option<&Saved>, step: Option<u64>, newest: &Saved) -> Finding {
+    let step = step.map_or_else(|| "step unknown".to_owned(), |step| format!("step {step}"));
+    let origin = saved.map_or_else(
+        || "no recorded run saved these bytes".to_owned(),
+        |saved| format!("these bytes were saved as {} by run {}{}", saved.path, saved.run, at_step(saved.step)),
+    );
+    Finding {
+        rule: Rule::CheckpointOlder,
+        grade: Grade::Observed,
+        what: format!("{} holds the checkpoint of an earlier step: {step}", read.path),
+        details: vec![
+            origin,
+            format!("what belongs there was saved by run {}{}: {}", newest.run, at_step(newest.step), newest.digest.short()),
+        ],
+        path: Some(read.path.clone()),
+        step: Some(0),
+        rank: None,
+        earlier: Some(newest.run.clone()),
+        evidence: Vec::new(),
+        innocent: vec!["somebody went back to an earlier checkpoint on purpose and kept the newer name".to_owned()],
+    }
+}
+
+fn changed(read: &ReadFile, saved: &Saved, before: Option<&CheckpointSummary>) -> Finding {
+    let now = read.digest.map_or_else(String::new, |digest| digest.short());
+    let mut details = vec![format!(
+        "run {} saved it{} with digest {}; loaded now: {now}",
+        saved.run,
+        at_step(saved.step),
+        saved.digest.short(),
+    )];
+    match (before, read.summary.as_ref()) {
+        (Some(before), Some(after)) => {
+            let comparison = compare(before, after);
+            details.push(comparison.describe());
+            details.extend(comparison.changed.iter().skip(1).take(TENSORS_TOLD - 1).map(|change| change.describe()));
+        }
+        (None, _) => details.push("which tensors differ is not known: no summary was recorded when it was saved".to_owned()),
+        (_, None) => details.push("which tensors differ is not known: it cannot be read as a checkpoint now".to_owned()),
+    }
+    Finding {
+        rule: Rule::CheckpointChanged,
+        grade: Grade::Observed,
+        what: format!("{} is not what run {} saved{}", read.path, saved.run, at_step(saved.step)),
+        details,
+        path: Some(read.path.clone()),
+        step: Some(0),
+        rank: None,
+        earlier: Some(saved.run.clone()),
+        evidence: Vec::new(),
+        innocent: vec!["it was written again by a program that did not run under guard (an export, an average, a repair)".to_owned()],
+    }
+}

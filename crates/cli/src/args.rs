@@ -1,0 +1,175 @@
+//! What can be said on the command line. Help, man page and completions all come from here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Keeps model training honest: records what a run loads and does, and finds sabotage.
+#[derive(Debug, Parser)]
+#[command(name = "taintline", version, about, long_about = None, max_term_width = 100, after_help = CODES)]
+pub(crate) struct Args {
+    /// Folder of the store; else TAINTLINE_STORE, else `.taintline` here or above.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) store: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const CODES: &str = "Exit codes: 0 nothing found; 1 something found; 2 bad input, usage or I/O. \
+`run` gives the command's own code when that is not 0, 128 + signal when it died of one.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a training command under guard, unchanged.
+    Run(Run),
+    /// List the recorded runs.
+    Runs(Json),
+    /// Show all that is recorded of one run.
+    Show(Show),
+    /// Show only what differs between two runs.
+    Diff(Diff),
+    /// Check or rebuild what is recorded.
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Play the whole story: a real training, clean and then sabotaged, found and explained.
+    Demo(Demo),
+    /// Write the man page or a shell's completions to standard output.
+    #[command(subcommand, hide = true)]
+    Generate(Generate),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// Whose exit code to return when the command ended well.
+    #[arg(long, value_enum, default_value_t = ExitCodeOf::Taintline, value_name = "WHOSE")]
+    pub(crate) exit_code: ExitCodeOf,
+    /// The environment is as it is meant to be, although files in it differ from the last good run.
+    #[arg(long)]
+    pub(crate) accept_environment: bool,
+    /// Print nothing but findings.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Bytes of data files that are read in one run; beyond it only size and times are recorded.
+    #[arg(long, value_name = "BYTES", default_value = "4G", value_parser = bytes)]
+    pub(crate) data_budget: u64,
+    /// Bytes up to which a checkpoint is read; beyond it only size and times are recorded.
+    #[arg(long, value_name = "BYTES", default_value = "64G", value_parser = bytes)]
+    pub(crate) checkpoint_budget: u64,
+    /// The command and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Whose exit code is returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExitCodeOf {
+    /// 1 when something was found.
+    Taintline,
+    /// The command's, whatever was found.
+    Command,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Json {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Show {
+    /// Name, id, or beginning of the id of the run; `last` is the newest.
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Diff {
+    /// First run.
+    pub(crate) left: String,
+    /// Second run.
+    pub(crate) right: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Check every byte of the ledger and of the blob store; name what is wrong.
+    Audit(Json),
+    /// Throw the index away and build it from the ledger.
+    Reindex,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Demo {
+    /// Where to play; a new temporary folder by default. It must be empty or not exist.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+    /// A Python that has torch; else one is looked for, else made in the cache.
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) python: Option<PathBuf>,
+    /// Steps of the training.
+    #[arg(long, default_value_t = 120, value_name = "STEPS")]
+    pub(crate) steps: u32,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Generate {
+    /// The man page.
+    Man,
+    /// Completions.
+    Completions {
+        /// For which shell.
+        shell: Shell,
+    },
+}
+
+/// A size: digits, and then perhaps k, M, G or T (powers of 1024).
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, scale) = match text.find(|c: char| !c.is_ascii_digit()) {
+        None => (text, 1),
+        Some(at) => {
+            let (digits, unit) = text.split_at(at);
+            let scale = match unit {
+                "k" | "K" => 1 << 10,
+                "M" => 1 << 20,
+                "G" => 1 << 30,
+                "T" => 1 << 40,
+                _ => return Err("a size is digits and then perhaps k, M, G or T".to_owned()),
+            };
+            (digits, scale)
+        }
+    };
+    let number: u64 = digits.parse().map_err(|_| "a size is digits and then perhaps k, M, G or T".to_owned())?;
+    number.checked_mul(scale).ok_or_else(|| "the size is too large".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_command_belongs_to_it() {
+        let args = Args::try_parse_from(["taintline", "run", "--", "python", "t.py", "--store", "x"]).unwrap();
+        let Command::Run(run) = args.command else { panic!("not run") };
+        assert_eq!(run.command, ["python", "t.py", "--store", "x"]);
+        assert_eq!(args.store, None);
+    }
+
+    #[test]
+    fn sizes_are_read_as_they_are_written() {
+        assert_eq!((bytes("12"), bytes("4G")), (Ok(12), Ok(4 << 30)));
+        assert!(bytes("4X").is_err() && bytes("").is_err() && bytes("99999999999T").is_err());
+    }
+}

@@ -1,0 +1,33 @@
+//! One thin function a command: arguments to use-case, view to text.
+
+mod demo;
+mod generate;
+mod ledger;
+mod read;
+mod run;
+
+use app::AppError;
+use app::place::Surroundings;
+
+use crate::args::{Args, Command};
+use crate::exit::Exit;
+
+/// Carries out what was said.
+pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
+    let surroundings = Surroundings::of_process(args.store);
+    match args.command {
+        Command::Run(run) => run::run(surroundings, run),
+        Command::Runs(json) => read::runs(&surroundings, &json),
+        Command::Show(show) => read::show(&surroundings, &show),
+        Command::Diff(diff) => read::diff(&surroundings, &diff),
+        Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
+        Command::Demo(demo) => demo::demo(surroundings, demo),
+        Command::Generate(generate) => Ok(generate::generate(&generate)),
+    }
+}
+
+/// A view as text or as JSON.
+fn show<V: serde::Serialize>(view: &V, json: bool, plain: fn(&V) -> String) {
+    let text = if json { report::json(view).map(|text| text + "\n").unwrap_or_default() } else { plain(view) };
+    crate::screen::out(&text);
+}

@@ -1,0 +1,9 @@
+//! What the readers promise, shown on files that are put together here byte by byte.
+#![forbid(unsafe_code)]
+
+mod checkpoints;
+mod garbage;
+mod pickles;
+mod support;
+mod tensors_safe;
+mod zips;

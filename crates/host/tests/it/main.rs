@@ -1,0 +1,14 @@
+//! The host crate against real processes.
+//!
+//! A supervisor changes signal handlers and reaps children for its whole process, so it never runs inside a test: the test
+//! starts this binary again as a helper ([`helper`]), and reads what the helper saw.
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, where a failure is the test's failure"
+)]
+
+mod ends;
+mod helper;
+mod launch;
+mod others;
+mod signals;

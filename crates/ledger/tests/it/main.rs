@@ -1,0 +1,10 @@
+//! The ledger as a whole: what is changed is named, what is appended is there, what is rewritten is noticed.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed; clippy exempts only test functions"
+)]
+
+mod appending;
+mod damage;
+mod rewriting;
+mod world;

@@ -1,0 +1,187 @@
+//! What one optimizer step did, collected over its micro-batches and said in one message.
+//!
+//! Python calls once a batch, once a backward pass and twice a step; everything between is here, so that a step costs the
+//! job a few native calls whatever the model. One recorder serves one process; several optimizers share it, and what
+//! came before a step belongs to that step.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use domain::sensor::Message;
+use domain::{Fingerprint, Number, Phases, RngStates, StepRecord, StepSource};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use training::fingerprint::of_buffers;
+
+use crate::digest::{KindSpan, Span, of_spans, squares};
+use crate::link::Link;
+
+/// Most batches, and most losses, of one step that are told; the rest is counted.
+const BATCHES_MAX: usize = 4096;
+
+#[derive(Default)]
+struct Pending {
+    losses: Vec<Number>,
+    batches: Vec<Fingerprint>,
+    gradient_norm: Option<f64>,
+    gradient_norm_before_clip: Option<f64>,
+    parameters: Option<Fingerprint>,
+    optimizer_state: Option<Fingerprint>,
+    left_out: u64,
+}
+
+/// Collects one step after the other.
+#[pyclass(frozen)]
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pending: Mutex<Pending>,
+}
+
+/// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's.
+type RngParts = (Option<Span>, Option<Vec<u32>>, Option<Vec<u8>>);
+
+#[pymethods]
+impl Recorder {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// A batch reached the model: the spans of its tensors.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn batch(&self, py: Python<'_>, spans: Vec<Span>) -> PyResult<()> {
+        let fingerprint = of_spans(py, &spans)?;
+        let mut pending = self.lock();
+        if pending.batches.len() < BATCHES_MAX {
+            pending.batches.push(fingerprint);
+        } else {
+            pending.left_out += 1;
+        }
+        Ok(())
+    }
+
+    /// A backward pass starts at `value`.
+    fn loss(&self, value: f64) {
+        let mut pending = self.lock();
+        if pending.losses.len() < BATCHES_MAX {
+            pending.losses.push(Number(value));
+        } else {
+            pending.left_out += 1;
+        }
+    }
+
+    /// `clip_grad_norm_` returned `value`.
+    fn clipped(&self, value: f64) {
+        self.lock().gradient_norm_before_clip = Some(value);
+    }
+
+    /// The optimizer is about to use the gradients at `spans`; `False` if their norm cannot be told.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn gradients(&self, py: Python<'_>, spans: Vec<KindSpan>) -> PyResult<bool> {
+        let norm = squares(py, &spans)?.map(f64::sqrt);
+        self.lock().gradient_norm = norm;
+        Ok(norm.is_some())
+    }
+
+    /// After the step: the spans of the parameters and of the optimizer's state.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn model(
+        &self,
+        py: Python<'_>,
+        parameters: Option<Vec<Span>>,
+        state: Option<Vec<Span>>,
+    ) -> PyResult<()> {
+        let look =
+            |spans: &Option<Vec<Span>>| spans.as_ref().map(|spans| of_spans(py, spans)).transpose();
+        let (parameters, state) = (look(&parameters)?, look(&state)?);
+        let mut pending = self.lock();
+        pending.parameters = parameters;
+        pending.optimizer_state = state;
+        Ok(())
+    }
+
+    /// The step is done: says it over `link` and starts the next one. Answers how many batches and losses were left out.
+    ///
+    /// `step` is its number, whether that was counted here, and which optimizer of the process it was; `phases` are
+    /// microseconds of data, forward, backward, between, optimizer and sensor.
+    fn step(
+        &self,
+        py: Python<'_>,
+        link: &Link,
+        step: (u64, bool, u32),
+        learning_rates: Vec<f64>,
+        rng: RngParts,
+        phases: [u64; 6],
+    ) -> PyResult<u64> {
+        let (number, counted, optimizer) = step;
+        let rng = rng_states(py, rng)?;
+        let pending = std::mem::take(&mut *self.lock());
+        let record = StepRecord {
+            step: number,
+            source: if counted {
+                StepSource::Counted
+            } else {
+                StepSource::OptimizerState
+            },
+            optimizer,
+            losses: pending.losses,
+            gradient_norm: pending.gradient_norm.map(Number),
+            gradient_norm_before_clip: pending.gradient_norm_before_clip.map(Number),
+            learning_rates: learning_rates.into_iter().map(Number).collect(),
+            parameters: pending.parameters,
+            optimizer_state: pending.optimizer_state,
+            rng,
+            batches: pending.batches,
+            phases: phases_of(phases),
+        };
+        let body = serde_json::to_string(&Message::Step(Box::new(record)))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        link.say(&body);
+        Ok(pending.left_out)
+    }
+}
+
+impl Recorder {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn rng_states(py: Python<'_>, (torch, python, numpy): RngParts) -> PyResult<RngStates> {
+    Ok(RngStates {
+        torch: torch.map(|span| of_spans(py, &[span])).transpose()?,
+        python: python.map(|words| {
+            let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+            of_buffers([&bytes[..]])
+        }),
+        numpy: numpy.map(|bytes| of_buffers([&bytes[..]])),
+    })
+}
+
+fn phases_of(
+    [
+        data_us,
+        forward_us,
+        backward_us,
+        between_us,
+        optimizer_us,
+        sensor_us,
+    ]: [u64; 6],
+) -> Phases {
+    Phases {
+        data_us,
+        forward_us,
+        backward_us,
+        between_us,
+        optimizer_us,
+        sensor_us,
+    }
+}

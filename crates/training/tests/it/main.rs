@@ -1,0 +1,7 @@
+//! What sketches, summaries and comparisons promise, shown on made-up tensors.
+#![forbid(unsafe_code)]
+
+mod comparisons;
+mod sketches;
+mod summaries;
+mod support;

@@ -1,0 +1,65 @@
+"""Where the sensor touches torch: the whole list, in one place."""
+
+import functools
+import sys
+
+from . import _checkpoints, _files, _forward, _native, _spans, _steps
+
+
+def install(sensor, torch):
+    """Sets all hooks. One that cannot be set is a gap and leaves the others."""
+    attempts = [
+        ("opened files", lambda: _files.install(sensor)),
+        ("checkpoints", lambda: _checkpoints.install(sensor, torch)),
+        ("steps", lambda: _train(sensor, torch)),
+    ]
+    for what, attempt in attempts:
+        try:
+            attempt()
+        except Exception as error:
+            sensor.gap(what, error)
+
+
+def _train(sensor, torch):
+    steps = _steps.Steps(sensor, torch, _native.Recorder(), _spans.Spans(torch))
+    optimizer = sys.modules["torch.optim.optimizer"]
+    optimizer.register_optimizer_step_pre_hook(steps.before_step)
+    optimizer.register_optimizer_step_post_hook(steps.after_step)
+    _wrap_backward(steps, torch)
+    _wrap_clip(steps, torch)
+    steps.roots = _forward.Roots(sensor, torch, steps)
+    steps.roots.search()
+    sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)
+
+
+def _wrap_backward(steps, torch):
+    backward = torch.autograd.backward
+    compiling = torch.compiler.is_compiling
+
+    @functools.wraps(backward)
+    def wrapper(tensors, *args, **kwargs):
+        if compiling() or steps.in_backward:
+            return backward(tensors, *args, **kwargs)
+        steps.backward_starts(tensors)
+        try:
+            return backward(tensors, *args, **kwargs)
+        finally:
+            steps.backward_ends()
+
+    torch.autograd.backward = wrapper
+
+
+def _wrap_clip(steps, torch):
+    module = sys.modules["torch.nn.utils.clip_grad"]
+    clip = module.clip_grad_norm_
+    compiling = torch.compiler.is_compiling
+
+    @functools.wraps(clip)
+    def wrapper(*args, **kwargs):
+        norm = clip(*args, **kwargs)
+        if not compiling():
+            steps.clipped(norm)
+        return norm
+
+    module.clip_grad_norm_ = wrapper
+    torch.nn.utils.clip_grad_norm_ = wrapper

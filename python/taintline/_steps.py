@@ -1,0 +1,333 @@
+"""One record for each optimizer step: what went in, what came out, how long it took.
+
+Numbers that lie on an accelerator are not fetched, because that would wait for it. Digests that cost more than their share of a
+step are taken every second, fourth, ... step, and that is said.
+"""
+
+import sys
+import weakref
+from time import perf_counter_ns as clock
+from time import thread_time_ns as work
+
+from ._spans import Unseen
+from ._throttle import Throttle
+
+# Phases, in the order of the record; the last two are not told but resolved by what comes next.
+DATA, FORWARD, BACKWARD, BETWEEN, OPTIMIZER, SENSOR, AFTER_FORWARD, AFTER_BACKWARD = range(8)
+# Share of a step's time that the digests of the model may take, and the gradients' norm.
+MODEL_SHARE, GRADIENT_SHARE = 0.01, 0.005
+# Backward passes without a step, after which that is said.
+PATIENCE = 200
+# Losses of one backward pass that are told.
+LOSSES_MAX = 16
+
+
+class Known:
+    """What is remembered of one optimizer."""
+
+    def __init__(self, index):
+        self.index = index
+        self.steps = 0
+        self.number = 0
+        # Which parameter's state tells the step; `None` until one did.
+        self.teller = None
+
+
+class Steps:
+    """Called by torch at backward passes and steps, and by the roots at forward passes."""
+
+    def __init__(self, sensor, torch, recorder, spans):
+        self.sensor = sensor
+        self.recorder = recorder
+        self.spans = spans
+        self.roots = None
+        self.in_backward = False
+        self.compiling = torch.compiler.is_compiling
+        self.generator = torch.default_generator
+        self.scalars = frozenset((torch.Tensor, torch.nn.Parameter))
+        self.known = weakref.WeakKeyDictionary()
+        self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
+        self.gradients = Throttle("the norm of the gradients", GRADIENT_SHARE, sensor)
+        self.spent = [0] * 8
+        self.phase = DATA
+        self.mark = clock()
+        self.ended = None
+        self.backwards = 0
+        self.forwards = 0
+
+    def __reduce__(self):
+        return (type(None), ())
+
+    # Time
+
+    def _turn(self, now, phase):
+        """The time since the last mark belongs to the phase that ends; `phase` begins."""
+        ending = self.phase
+        if ending == AFTER_FORWARD:
+            # Between forward and backward the loss is computed.
+            ending = FORWARD if phase == BACKWARD else BETWEEN if phase == OPTIMIZER else DATA
+        elif ending == AFTER_BACKWARD:
+            ending = DATA if phase == FORWARD else BETWEEN
+        self.spent[ending] += now - self.mark
+        self.phase = phase
+
+    def _leave(self, since):
+        """The time since `since` was ours."""
+        now = clock()
+        self.spent[SENSOR] += now - since
+        self.mark = now
+
+    # Forward
+
+    def forward_starts(self, args, kwargs):
+        now = clock()
+        self._turn(now, FORWARD)
+        self.forwards += 1
+        try:
+            tensors = self.spans.batch(args, kwargs)
+            if tensors:
+                self.recorder.batch(self.spans.spans(tensors))
+        except Unseen as error:
+            self.sensor.gap("batches", error)
+        self._leave(now)
+
+    def forward_ends(self):
+        now = clock()
+        self._turn(now, AFTER_FORWARD)
+        self._leave(now)
+
+    # Backward
+
+    def backward_starts(self, tensors):
+        now = clock()
+        self.in_backward = True
+        try:
+            self._turn(now, BACKWARD)
+            self.backwards += 1
+            if self.backwards == PATIENCE:
+                self.sensor.gap("steps", f"{PATIENCE} backward passes and no step of an optimizer of torch")
+            for tensor in (tensors,) if not isinstance(tensors, (list, tuple)) else tensors[:LOSSES_MAX]:
+                self._loss(tensor)
+        except Exception as error:
+            self.sensor.gap("loss", error)
+        self._leave(now)
+
+    def _loss(self, tensor):
+        if type(tensor) not in self.scalars:
+            self.sensor.gap("loss", f"a backward pass starts from a {type(tensor).__name__}")
+        elif not tensor.is_cpu:
+            self.sensor.gap("loss", f"it lies on {tensor.device.type} and is not fetched")
+        elif tensor.numel() != 1:
+            self.sensor.gap("loss", "a backward pass starts from more than one number")
+        else:
+            self.recorder.loss(float(tensor.detach().item()))
+
+    def backward_ends(self):
+        try:
+            now = clock()
+            self.in_backward = False
+            self._turn(now, AFTER_BACKWARD)
+            if self.roots is not None:
+                self.roots.arm()
+            self._leave(now)
+        except Exception as error:
+            self.sensor.gap("phases", error)
+
+    def clipped(self, norm):
+        """`clip_grad_norm_` answered `norm`."""
+        now = clock()
+        try:
+            if type(norm) not in self.scalars:
+                self.sensor.gap("norm before clipping", f"it is a {type(norm).__name__}")
+            elif norm.is_cpu:
+                self.recorder.clipped(float(norm.detach().item()))
+            else:
+                self.sensor.gap("norm before clipping", f"it lies on {norm.device.type} and is not fetched")
+            self.spent[SENSOR] += clock() - now
+        except Exception as error:
+            self.sensor.gap("norm before clipping", error)
+
+    # Step
+
+    def before_step(self, optimizer, args, kwargs):
+        """Torch's hook: the gradients are as they will be used."""
+        if self.compiling():
+            return
+        now = clock()
+        try:
+            self._turn(now, OPTIMIZER)
+            if self.gradients.due():
+                begun = work()
+                self._gradient_norm(optimizer)
+                self.gradients.took(work() - begun)
+        except Unseen as error:
+            self.sensor.gap("norm of the gradients", error)
+        except Exception as error:
+            self.sensor.gap("steps", error)
+        self._leave(now)
+
+    def _gradient_norm(self, optimizer):
+        gradients = []
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is not None:
+                    gradients.append(gradient)
+        if gradients and not self.recorder.gradients(self.spans.kind_spans(gradients)):
+            raise Unseen("a gradient is no float of 16, 32 or 64 bits")
+
+    def after_step(self, optimizer, args, kwargs):
+        """Torch's hook: the step is done."""
+        if self.compiling():
+            return
+        now = clock()
+        try:
+            self._turn(now, DATA)
+            interval = None if self.ended is None else now - self.ended
+            self.ended = now
+            self._record(optimizer, now)
+            self.gradients.step(interval)
+            self.model.step(interval)
+            self._look_around()
+        except Exception as error:
+            self.sensor.gap("steps", error)
+        self._leave(now)
+
+    def _record(self, optimizer, now):
+        link = self.sensor.live()
+        if link is None:
+            return
+        known = self.known.get(optimizer)
+        if known is None:
+            known = self.known[optimizer] = Known(len(self.known))
+        known.steps += 1
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        states = optimizer.state
+        number, counted = self._number(known, parameters, states)
+        if known.steps == 1 or self.model.due():
+            self._digest(parameters, states)
+        rates = self._rates(optimizer)
+        rng = self._rng()
+        spent = self.spent
+        told = [spent[phase] // 1000 for phase in range(SENSOR)]
+        told.append((spent[SENSOR] + clock() - now) // 1000)
+        self.spent = [0] * 8
+        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told)
+        if left_out:
+            self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
+        known.number = self.sensor.last_step = number
+
+    def _look_around(self):
+        """What is done at a step but is not about it."""
+        self.backwards = 0
+        roots = self.roots
+        if roots is not None:
+            if not self.forwards or self.searching():
+                roots.search()
+            else:
+                roots.rest()
+        self.forwards = 0
+        self.sensor.modules_if_due()
+
+    def searching(self):
+        """Whether an optimizer is new."""
+        return any(known.steps < 2 for known in self.known.values())
+
+    def _number(self, known, parameters, states):
+        """The step's number, and whether we counted it."""
+        teller = known.teller
+        number = None if teller is None or teller >= len(parameters) else _told(states, parameters[teller])
+        if number is None or number != known.number + 1:
+            # Another parameter may tell more: this one may have had no gradient.
+            best = None
+            for index, parameter in enumerate(parameters):
+                other = _told(states, parameter)
+                if other is not None and (best is None or other > best):
+                    best, known.teller = other, index
+            number = best
+        if number is None or number < 1:
+            return known.steps, True
+        return number, False
+
+    def _digest(self, parameters, states):
+        begun = work()
+        spans = self.spans
+        try:
+            model = spans.spans(parameters)
+        except Unseen as error:
+            model = None
+            self.sensor.gap("parameters", error)
+        tensors = []
+        try:
+            for parameter in parameters:
+                state = states.get(parameter)
+                if state:
+                    for name in sorted(state):
+                        value = state[name]
+                        if isinstance(value, spans.Tensor):
+                            tensors.append(value)
+            state = spans.spans(tensors) if tensors else None
+        except (Unseen, TypeError) as error:
+            state = None
+            self.sensor.gap("optimizer state", error)
+        self.recorder.model(model, state)
+        self.model.took(work() - begun)
+
+    def _rates(self, optimizer):
+        rates = []
+        for group in optimizer.param_groups:
+            rate = group.get("lr")
+            if isinstance(rate, (int, float)):
+                rates.append(float(rate))
+            elif type(rate) in self.scalars and rate.is_cpu:
+                rates.append(float(rate.item()))
+            elif rate is not None:
+                self.sensor.gap("learning rate", f"a {type(rate).__name__} is not fetched")
+        return rates
+
+    def _rng(self):
+        """The states of the generators: span, words, bytes."""
+        torch_state = python = numpy = None
+        try:
+            state = self.torch_state = self.generator.get_state()
+            torch_state = (state.data_ptr(), state.nbytes)
+        except Exception as error:
+            self.sensor.gap("random numbers of torch", error)
+        try:
+            random = sys.modules.get("random")
+            if random is not None:
+                python = random.getstate()[1]
+        except Exception as error:
+            self.sensor.gap("random numbers of Python", error)
+        try:
+            module = sys.modules.get("numpy.random.mtrand")
+            if module is not None:
+                numpy = _numpy_bytes(module.get_state(legacy=False))
+        except Exception as error:
+            self.sensor.gap("random numbers of NumPy", error)
+        return (torch_state, python, numpy)
+
+
+def _told(states, parameter):
+    """What the state of `parameter` says about the number of steps; `None` if nothing that can be read at once."""
+    state = states.get(parameter)
+    step = state.get("step") if state else None
+    if step is None:
+        return None
+    if not isinstance(step, (int, float)):
+        if not step.is_cpu or step.numel() != 1:
+            return None
+        step = step.item()
+    return int(step)
+
+
+def _numpy_bytes(state):
+    """NumPy's state as bytes, in the order of its names."""
+    parts = []
+    for name in sorted(state):
+        value = state[name]
+        if isinstance(value, dict):
+            parts.append(_numpy_bytes(value))
+        else:
+            parts.append(value.tobytes() if hasattr(value, "tobytes") else repr(value).encode())
+    return b"".join(parts)

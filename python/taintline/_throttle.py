@@ -1,0 +1,56 @@
+"""Keeps a costly look within its share of the job's time.
+
+The cost is the thread's own time and not the clock's, so that a busy machine does not make us look less often.
+"""
+
+# Weight of the newest measurement.
+WEIGHT = 0.2
+# Looks between two changes, so that one slow moment does not swing it.
+SETTLE = 8
+# Rarest: every 2^20th step.
+POWER_MAX = 20
+
+
+class Throttle:
+    """Says whether a look is due, and tells the supervisor how often it is."""
+
+    def __init__(self, what, share, sensor):
+        self.what = what
+        self.share = share
+        self.sensor = sensor
+        self.power = 0
+        self.count = 0
+        self.cost = None
+        self.interval = None
+        self.looks = 0
+
+    def due(self):
+        """Whether this step is looked at."""
+        return self.count & ((1 << self.power) - 1) == 0
+
+    def took(self, cost):
+        """A look took `cost` nanoseconds of the thread's time."""
+        self.looks += 1
+        self.cost = cost if self.cost is None else self.cost + WEIGHT * (cost - self.cost)
+
+    def step(self, interval):
+        """A step ended, `interval` nanoseconds after the last one."""
+        self.count += 1
+        if interval is None:
+            return
+        self.interval = interval if self.interval is None else self.interval + WEIGHT * (interval - self.interval)
+        if self.cost is None or self.looks < SETTLE:
+            return
+        needed = self.cost / (self.share * self.interval) if self.interval > 0 else 1.0
+        power = self.power
+        if needed > 1 << power and power < POWER_MAX:
+            power += 1
+        elif power and needed < 0.7 * (1 << (power - 1)):
+            power -= 1
+        if power != self.power:
+            self.power, self.looks = power, 0
+            every = "every step" if power == 0 else f"each {1 << power}th step"
+            self.sensor.gap(
+                f"{self.what} other than at {every}, from step {self.count + 1} of this process on",
+                f"{self.cost / 1e6:.2f} ms a time, {self.interval / 1e6:.1f} ms a step, {self.share:.1%} is their share",
+            )

@@ -1,0 +1,274 @@
+//! Every check there is, one line a stage, and at the end a list of what was not checked.
+//!
+//! A stage that fails does not stop the others: one run tells everything. Only what a failed stage was to supply
+//! (the binary, the Python with torch) takes its users down with it, as failures, never as skips.
+
+use crate::command::{self, Stream};
+use crate::failure::{Failure, Outcome};
+use crate::project::Project;
+use crate::python::{self, Python};
+use crate::sensor::{self, Profile};
+use crate::tools;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How much is tested.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything.
+    Full,
+    /// What needs no PyTorch.
+    Quick,
+}
+
+/// One stage's result.
+struct Stage {
+    name: &'static str,
+    took: Duration,
+    passed: bool,
+    /// The runner's own summary line, where it has one.
+    summary: Option<String>,
+}
+
+struct Session<'a> {
+    project: &'a Project,
+    stages: Vec<Stage>,
+    not_checked: Vec<String>,
+}
+
+/// Runs all stages and prints the table.
+pub(crate) fn run(project: &Project, scope: Scope) -> Outcome<()> {
+    let mut session = Session {
+        project,
+        stages: Vec::new(),
+        not_checked: Vec::new(),
+    };
+    session.stage("tools", || tools::require(tools::TO_TEST));
+    session.stage("test runner", tools::require_runner);
+    session.stage("format", || {
+        command::run(&mut project.cargo(&["fmt", "--all", "--check"]))
+    });
+    session.stage("clippy", || {
+        let mut cargo = project.cargo(&["clippy", "--locked", "--workspace", "--all-targets"]);
+        command::run(cargo.args(["--", "-D", "warnings"]))
+    });
+    session.stage("sensor", || {
+        sensor::build_and_lay_out(project, Profile::Dev).map(drop)
+    });
+    let python = match scope {
+        Scope::Quick => None,
+        Scope::Full => session.stage("PyTorch", python::for_tests),
+    };
+    session.rust_tests(python.as_ref());
+    session.python_tests(python.as_ref(), scope);
+    session.fuzz_smoke();
+    session.note_absences();
+    session.finish()
+}
+
+impl Session<'_> {
+    /// Runs one stage, prints its line, keeps its result.
+    fn stage<T>(&mut self, name: &'static str, work: impl FnOnce() -> Outcome<T>) -> Option<T> {
+        self.summed_stage(name, || (work(), None))
+    }
+
+    fn summed_stage<T>(
+        &mut self,
+        name: &'static str,
+        work: impl FnOnce() -> (Outcome<T>, Option<String>),
+    ) -> Option<T> {
+        println!("── {name}");
+        let began = Instant::now();
+        let (outcome, summary) = work();
+        let result = Stage {
+            name,
+            took: began.elapsed(),
+            passed: outcome.is_ok(),
+            summary,
+        };
+        println!("{}", line(&result));
+        self.stages.push(result);
+        outcome
+            .map_err(|failure| eprintln!("{name}: {failure}"))
+            .ok()
+    }
+
+    /// The whole workspace under nextest; the tidy checks are among its tests.
+    fn rust_tests(&mut self, python: Option<&Python>) {
+        let mut cargo = self
+            .project
+            .cargo(&["nextest", "run", "--locked", "--workspace"]);
+        cargo.env("TAINTLINE_BIN", self.project.binary());
+        if let Some(python) = python {
+            cargo.env(python::VARIABLE, &python.executable);
+        }
+        self.summed_stage("rust tests", || {
+            command::run_for_summary(&mut cargo, Stream::Err, |text| text.contains("Summary ["))
+        });
+    }
+
+    fn python_tests(&mut self, python: Option<&Python>, scope: Scope) {
+        if scope == Scope::Quick {
+            self.not_checked
+                .push("the Python sensor and every test with PyTorch: --quick".to_owned());
+            return;
+        }
+        let Some(python) = python else {
+            self.stage("python tests", || -> Outcome<()> {
+                Err(Failure::Stages {
+                    names: vec!["PyTorch, which these tests need"],
+                })
+            });
+            return;
+        };
+        if !python.imports("accelerate") {
+            self.not_checked.push(format!(
+                "launching with accelerate: {} has it not",
+                python.executable.display()
+            ));
+        }
+        let project = self.project;
+        self.summed_stage("python tests", || match pytest(project, python) {
+            Ok(mut pytest) => command::run_for_summary(&mut pytest, Stream::Out, is_pytest_summary),
+            Err(failure) => (Err(failure), None),
+        });
+    }
+
+    /// Every parser on random input for a moment; real fuzzing is a person's longer run.
+    fn fuzz_smoke(&mut self) {
+        let manifest = self.project.root.join("fuzz/Cargo.toml");
+        if !manifest.is_file() {
+            self.not_checked
+                .push("parsers on random input: there is no fuzz/Cargo.toml yet".to_owned());
+            return;
+        }
+        let mut cargo = self
+            .project
+            .cargo(&["run", "--quiet", "--release", "--bin", "smoke"]);
+        cargo.arg("--manifest-path").arg(manifest);
+        self.stage("fuzz smoke", || command::run(&mut cargo));
+    }
+
+    fn note_absences(&mut self) {
+        if !Path::new("/proc/driver/nvidia/version").exists() {
+            self.not_checked
+                .push("training on a GPU: this machine has none".to_owned());
+        }
+        self.not_checked.push(
+            "published advisories on dependencies: needs a network; `cargo deny check`".to_owned(),
+        );
+        let others = ["x86_64", "aarch64"].iter();
+        let others: Vec<_> = others
+            .filter(|arch| **arch != std::env::consts::ARCH)
+            .copied()
+            .collect();
+        self.not_checked
+            .push(format!("other processors: {}", others.join(", ")));
+    }
+
+    /// The table, what was not checked, and the runners' own summaries last.
+    fn finish(self) -> Outcome<()> {
+        println!("── not checked");
+        for absence in &self.not_checked {
+            println!("  {absence}");
+        }
+        println!("── stages");
+        for stage in &self.stages {
+            println!("{}", line(stage));
+        }
+        for stage in &self.stages {
+            if let Some(summary) = &stage.summary {
+                println!("{}: {summary}", stage.name);
+            }
+        }
+        let failed = self.stages.iter().filter(|stage| !stage.passed);
+        let names: Vec<_> = failed.map(|stage| stage.name).collect();
+        if names.is_empty() {
+            println!("all {} stages passed", self.stages.len());
+            return Ok(());
+        }
+        Err(Failure::Stages { names })
+    }
+}
+
+/// The tests in `python/tests`, against the laid out sensor and binary.
+fn pytest(project: &Project, python: &Python) -> Outcome<Command> {
+    let mut pytest = python.command(&["-m", "pytest", "-p", "no:cacheprovider", "python/tests"]);
+    pytest
+        .current_dir(&project.root)
+        .env("PATH", command::path_with(python.folder()))
+        .env("TAINTLINE_BIN", project.binary())
+        .env("TAINTLINE_SENSOR_DIR", project.sensor())
+        .env(python::VARIABLE, &python.executable);
+    if let Some(folder) = python::pytest_beside(python)? {
+        pytest.env("PYTHONPATH", folder);
+    }
+    Ok(pytest)
+}
+
+/// `===== 3 passed, 1 failed in 2.1s =====`
+fn is_pytest_summary(text: &str) -> bool {
+    let counted = [" passed", " failed", " error", "no tests ran"];
+    text.starts_with('=') && text.contains(" in ") && counted.iter().any(|word| text.contains(word))
+}
+
+fn line(stage: &Stage) -> String {
+    let verdict = if stage.passed { "passed" } else { "FAILED" };
+    format!(
+        "  {:<13} {verdict} {:>7.1} s",
+        stage.name,
+        stage.took.as_secs_f64()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn session(project: &Project) -> Session<'_> {
+        Session {
+            project,
+            stages: Vec::new(),
+            not_checked: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_failed_stage_fails_the_whole_and_the_others_still_run() {
+        let project = Project {
+            root: PathBuf::from("/nowhere"),
+            target: PathBuf::from("/nowhere/target"),
+        };
+        let mut session = session(&project);
+        session.stage("first", || -> Outcome<()> {
+            Err(Failure::Untidy { findings: 1 })
+        });
+        assert_eq!(session.stage("second", || Ok(7)), Some(7));
+        let failure = session.finish().unwrap_err();
+        assert_eq!(failure.to_string(), "failed: first");
+    }
+
+    #[test]
+    fn without_its_python_the_python_stage_fails_and_is_not_skipped() {
+        let project = Project {
+            root: PathBuf::from("/nowhere"),
+            target: PathBuf::from("/nowhere/target"),
+        };
+        let mut full = session(&project);
+        full.python_tests(None, Scope::Full);
+        assert!(full.finish().is_err());
+        let mut quick = session(&project);
+        quick.python_tests(None, Scope::Quick);
+        assert_eq!(quick.not_checked.len(), 1);
+    }
+
+    #[test]
+    fn the_summary_of_pytest_is_known_from_its_other_lines() {
+        assert!(is_pytest_summary("===== 3 passed, 1 failed in 2.10s ====="));
+        assert!(is_pytest_summary("===== no tests ran in 0.01s ====="));
+        assert!(!is_pytest_summary("===== test session starts ====="));
+        assert!(!is_pytest_summary("tests/test_a.py 3 passed in"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Which crates from outside each manifest may name. A new dependency is a decision, and this table is where it shows.
+
+use super::Finding;
+use super::crates::{Graph, Kind};
+
+/// One crate's allowance: its short name, what ships, what its tests use besides.
+type Row = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const ALLOWED: &[Row] = &[
+    (
+        "app",
+        &[
+            "getrandom",
+            "jiff",
+            "rusqlite",
+            "rustix",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "toml",
+            "uuid",
+        ],
+        &["tempfile"],
+    ),
+    (
+        "cli",
+        &["clap", "clap_complete", "clap_mangen"],
+        &["insta", "serde_json", "tempfile"],
+    ),
+    (
+        "domain",
+        &["ring", "serde", "serde_json", "thiserror", "uuid"],
+        &["proptest"],
+    ),
+    (
+        "environment",
+        &[
+            "base64",
+            "csv-core",
+            "rustix",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
+        &["tempfile"],
+    ),
+    (
+        "formats",
+        &["serde", "serde_json", "thiserror"],
+        &["proptest", "tempfile"],
+    ),
+    (
+        "host",
+        &[
+            "libc",
+            "rustix",
+            "serde",
+            "serde_json",
+            "signal-hook",
+            "thiserror",
+        ],
+        &["tempfile"],
+    ),
+    (
+        "ledger",
+        &[
+            "base64",
+            "getrandom",
+            "ring",
+            "rustix",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
+        &["proptest", "tempfile"],
+    ),
+    (
+        "python",
+        &["libc", "pyo3", "rustix", "serde", "serde_json"],
+        &["tempfile"],
+    ),
+    ("report", &["jiff", "serde", "serde_json"], &["insta"]),
+    (
+        "training",
+        &["serde", "thiserror", "xxhash-rust"],
+        &["proptest", "serde_json"],
+    ),
+    ("xtask", &["serde_json"], &[]),
+];
+
+/// Every name in every manifest against the table.
+pub(super) fn check(graph: &Graph) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, uses) in &graph.own {
+        let row = ALLOWED.iter().find(|row| row.0 == name);
+        let Some((_, ships, tests)) = row else {
+            let what = "has no row in the table of allowed dependencies";
+            findings.push(Finding::new(name, 0, what));
+            continue;
+        };
+        for (used, kind) in uses {
+            let ours = used.starts_with("taintline-");
+            let used = used.as_str();
+            let allowed = ships.contains(&used) || (*kind == Kind::Dev && tests.contains(&used));
+            if !ours && !allowed {
+                let what = format!("must not depend on {used}: it is not in the table");
+                findings.push(Finding::new(name, 0, what));
+            }
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crates::tests::graph;
+    use super::*;
+
+    #[test]
+    fn a_dependency_outside_the_table_is_found() {
+        let findings = check(&graph(&[("report", &["serde", "tokio"])], &[]));
+        assert_eq!(findings.len(), 1);
+        assert!(findings[0].what.contains("tokio"));
+    }
+
+    #[test]
+    fn what_tests_may_use_may_not_ship() {
+        let mut ours = graph(&[("report", &["insta"])], &[]);
+        assert_eq!(check(&ours).len(), 1);
+        ours.own
+            .insert("report".to_owned(), vec![("insta".to_owned(), Kind::Dev)]);
+        assert_eq!(check(&ours), []);
+    }
+
+    #[test]
+    fn a_crate_without_a_row_is_found() {
+        assert_eq!(check(&graph(&[("cellar", &[])], &[])).len(), 1);
+    }
+}
