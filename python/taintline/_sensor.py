@@ -67,10 +67,10 @@ class Sensor:
             self._reconnect()
         return self.link
 
-    def gap(self, what, why):
-        """Says once that `what` is not seen; `why` is a text or the exception that we caught."""
+    def gap(self, what, why, again=False):
+        """Says that `what` is not seen, once unless `again`; `why` is a text or the exception that we caught."""
         try:
-            if what in self.gaps or len(self.gaps) >= GAPS_MAX:
+            if not again and (what in self.gaps or len(self.gaps) >= GAPS_MAX):
                 return
             self.gaps.add(what)
             if isinstance(why, BaseException):

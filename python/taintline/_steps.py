@@ -47,7 +47,7 @@ class Steps:
         self.scalars = frozenset((torch.Tensor, torch.nn.Parameter))
         self.known = weakref.WeakKeyDictionary()
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
-        self.gradients = Throttle("the norm of the gradients", GRADIENT_SHARE, sensor)
+        self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
         self.spent = [0] * 8
         self.phase = DATA
         self.mark = clock()
@@ -209,8 +209,8 @@ class Steps:
         rates = self._rates(optimizer)
         rng = self._rng()
         spent = self.spent
-        told = [spent[phase] // 1000 for phase in range(SENSOR)]
-        told.append((spent[SENSOR] + clock() - now) // 1000)
+        told = [max(0, spent[phase]) // 1000 for phase in range(SENSOR)]
+        told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
         self.spent = [0] * 8
         left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told)
         if left_out:

@@ -9,6 +9,8 @@ WEIGHT = 0.2
 SETTLE = 8
 # Rarest: every 2^20th step.
 POWER_MAX = 20
+# Most changes that are told.
+TOLD_MAX = 32
 
 
 class Throttle:
@@ -23,6 +25,7 @@ class Throttle:
         self.cost = None
         self.interval = None
         self.looks = 0
+        self.told = 0
 
     def due(self):
         """Whether this step is looked at."""
@@ -49,8 +52,17 @@ class Throttle:
             power -= 1
         if power != self.power:
             self.power, self.looks = power, 0
-            every = "every step" if power == 0 else f"each {1 << power}th step"
-            self.sensor.gap(
-                f"{self.what} other than at {every}, from step {self.count + 1} of this process on",
-                f"{self.cost / 1e6:.2f} ms a time, {self.interval / 1e6:.1f} ms a step, {self.share:.1%} is their share",
-            )
+            self._tell()
+
+    def _tell(self):
+        self.told += 1
+        if self.told > TOLD_MAX:
+            return
+        every = "every step" if self.power == 0 else f"every {1 << self.power} steps"
+        cost, interval = self.cost / 1e6, self.interval / 1e6
+        self.sensor.gap(
+            self.what,
+            f"looked at {every}, from step {self.count + 1} of this process on: {cost:.2f} ms a look, "
+            f"{interval:.0f} ms a step, of which {self.share:.1%} may be used",
+            again=True,
+        )

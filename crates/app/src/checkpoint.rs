@@ -33,7 +33,10 @@ impl ReadAt for Opened<'_> {
 /// What is kept of a checkpoint. An error says why it cannot be read as one.
 pub fn summarise(file: &File) -> Result<CheckpointSummary, String> {
     let failed = |error: io::Error| format!("it cannot be read: {error}");
-    let input = Opened { file, size: file.metadata().map_err(failed)?.len() };
+    let input = Opened {
+        file,
+        size: file.metadata().map_err(failed)?.len(),
+    };
     match read(&input).map_err(failed)? {
         Reading::Checkpoint(checkpoint) => Ok(feed(&input, &checkpoint)),
         Reading::NotReadable(why) => Err(format!("its tensors were not read: {why}")),
@@ -45,7 +48,11 @@ fn feed(input: &Opened<'_>, checkpoint: &Checkpoint) -> CheckpointSummary {
     let mut left = input.size.saturating_mul(READ_FACTOR);
     for (index, tensor) in checkpoint.tensors.iter().enumerate() {
         if index >= TENSORS_MAX || tensor.bytes > left {
-            summarizer.gap(&format!("{} tensors from {} on", checkpoint.tensors.len() - index, tensor.name));
+            summarizer.gap(&format!(
+                "{} tensors from {} on",
+                checkpoint.tensors.len() - index,
+                tensor.name
+            ));
             break;
         }
         left -= tensor.bytes;
@@ -68,11 +75,16 @@ fn feed_tensor(input: &Opened<'_>, tensor: &Tensor, order: ByteOrder, summarizer
     } else {
         summarizer.tensor_unmeasured(&tensor.name, tensor.dtype, &tensor.shape)
     };
-    let mut buffer = vec![0; BUFFER_BYTES.min(usize::try_from(tensor.bytes).unwrap_or(BUFFER_BYTES))];
+    let mut buffer =
+        vec![0; BUFFER_BYTES.min(usize::try_from(tensor.bytes).unwrap_or(BUFFER_BYTES))];
     let (mut offset, end) = (tensor.offset, tensor.offset.saturating_add(tensor.bytes));
     while offset < end {
-        let size = buffer.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
-        let Some(piece) = buffer.get_mut(..size) else { break };
+        let size = buffer
+            .len()
+            .min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+        let Some(piece) = buffer.get_mut(..size) else {
+            break;
+        };
         if let Err(error) = input.read_at(offset, piece) {
             return feed.abandon(&format!("it cannot be read: {error}"));
         }
@@ -89,15 +101,27 @@ fn kept(value: &Scalar) -> Kept {
         Scalar::Int(value) => Kept::Int(*value),
         Scalar::Float(value) => Kept::Float(*value),
         Scalar::Text(value) => Kept::Text(value.clone()),
-        Scalar::Many { count, mark } => Kept::Many { count: *count, mark: *mark },
+        Scalar::Many { count, mark } => Kept::Many {
+            count: *count,
+            mark: *mark,
+        },
     }
 }
 
 /// The training step that a checkpoint states about itself, by the names that training programs use at the top level.
 pub fn stated_step(summary: &CheckpointSummary) -> Option<u64> {
-    let named = ["step", "global_step", "iteration", "iter", "steps", "num_updates"];
-    named.iter().find_map(|name| match summary.scalars.get(*name) {
-        Some(Kept::Int(step)) => u64::try_from(*step).ok(),
-        _ => None,
-    })
+    let named = [
+        "step",
+        "global_step",
+        "iteration",
+        "iter",
+        "steps",
+        "num_updates",
+    ];
+    named
+        .iter()
+        .find_map(|name| match summary.scalars.get(*name) {
+            Some(Kept::Int(step)) => u64::try_from(*step).ok(),
+            _ => None,
+        })
 }

@@ -14,12 +14,15 @@ const DIFF_BYTES_MAX: u64 = 8 << 20;
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// The code around `folder`, and what could not be seen of it.
-pub fn examine(folder: &Path) -> (Option<Code>, Vec<Gap>) {
+pub(crate) fn examine(folder: &Path) -> (Option<Code>, Vec<Gap>) {
     let mut gaps = Vec::new();
     let top = match git(folder, &["rev-parse", "--show-toplevel"], 1 << 16) {
         Ok(output) => output,
         Err(why) => {
-            gaps.push(Gap { what: "commit of the code".to_owned(), why });
+            gaps.push(Gap {
+                what: "commit of the code".to_owned(),
+                why,
+            });
             return (None, gaps);
         }
     };
@@ -29,23 +32,46 @@ pub fn examine(folder: &Path) -> (Option<Code>, Vec<Gap>) {
     let mut take = |what: &str, arguments: &[&str], limit| match git(folder, arguments, limit) {
         Ok(Output { bytes, cut }) => {
             if cut {
-                gaps.push(Gap { what: what.to_owned(), why: format!("longer than {limit} bytes: cut there") });
+                gaps.push(Gap {
+                    what: what.to_owned(),
+                    why: format!("longer than {limit} bytes: cut there"),
+                });
             }
             bytes
         }
         Err(why) => {
-            gaps.push(Gap { what: what.to_owned(), why });
+            gaps.push(Gap {
+                what: what.to_owned(),
+                why,
+            });
             Vec::new()
         }
     };
-    let status = take("list of changed files", &["status", "--porcelain=v1", "-z", "--no-renames"], LIST_BYTES_MAX);
-    let dirty: Vec<_> = status.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(PathText::from_bytes).collect();
+    let status = take(
+        "list of changed files",
+        &["status", "--porcelain=v1", "-z", "--no-renames"],
+        LIST_BYTES_MAX,
+    );
+    let dirty: Vec<_> = status
+        .split(|byte| *byte == 0)
+        .filter_map(|line| line.get(3..))
+        .map(PathText::from_bytes)
+        .collect();
     let diff = if dirty.is_empty() || commit.is_none() {
         Vec::new()
     } else {
-        take("difference to the commit", &["diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD"], DIFF_BYTES_MAX)
+        take(
+            "difference to the commit",
+            &["diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD"],
+            DIFF_BYTES_MAX,
+        )
     };
-    let code = Code { top: PathText::from_bytes(&top), commit, dirty, diff: PathText::from_bytes(&diff).as_str().to_owned() };
+    let code = Code {
+        top: PathText::from_bytes(&top),
+        commit,
+        dirty,
+        diff: PathText::from_bytes(&diff).as_str().to_owned(),
+    };
     (Some(code), gaps)
 }
 
@@ -58,7 +84,14 @@ fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> 
     let mut child = Command::new("git")
         .arg("-C")
         .arg(folder)
-        .args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.pager=cat"])
+        .args([
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "core.pager=cat",
+        ])
         .args(arguments)
         .env("GIT_OPTIONAL_LOCKS", "0")
         .env_remove("GIT_EXTERNAL_DIFF")
@@ -71,7 +104,9 @@ fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> 
     let mut cut = false;
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = stdout.take(limit + 1);
-        stdout.read_to_end(&mut bytes).map_err(|error| format!("git cannot be read: {error}"))?;
+        stdout
+            .read_to_end(&mut bytes)
+            .map_err(|error| format!("git cannot be read: {error}"))?;
         cut = bytes.len() as u64 > limit;
         bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }

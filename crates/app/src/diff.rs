@@ -24,7 +24,10 @@ struct Comparison<'a> {
 
 /// Compares two runs.
 pub fn diff(reading: &Reading, left: &str, right: &str) -> Result<DiffView, AppError> {
-    let (left, right) = (reading.record(&reading.find(left)?)?, reading.record(&reading.find(right)?)?);
+    let (left, right) = (
+        reading.record(&reading.find(left)?)?,
+        reading.record(&reading.find(right)?)?,
+    );
     let view = DiffView {
         schema: "taintline.diff/1",
         left: left.name(),
@@ -33,7 +36,12 @@ pub fn diff(reading: &Reading, left: &str, right: &str) -> Result<DiffView, AppE
         equal: Vec::new(),
         not_compared: Vec::new(),
     };
-    let mut comparison = Comparison { reading, left, right, view };
+    let mut comparison = Comparison {
+        reading,
+        left,
+        right,
+        view,
+    };
     comparison.command();
     comparison.code();
     comparison.variables();
@@ -62,7 +70,10 @@ impl Comparison<'_> {
     }
 
     fn skip(&mut self, what: &str, why: &str) {
-        self.view.not_compared.push(Gap { what: what.to_owned(), why: why.to_owned() });
+        self.view.not_compared.push(Gap {
+            what: what.to_owned(),
+            why: why.to_owned(),
+        });
     }
 
     fn command(&mut self) {
@@ -70,15 +81,26 @@ impl Comparison<'_> {
             let launch = record.launch.as_ref()?;
             present::command(&self.reading.store, &launch.command)
         };
-        let (Some((left, left_cwd)), Some((right, right_cwd))) = (of(&self.left), of(&self.right)) else {
+        let (Some((left, left_cwd)), Some((right, right_cwd))) = (of(&self.left), of(&self.right))
+        else {
             return self.skip("command", "a command line was erased or cannot be read");
         };
         let mut differences = Vec::new();
         if left != right {
-            differences.push(difference("command", "command line".to_owned(), Some(left), Some(right)));
+            differences.push(difference(
+                "command",
+                "command line".to_owned(),
+                Some(left),
+                Some(right),
+            ));
         }
         if left_cwd != right_cwd {
-            differences.push(difference("command", "folder".to_owned(), Some(left_cwd), Some(right_cwd)));
+            differences.push(difference(
+                "command",
+                "folder".to_owned(),
+                Some(left_cwd),
+                Some(right_cwd),
+            ));
         }
         self.dimension("command", differences);
     }
@@ -93,11 +115,27 @@ impl Comparison<'_> {
         };
         let mut differences = Vec::new();
         if left.commit != right.commit {
-            differences.push(difference("code", "commit".to_owned(), left.commit.clone(), right.commit.clone()));
+            differences.push(difference(
+                "code",
+                "commit".to_owned(),
+                left.commit.clone(),
+                right.commit.clone(),
+            ));
         }
         if left.diff != right.diff {
-            let short = |code: &Code| Some(format!("{} files, diff {}", code.dirty.len(), Digest::of(code.diff.as_bytes()).short()));
-            differences.push(difference("code", "changes beyond the commit".to_owned(), short(&left), short(&right)));
+            let short = |code: &Code| {
+                Some(format!(
+                    "{} files, diff {}",
+                    code.dirty.len(),
+                    Digest::of(code.diff.as_bytes()).short()
+                ))
+            };
+            differences.push(difference(
+                "code",
+                "changes beyond the commit".to_owned(),
+                short(&left),
+                short(&right),
+            ));
         }
         self.dimension("code", differences);
     }
@@ -106,27 +144,51 @@ impl Comparison<'_> {
         let of = |record: &RunRecord| -> Option<BTreeMap<PathText, Variable>> {
             let sealed = unsealed(&self.reading.store, &record.launch.as_ref()?.variables)?;
             let list: Vec<Variable> = serde_json::from_slice(&sealed).ok()?;
-            Some(list.into_iter().map(|variable| (variable.name.clone(), variable)).collect())
+            Some(
+                list.into_iter()
+                    .map(|variable| (variable.name.clone(), variable))
+                    .collect(),
+            )
         };
         let (Some(left), Some(right)) = (of(&self.left), of(&self.right)) else {
-            return self.skip("variable", "the variables of a run were erased or cannot be read");
+            return self.skip(
+                "variable",
+                "the variables of a run were erased or cannot be read",
+            );
         };
         let shown = |variable: Option<&Variable>| {
-            variable.map(|variable| variable.value.as_ref().map_or_else(|| "(value not recorded)".to_owned(), ToString::to_string))
+            variable.map(|variable| {
+                variable
+                    .value
+                    .as_ref()
+                    .map_or_else(|| "(value not recorded)".to_owned(), ToString::to_string)
+            })
         };
         let names: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
         let differs = names.into_iter().filter(|name| {
-            left.get(*name).map(|variable| variable.keyed) != right.get(*name).map(|variable| variable.keyed)
+            left.get(*name).map(|variable| variable.keyed)
+                != right.get(*name).map(|variable| variable.keyed)
         });
         let differences = differs.map(|name| {
-            difference("variable", name.to_string(), shown(left.get(name)), shown(right.get(name)))
+            difference(
+                "variable",
+                name.to_string(),
+                shown(left.get(name)),
+                shown(right.get(name)),
+            )
         });
         let differences = differences.collect();
         self.dimension("variable", differences);
     }
 
     fn environment(&mut self) {
-        let of = |record: &RunRecord| record.loads.iter().find(|load| load.what == Kind::Environment).cloned();
+        let of = |record: &RunRecord| {
+            record
+                .loads
+                .iter()
+                .find(|load| load.what == Kind::Environment)
+                .cloned()
+        };
         let (Some(left), Some(right)) = (of(&self.left), of(&self.right)) else {
             return self.skip("environment", "no environment was recorded for one of them");
         };
@@ -134,24 +196,48 @@ impl Comparison<'_> {
             return self.dimension("environment", Vec::new());
         }
         let blob = |digest: &Digest| self.reading.store.blob(digest).ok().flatten();
-        let flat = |digest: Option<Digest>| environment::flatten(digest?, |digest| blob(&digest)).ok();
+        let flat =
+            |digest: Option<Digest>| environment::flatten(digest?, |digest| blob(&digest)).ok();
         let (Some(before), Some(after)) = (flat(left.digest), flat(right.digest)) else {
-            return self.skip("environment", "a tree cannot be read; `taintline ledger audit` names the blob");
+            return self.skip(
+                "environment",
+                "a tree cannot be read; `taintline ledger audit` names the blob",
+            );
         };
         let versions = |digest: Option<Digest>| -> BTreeMap<String, String> {
             let summary = digest.and_then(|digest| blob(&digest));
-            let summary = summary.and_then(|bytes| serde_json::from_slice::<EnvironmentSummary>(&bytes).ok());
-            summary.into_iter().flat_map(|summary| summary.packages).map(|package| (package.name, package.version)).collect()
+            let summary =
+                summary.and_then(|bytes| serde_json::from_slice::<EnvironmentSummary>(&bytes).ok());
+            summary
+                .into_iter()
+                .flat_map(|summary| summary.packages)
+                .map(|package| (package.name, package.version))
+                .collect()
         };
         let (old, new) = (versions(left.summary), versions(right.summary));
         let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-        let packages = names.into_iter().filter(|name| old.get(*name) != new.get(*name)).map(|name| {
-            difference("environment", format!("package {name}"), old.get(name).cloned(), new.get(name).cloned())
-        });
+        let packages = names
+            .into_iter()
+            .filter(|name| old.get(*name) != new.get(*name))
+            .map(|name| {
+                difference(
+                    "environment",
+                    format!("package {name}"),
+                    old.get(name).cloned(),
+                    new.get(name).cloned(),
+                )
+            });
         let short = |digest: Option<Digest>| digest.map(|digest| digest.short());
-        let files = environment::compare(&before, &after).into_iter().map(|change| {
-            difference("environment", change.path.to_string(), short(change.before), short(change.after))
-        });
+        let files = environment::compare(&before, &after)
+            .into_iter()
+            .map(|change| {
+                difference(
+                    "environment",
+                    change.path.to_string(),
+                    short(change.before),
+                    short(change.after),
+                )
+            });
         let differences = packages.chain(files).collect();
         self.dimension("environment", differences);
     }
@@ -160,25 +246,55 @@ impl Comparison<'_> {
         let of = |record: &RunRecord| -> BTreeMap<PathText, Option<String>> {
             let loads = record.loads.iter().filter(|load| load.what == kind);
             let state = |load: &domain::entry::Load| {
-                let by_size = || load.identity.as_ref().map(|identity| format!("{} bytes, not read", identity.size));
+                let by_size = || {
+                    load.identity
+                        .as_ref()
+                        .map(|identity| format!("{} bytes, not read", identity.size))
+                };
                 load.digest.map(|digest| digest.short()).or_else(by_size)
             };
             loads.map(|load| (load.path.clone(), state(load))).collect()
         };
         let (left, right) = (of(&self.left), of(&self.right));
         let paths: std::collections::BTreeSet<_> = left.keys().chain(right.keys()).collect();
-        let differs = paths.into_iter().filter(|path| left.get(*path) != right.get(*path));
-        let side = |map: &BTreeMap<PathText, Option<String>>, path: &PathText| map.get(path).cloned().flatten();
-        let differences: Vec<_> =
-            differs.map(|path| difference(name, path.to_string(), side(&left, path), side(&right, path))).collect();
+        let differs = paths
+            .into_iter()
+            .filter(|path| left.get(*path) != right.get(*path));
+        let side = |map: &BTreeMap<PathText, Option<String>>, path: &PathText| {
+            map.get(path).cloned().flatten()
+        };
+        let differences: Vec<_> = differs
+            .map(|path| {
+                difference(
+                    name,
+                    path.to_string(),
+                    side(&left, path),
+                    side(&right, path),
+                )
+            })
+            .collect();
         self.dimension(name, differences);
     }
 
     fn world(&mut self) {
-        let of = |record: &RunRecord| record.joined.values().filter_map(|joined| joined.world_size).max().unwrap_or(1);
+        let of = |record: &RunRecord| {
+            record
+                .joined
+                .values()
+                .filter_map(|joined| joined.world_size)
+                .max()
+                .unwrap_or(1)
+        };
         let (left, right) = (of(&self.left), of(&self.right));
         let differs = left != right;
-        let one = || difference("world", "world size".to_owned(), Some(left.to_string()), Some(right.to_string()));
+        let one = || {
+            difference(
+                "world",
+                "world size".to_owned(),
+                Some(left.to_string()),
+                Some(right.to_string()),
+            )
+        };
         self.dimension("world", differs.then(one).into_iter().collect());
     }
 
@@ -186,7 +302,10 @@ impl Comparison<'_> {
     fn steps(&mut self) {
         let of = |record: &RunRecord| -> BTreeMap<u32, Vec<StepRecord>> {
             let ranks = record.joined.values().map(|joined| {
-                (joined.rank.unwrap_or(0), present::steps_of(&self.reading.store, record, &joined.process))
+                (
+                    joined.rank.unwrap_or(0),
+                    present::steps_of(&self.reading.store, record, &joined.process),
+                )
             });
             ranks.filter(|(_, steps)| !steps.is_empty()).collect()
         };
@@ -194,9 +313,16 @@ impl Comparison<'_> {
         let mut differences = Vec::new();
         let mut compared = 0;
         for (rank, steps) in &left {
-            let Some(others) = right.get(rank) else { continue };
-            let others: BTreeMap<_, _> = others.iter().map(|step| ((step.optimizer, step.step), step)).collect();
-            let pairs = steps.iter().filter_map(|step| Some((step, *others.get(&(step.optimizer, step.step))?)));
+            let Some(others) = right.get(rank) else {
+                continue;
+            };
+            let others: BTreeMap<_, _> = others
+                .iter()
+                .map(|step| ((step.optimizer, step.step), step))
+                .collect();
+            let pairs = steps
+                .iter()
+                .filter_map(|step| Some((step, *others.get(&(step.optimizer, step.step))?)));
             for (one, other) in pairs {
                 compared += 1;
                 if let Some(found) = first_difference(*rank, one, other) {
@@ -215,26 +341,62 @@ impl Comparison<'_> {
 fn first_difference(rank: u32, one: &StepRecord, other: &StepRecord) -> Option<Difference> {
     let text = |value: &dyn std::fmt::Debug| Some(format!("{value:?}"));
     let print = |value: Option<domain::Fingerprint>| value.map(|value| value.to_string());
-    let losses = |step: &StepRecord| step.losses.iter().map(|loss| format!("{}", loss.0)).collect::<Vec<_>>().join(" ");
+    let losses = |step: &StepRecord| {
+        step.losses
+            .iter()
+            .map(|loss| format!("{}", loss.0))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     let (what, left, right) = if one.batches != other.batches {
-        ("batch", text(&one.batches.len()), text(&other.batches.len()))
+        (
+            "batch",
+            text(&one.batches.len()),
+            text(&other.batches.len()),
+        )
     } else if one.learning_rates != other.learning_rates {
-        ("learning rate", text(&one.learning_rates), text(&other.learning_rates))
+        (
+            "learning rate",
+            text(&one.learning_rates),
+            text(&other.learning_rates),
+        )
     } else if losses(one) != losses(other) {
         ("loss", Some(losses(one)), Some(losses(other)))
     } else if one.parameters != other.parameters {
         ("parameters", print(one.parameters), print(other.parameters))
     } else if one.optimizer_state != other.optimizer_state {
-        ("optimizer state", print(one.optimizer_state), print(other.optimizer_state))
+        (
+            "optimizer state",
+            print(one.optimizer_state),
+            print(other.optimizer_state),
+        )
     } else if one.rng != other.rng {
-        ("random-number states", print(one.rng.torch), print(other.rng.torch))
+        (
+            "random-number states",
+            print(one.rng.torch),
+            print(other.rng.torch),
+        )
     } else {
         return None;
     };
-    Some(difference("step", format!("rank {rank} parts at step {} in its {what}", one.step), left, right))
+    Some(difference(
+        "step",
+        format!("rank {rank} parts at step {} in its {what}", one.step),
+        left,
+        right,
+    ))
 }
 
-fn difference(dimension: &'static str, what: String, left: Option<String>, right: Option<String>) -> Difference {
-    Difference { dimension, what, left, right }
+fn difference(
+    dimension: &'static str,
+    what: String,
+    left: Option<String>,
+    right: Option<String>,
+) -> Difference {
+    Difference {
+        dimension,
+        what,
+        left,
+        right,
+    }
 }
-

@@ -72,13 +72,19 @@ impl AppError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Place(PlaceError::NoStore { .. }) => {
-                Some("run a training under guard first: `taintline run -- python train.py`, or name a store with --store")
+            Self::Place(PlaceError::NoStore { .. }) => Some(
+                "run a training under guard first: `taintline run -- python train.py`, or name a store with --store",
+            ),
+            Self::Place(PlaceError::NoSensor { .. }) => {
+                Some("build it with `cargo xtask sensor`, or set TAINTLINE_SENSOR_DIR")
             }
-            Self::Place(PlaceError::NoSensor { .. }) => Some("build it with `cargo xtask sensor`, or set TAINTLINE_SENSOR_DIR"),
             Self::Place(_) => Some("set HOME or the XDG variable"),
-            Self::Store(ledger::StoreError::Newer { .. }) => Some("use the newer Taintline, or another store with --store"),
-            Self::Store(_) | Self::NotRecorded { .. } => Some("name a writable place with space with --store or TAINTLINE_STORE; nothing was started"),
+            Self::Store(ledger::StoreError::Newer { .. }) => {
+                Some("use the newer Taintline, or another store with --store")
+            }
+            Self::Store(_) | Self::NotRecorded { .. } => Some(
+                "name a writable place with space with --store or TAINTLINE_STORE; nothing was started",
+            ),
             Self::Start(_) => Some("check the command behind `--`; nothing was started"),
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),

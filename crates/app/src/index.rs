@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domain::entry::{Act, Kind, Launch};
+use domain::entry::{Act, Kind, Launch, Write};
 use domain::{Body, Digest, Entry, Outcome, PathText, Process, RunId};
 use ledger::Store;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
@@ -88,30 +88,30 @@ pub struct IndexedRun {
 
 /// A checkpoint that a recorded run saved.
 #[derive(Debug, Clone)]
-pub struct IndexedSave {
+pub(crate) struct IndexedSave {
     /// Name of the run.
-    pub run: String,
+    pub(crate) run: String,
     /// Path as it was then.
-    pub path: PathText,
+    pub(crate) path: PathText,
     /// Digest of its content.
-    pub digest: Digest,
+    pub(crate) digest: Digest,
     /// Last finished step then.
-    pub step: Option<u64>,
+    pub(crate) step: Option<u64>,
     /// When, microseconds since 1970.
-    pub at_us: i64,
+    pub(crate) at_us: i64,
     /// Blob with the summary of its tensors.
-    pub summary: Option<Digest>,
+    pub(crate) summary: Option<Digest>,
 }
 
 /// The index of one store.
-pub struct Index {
+pub(crate) struct Index {
     connection: Connection,
     path: PathBuf,
 }
 
 impl Index {
     /// Opens the index and brings it up to the ledger; a broken or older one is made anew.
-    pub fn open(store: &Store) -> Result<Self, IndexError> {
+    pub(crate) fn open(store: &Store) -> Result<Self, IndexError> {
         let path = store.root().join("index.sqlite");
         let attempt = Self::connect(&path).and_then(|mut index| index.sync(store).map(|()| index));
         match attempt {
@@ -126,25 +126,40 @@ impl Index {
     }
 
     /// Throws the index away and builds it from the ledger.
-    pub fn rebuild(store: &Store) -> Result<Self, IndexError> {
+    pub(crate) fn rebuild(store: &Store) -> Result<Self, IndexError> {
         remove(&store.root().join("index.sqlite"))?;
         Self::open(store)
     }
 
     fn connect(path: &Path) -> Result<Self, IndexError> {
-        let sql = |source| IndexError::Sqlite { path: path.to_owned(), source };
+        let sql = |source| IndexError::Sqlite {
+            path: path.to_owned(),
+            source,
+        };
         let connection = Connection::open(path).map_err(sql)?;
-        connection.busy_timeout(Duration::from_secs(20)).map_err(sql)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
-        connection.pragma_update(None, "synchronous", "OFF").map_err(sql)?; // it can be rebuilt
-        let mut index = Self { connection, path: path.to_owned() };
+        connection
+            .busy_timeout(Duration::from_secs(20))
+            .map_err(sql)?;
+        connection
+            .pragma_update(None, "journal_mode", "WAL")
+            .map_err(sql)?;
+        connection
+            .pragma_update(None, "synchronous", "OFF")
+            .map_err(sql)?; // it can be rebuilt
+        let mut index = Self {
+            connection,
+            path: path.to_owned(),
+        };
         index.lay_out().map_err(sql)?;
         Ok(index)
     }
 
     fn lay_out(&mut self) -> rusqlite::Result<()> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let version: i64 =
+            transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 0 {
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
@@ -155,19 +170,28 @@ impl Index {
     }
 
     /// Takes in what the logs have beyond the index. A log that became shorter empties the index first.
-    pub fn sync(&mut self, store: &Store) -> Result<(), IndexError> {
+    pub(crate) fn sync(&mut self, store: &Store) -> Result<(), IndexError> {
         let path = self.path.clone();
-        let sql = |source| IndexError::Sqlite { path: path.clone(), source };
+        let sql = |source| IndexError::Sqlite {
+            path: path.clone(),
+            source,
+        };
         for log in store.logs()? {
             let size = log.head()?.size;
             let known = self.size_of(log.name()).map_err(sql)?;
             if size == known {
                 continue;
             }
-            let transaction =
-                self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(sql)?;
+            let transaction = self
+                .connection
+                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+                .map_err(sql)?;
             let mut next = transaction
-                .query_row("SELECT size FROM logs WHERE name = ?1", [log.name()], |row| row.get::<_, u64>(0))
+                .query_row(
+                    "SELECT size FROM logs WHERE name = ?1",
+                    [log.name()],
+                    |row| row.get::<_, u64>(0),
+                )
                 .optional()
                 .map_err(sql)?
                 .unwrap_or(0);
@@ -184,7 +208,10 @@ impl Index {
                 next = end;
             }
             transaction
-                .execute("INSERT INTO logs VALUES (?1, ?2) ON CONFLICT DO UPDATE SET size = ?2", params![log.name(), size])
+                .execute(
+                    "INSERT INTO logs VALUES (?1, ?2) ON CONFLICT DO UPDATE SET size = ?2",
+                    params![log.name(), size],
+                )
                 .map_err(sql)?;
             transaction.commit().map_err(sql)?;
         }
@@ -192,18 +219,26 @@ impl Index {
     }
 
     fn size_of(&self, log: &str) -> rusqlite::Result<u64> {
-        let found = self.connection.query_row("SELECT size FROM logs WHERE name = ?1", [log], |row| row.get(0));
+        let found =
+            self.connection
+                .query_row("SELECT size FROM logs WHERE name = ?1", [log], |row| {
+                    row.get(0)
+                });
         Ok(found.optional()?.unwrap_or(0))
     }
 
     /// All runs, oldest first.
-    pub fn runs(&self) -> Result<Vec<IndexedRun>, IndexError> {
+    pub(crate) fn runs(&self) -> Result<Vec<IndexedRun>, IndexError> {
         self.query(&format!("{RUN} ORDER BY started_us, id"), [], run_row)
     }
 
     /// Runs whose name or id is `name`, or whose id begins with it; newest last.
-    pub fn find(&self, name: &str) -> Result<Vec<IndexedRun>, IndexError> {
-        let exact = self.query(&format!("{RUN} WHERE name = ?1 OR id = ?1 ORDER BY started_us"), [name], run_row)?;
+    pub(crate) fn find(&self, name: &str) -> Result<Vec<IndexedRun>, IndexError> {
+        let exact = self.query(
+            &format!("{RUN} WHERE name = ?1 OR id = ?1 ORDER BY started_us"),
+            [name],
+            run_row,
+        )?;
         if !exact.is_empty() || name.len() < 6 {
             return Ok(exact);
         }
@@ -212,36 +247,52 @@ impl Index {
     }
 
     /// Numbers of the entries of a run, by log.
-    pub fn entries_of(&self, run: RunId) -> Result<Vec<(String, u64)>, IndexError> {
+    pub(crate) fn entries_of(&self, run: RunId) -> Result<Vec<(String, u64)>, IndexError> {
         let sql = "SELECT log, number FROM entries WHERE run = ?1 ORDER BY seq";
         self.query(sql, [run.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// The number that the next entry of a run has.
-    pub fn next_seq(&self, run: RunId) -> Result<u64, IndexError> {
+    pub(crate) fn next_seq(&self, run: RunId) -> Result<u64, IndexError> {
         let sql = "SELECT max(seq) + 1 FROM entries WHERE run = ?1";
         let found = self.query(sql, [run.to_string()], |row| row.get::<_, Option<u64>>(0))?;
         Ok(found.into_iter().flatten().next().unwrap_or(0))
     }
 
     /// Every recorded save of these bytes.
-    pub fn saves_of(&self, digest: &Digest) -> Result<Vec<IndexedSave>, IndexError> {
-        self.query(&format!("{SAVE} WHERE saves.digest = ?1 ORDER BY at_us"), [digest.to_string()], save_row)
+    pub(crate) fn saves_of(&self, digest: &Digest) -> Result<Vec<IndexedSave>, IndexError> {
+        self.query(
+            &format!("{SAVE} WHERE saves.digest = ?1 ORDER BY at_us"),
+            [digest.to_string()],
+            save_row,
+        )
     }
 
     /// Every recorded save at this path.
-    pub fn saves_at(&self, path: &PathText) -> Result<Vec<IndexedSave>, IndexError> {
-        self.query(&format!("{SAVE} WHERE saves.path = ?1 ORDER BY at_us"), [path.as_str()], save_row)
+    pub(crate) fn saves_at(&self, path: &PathText) -> Result<Vec<IndexedSave>, IndexError> {
+        self.query(
+            &format!("{SAVE} WHERE saves.path = ?1 ORDER BY at_us"),
+            [path.as_str()],
+            save_row,
+        )
     }
 
     /// The newest earlier run of the same command whose environment is recorded and was not found wanting, or was accepted:
     /// its name, its environment's tree and the summary of its packages.
-    pub fn last_good_environment(&self, same: &Digest, not: RunId) -> Result<Option<(String, Digest, Option<Digest>)>, IndexError> {
+    pub(crate) fn last_good_environment(
+        &self,
+        same: &Digest,
+        not: RunId,
+    ) -> Result<Option<(String, Digest, Option<Digest>)>, IndexError> {
         let sql = "SELECT runs.name, environments.tree, environments.summary FROM runs JOIN environments ON environments.run = runs.id
             WHERE runs.same = ?1 AND runs.id != ?2 AND (runs.environment_findings = 0 OR runs.accepted = 1)
             ORDER BY runs.started_us DESC LIMIT 1";
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, digest(row, 1)?, optional_digest(row, 2)?));
-        Ok(self.query(sql, [same.to_string(), not.to_string()], row)?.into_iter().next())
+        let row =
+            |row: &rusqlite::Row<'_>| Ok((row.get(0)?, digest(row, 1)?, optional_digest(row, 2)?));
+        Ok(self
+            .query(sql, [same.to_string(), not.to_string()], row)?
+            .into_iter()
+            .next())
     }
 
     fn query<T, P: rusqlite::Params>(
@@ -250,64 +301,120 @@ impl Index {
         parameters: P,
         row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>, IndexError> {
-        let run = || -> rusqlite::Result<Vec<T>> { self.connection.prepare_cached(sql)?.query_map(parameters, row)?.collect() };
-        run().map_err(|source| IndexError::Sqlite { path: self.path.clone(), source })
+        let run = || -> rusqlite::Result<Vec<T>> {
+            self.connection
+                .prepare_cached(sql)?
+                .query_map(parameters, row)?
+                .collect()
+        };
+        run().map_err(|source| IndexError::Sqlite {
+            path: self.path.clone(),
+            source,
+        })
     }
 }
 
-const RUN: &str =
-    "SELECT id, name, started_us, state, boot, pid, ticks, wall_us, outcome, steps, findings, command, log FROM runs";
+const RUN: &str = "SELECT id, name, started_us, state, boot, pid, ticks, wall_us, outcome, steps, findings, command, log FROM runs";
 const SAVE: &str = "SELECT runs.name, saves.path, saves.digest, saves.step, saves.at_us, saves.summary FROM saves JOIN runs ON runs.id = saves.run";
 
-fn apply(transaction: &Transaction<'_>, log: &str, number: u64, entry: &Entry) -> rusqlite::Result<()> {
+fn apply(
+    transaction: &Transaction<'_>,
+    log: &str,
+    number: u64,
+    entry: &Entry,
+) -> rusqlite::Result<()> {
     let run = entry.run.to_string();
     let insert = "INSERT OR IGNORE INTO entries VALUES (?1, ?2, ?3, ?4)";
-    if transaction.prepare_cached(insert)?.execute(params![run, entry.seq, log, number])? == 0 {
+    if transaction
+        .prepare_cached(insert)?
+        .execute(params![run, entry.seq, log, number])?
+        == 0
+    {
         return Ok(()); // recorded again, in a further log, after the first was rewritten
     }
     let add = |sql: &str| transaction.prepare_cached(sql)?.execute([&run]).map(|_| ());
     match &entry.body {
-        Body::Act(Act::Launch(launch)) => apply_launch(transaction, log, &run, entry.event_us, launch),
+        Body::Act(Act::Launch(launch)) => {
+            apply_launch(transaction, log, &run, entry.event_us, launch)
+        }
         Body::Act(Act::End(end)) => {
             let outcome = serde_json::to_string(&end.outcome).unwrap_or_default();
             let sql = "UPDATE runs SET state = 'ended', ended_us = ?2, wall_us = ?3, outcome = ?4 WHERE id = ?1";
-            transaction.prepare_cached(sql)?.execute(params![run, entry.event_us, end.wall_us, outcome]).map(|_| ())
+            transaction
+                .prepare_cached(sql)?
+                .execute(params![run, entry.event_us, end.wall_us, outcome])
+                .map(|_| ())
         }
-        Body::Act(Act::Interrupted) => add("UPDATE runs SET state = 'interrupted' WHERE id = ?1 AND state = 'open'"),
+        Body::Act(Act::Interrupted) => {
+            add("UPDATE runs SET state = 'interrupted' WHERE id = ?1 AND state = 'open'")
+        }
         Body::Act(Act::EnvironmentAccepted) => add("UPDATE runs SET accepted = 1 WHERE id = ?1"),
         Body::Steps(steps) => {
             let sql = "UPDATE runs SET steps = steps + ?2 WHERE id = ?1";
-            transaction.prepare_cached(sql)?.execute(params![run, steps.count]).map(|_| ())
+            transaction
+                .prepare_cached(sql)?
+                .execute(params![run, steps.count])
+                .map(|_| ())
         }
         Body::Finding(finding) => {
             add("UPDATE runs SET findings = findings + 1 WHERE id = ?1")?;
             if finding.rule.technique().starts_with('C') {
-                add("UPDATE runs SET environment_findings = environment_findings + 1 WHERE id = ?1")?;
+                add(
+                    "UPDATE runs SET environment_findings = environment_findings + 1 WHERE id = ?1",
+                )?;
             }
             Ok(())
         }
-        Body::Write(write) => {
-            let Some(digest) = write.digest else { return Ok(()) };
-            let sql = "INSERT INTO saves VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-            let summary = write.summary.map(|digest| digest.to_string());
-            let values = params![run, write.path.as_str(), digest.to_string(), write.step, entry.event_us, summary];
-            transaction.prepare_cached(sql)?.execute(values).map(|_| ())
-        }
+        Body::Write(write) => apply_write(transaction, &run, entry.event_us, write),
         Body::Load(load) if load.what == Kind::Environment => {
-            let Some(tree) = load.digest else { return Ok(()) };
+            let Some(tree) = load.digest else {
+                return Ok(());
+            };
             let sql = "INSERT INTO environments VALUES (?1, ?2, ?3, ?4)";
             let summary = load.summary.map(|digest| digest.to_string());
-            transaction.prepare_cached(sql)?.execute(params![run, load.path.as_str(), tree.to_string(), summary]).map(|_| ())
+            transaction
+                .prepare_cached(sql)?
+                .execute(params![run, load.path.as_str(), tree.to_string(), summary])
+                .map(|_| ())
         }
         Body::Act(_) | Body::Load(_) | Body::Gap(_) => Ok(()),
     }
 }
 
-fn apply_launch(transaction: &Transaction<'_>, log: &str, run: &str, at_us: i64, launch: &Launch) -> rusqlite::Result<()> {
-    let sql = "INSERT OR IGNORE INTO runs (id, name, same, started_us, boot, pid, ticks, command, log)
+fn apply_write(
+    transaction: &Transaction<'_>,
+    run: &str,
+    at_us: i64,
+    write: &Write,
+) -> rusqlite::Result<()> {
+    let Some(digest) = write.digest else {
+        return Ok(());
+    };
+    let sql = "INSERT INTO saves VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let (digest, summary) = (
+        digest.to_string(),
+        write.summary.map(|digest| digest.to_string()),
+    );
+    let values = params![run, write.path.as_str(), digest, write.step, at_us, summary];
+    transaction.prepare_cached(sql)?.execute(values).map(|_| ())
+}
+
+fn apply_launch(
+    transaction: &Transaction<'_>,
+    log: &str,
+    run: &str,
+    at_us: i64,
+    launch: &Launch,
+) -> rusqlite::Result<()> {
+    let sql =
+        "INSERT OR IGNORE INTO runs (id, name, same, started_us, boot, pid, ticks, command, log)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let Process { boot, pid, started } = &launch.supervisor;
-    let (name, same, command) = (launch.name.as_str(), launch.same.to_string(), launch.command.to_string());
+    let (name, same, command) = (
+        launch.name.as_str(),
+        launch.same.to_string(),
+        launch.command.to_string(),
+    );
     let values = params![run, name, same, at_us, boot, pid, started, command, log];
     transaction.prepare_cached(sql)?.execute(values).map(|_| ())
 }
@@ -320,7 +427,11 @@ fn run_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<IndexedRun> {
         name: row.get(1)?,
         started_us: row.get(2)?,
         state: row.get(3)?,
-        supervisor: Process { boot: row.get(4)?, pid: row.get(5)?, started: row.get(6)? },
+        supervisor: Process {
+            boot: row.get(4)?,
+            pid: row.get(5)?,
+            started: row.get(6)?,
+        },
         wall_us: row.get(7)?,
         outcome: outcome.and_then(|text| serde_json::from_str(&text).ok()),
         steps: row.get(9)?,
@@ -343,11 +454,15 @@ fn save_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<IndexedSave> {
 }
 
 fn digest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Digest> {
-    row.get::<_, String>(column)?.parse().map_err(|_| rusqlite::Error::InvalidQuery)
+    row.get::<_, String>(column)?
+        .parse()
+        .map_err(|_| rusqlite::Error::InvalidQuery)
 }
 
 fn optional_digest(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Digest>> {
-    Ok(row.get::<_, Option<String>>(column)?.and_then(|text| text.parse().ok()))
+    Ok(row
+        .get::<_, Option<String>>(column)?
+        .and_then(|text| text.parse().ok()))
 }
 
 fn remove(path: &Path) -> Result<(), IndexError> {
@@ -356,7 +471,10 @@ fn remove(path: &Path) -> Result<(), IndexError> {
         file.push(ending);
         match std::fs::remove_file(&file) {
             Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(IndexError::Io { path: path.to_owned(), source });
+                return Err(IndexError::Io {
+                    path: path.to_owned(),
+                    source,
+                });
             }
             _ => {}
         }

@@ -9,7 +9,7 @@
 
 use domain::entry::{Act, ENTRY_VERSION};
 use domain::{Body, Digest, Entry, Finding, Gap, Grade, Rule, RunId, Tier};
-pub use host::clock::wall_us;
+pub(crate) use host::clock::wall_us;
 use ledger::{LedgerError, Store, Writer};
 
 use crate::record::RunRecord;
@@ -19,7 +19,7 @@ const KEPT_BYTES_MAX: usize = 16 << 20;
 const CLOCK_SLACK_US: i64 = 1_000_000;
 
 /// Writes the entries of one run.
-pub struct Journal {
+pub(crate) struct Journal {
     store: Store,
     writer: Writer,
     run: RunId,
@@ -40,7 +40,7 @@ pub struct Journal {
 
 impl Journal {
     /// A journal for `run`. `seq` is the number of its first entry: 0 but for a run that somebody else began.
-    pub fn new(store: Store, writer: Writer, run: RunId, seq: u64) -> Self {
+    pub(crate) fn new(store: Store, writer: Writer, run: RunId, seq: u64) -> Self {
         Self {
             store,
             writer,
@@ -61,33 +61,46 @@ impl Journal {
     }
 
     /// The run.
-    pub fn run(&self) -> RunId {
+    pub(crate) fn run(&self) -> RunId {
         self.run
     }
 
     /// The store.
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
     /// Queues a fact seen by the supervisor now.
-    pub fn record(&mut self, body: Body) {
+    pub(crate) fn record(&mut self, body: Body) {
         self.record_at(Tier::Supervisor, wall_us(), body);
     }
 
     /// Queues a fact.
-    pub fn record_at(&mut self, tier: Tier, event_us: i64, body: Body) {
+    pub(crate) fn record_at(&mut self, tier: Tier, event_us: i64, body: Body) {
         let capture_us = wall_us();
         let back = self.last_capture_us - capture_us;
         self.last_capture_us = capture_us;
         if back > CLOCK_SLACK_US {
-            self.push(Tier::Supervisor, capture_us, capture_us, Body::Act(Act::ClockBack { by_us: back }));
+            self.push(
+                Tier::Supervisor,
+                capture_us,
+                capture_us,
+                Body::Act(Act::ClockBack { by_us: back }),
+            );
         }
         self.push(tier, event_us, capture_us, body);
     }
 
     fn push(&mut self, tier: Tier, event_us: i64, capture_us: i64, body: Body) {
-        let entry = Entry { v: ENTRY_VERSION, run: self.run, seq: self.seq, event_us, capture_us, tier, body };
+        let entry = Entry {
+            v: ENTRY_VERSION,
+            run: self.run,
+            seq: self.seq,
+            event_us,
+            capture_us,
+            tier,
+            body,
+        };
         self.seq += 1;
         let encoded = entry.encode();
         self.record.apply(entry);
@@ -102,12 +115,13 @@ impl Journal {
     }
 
     /// Stores evidence; `None` when it could not be stored, which the next flush tells.
-    pub fn blob(&mut self, bytes: &[u8]) -> Option<Digest> {
-        self.blobs(&[bytes.to_vec()]).and_then(|digests| digests.into_iter().next())
+    pub(crate) fn blob(&mut self, bytes: &[u8]) -> Option<Digest> {
+        self.blobs(&[bytes.to_vec()])
+            .and_then(|digests| digests.into_iter().next())
     }
 
     /// Stores several pieces of evidence at once.
-    pub fn blobs(&mut self, blobs: &[Vec<u8>]) -> Option<Vec<Digest>> {
+    pub(crate) fn blobs(&mut self, blobs: &[Vec<u8>]) -> Option<Vec<Digest>> {
         match self.store.put_blobs(blobs) {
             Ok(digests) => Some(digests),
             Err(error) => {
@@ -118,7 +132,7 @@ impl Journal {
     }
 
     /// Stores what may hold a secret: 32 random bytes in front, so that its digest says nothing about it.
-    pub fn sealed_blob(&mut self, content: &[u8]) -> Option<Digest> {
+    pub(crate) fn sealed_blob(&mut self, content: &[u8]) -> Option<Digest> {
         let mut bytes = vec![0; 32];
         if getrandom::fill(&mut bytes).is_err() {
             return None;
@@ -128,7 +142,7 @@ impl Journal {
     }
 
     /// Makes all queued facts durable. False when they are not; they stay queued.
-    pub fn flush(&mut self) -> bool {
+    pub(crate) fn flush(&mut self) -> bool {
         if self.queue.is_empty() {
             return true;
         }
@@ -149,7 +163,7 @@ impl Journal {
     }
 
     /// Looks whether the log is still the one that was written; if not, says so in a further one.
-    pub fn check(&mut self) {
+    pub(crate) fn check(&mut self) {
         if matches!(self.writer.check(), Err(LedgerError::Rewritten { .. })) {
             self.go_on_elsewhere();
         }
@@ -184,9 +198,14 @@ impl Journal {
             what: format!("log {old} is not the one that this run's supervisor wrote"),
             details: vec![
                 described,
-                format!("the record goes on in log {}, with all entries of this run once more", self.log),
+                format!(
+                    "the record goes on in log {}, with all entries of this run once more",
+                    self.log
+                ),
             ],
-            path: Some(domain::PathText::from_bytes(format!("ledger/{old}").as_bytes())),
+            path: Some(domain::PathText::from_bytes(
+                format!("ledger/{old}").as_bytes(),
+            )),
             step: None,
             rank: None,
             earlier: None,
@@ -214,35 +233,37 @@ impl Journal {
     }
 
     /// Findings about the ledger itself that came up while writing, each once.
-    pub fn take_rewritten(&mut self) -> Vec<Finding> {
+    pub(crate) fn take_rewritten(&mut self) -> Vec<Finding> {
         std::mem::take(&mut self.rewritten)
     }
 
     /// What could not be recorded, if anything.
-    pub fn gap(&self) -> Option<Gap> {
+    pub(crate) fn gap(&self) -> Option<Gap> {
         let why = match (&self.failure, self.lost) {
             (Some(failure), _) => failure.clone(),
             (None, 0) => return None,
             (None, lost) => format!("{lost} facts were too large to be recorded"),
         };
-        Some(Gap { what: "entries of the run".to_owned(), why })
+        Some(Gap {
+            what: "entries of the run".to_owned(),
+            why,
+        })
     }
 
     /// The run as recorded so far, also what is queued.
-    pub fn record_so_far(&self) -> &RunRecord {
+    pub(crate) fn record_so_far(&self) -> &RunRecord {
         &self.record
     }
 
     /// The run as recorded, and what could not be.
-    pub fn into_record(mut self) -> RunRecord {
+    pub(crate) fn into_record(mut self) -> RunRecord {
         let gap = self.gap();
         self.record.gaps.extend(gap);
         self.record
     }
 
     /// Log and its size after the last flush.
-    pub fn position(&self) -> (&str, u64) {
+    pub(crate) fn position(&self) -> (&str, u64) {
         (&self.log, self.size)
     }
 }
-

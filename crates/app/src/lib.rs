@@ -23,5 +23,6 @@ mod variables;
 
 pub use diff::diff;
 pub use error::AppError;
-pub use index::IndexError;
+pub use index::{IndexError, IndexedRun};
 pub use queries::{Reading, audit, reindex};
+pub use secret::SecretError;

@@ -52,7 +52,11 @@ pub enum PlaceError {
 impl Surroundings {
     /// Reads the process's surroundings. `store` is the flag.
     pub fn of_process(store: Option<PathBuf>) -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let home = variable("HOME");
         let under_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
         Self {
@@ -60,7 +64,9 @@ impl Surroundings {
             store: store.or_else(|| variable("TAINTLINE_STORE")),
             data_home: variable("XDG_DATA_HOME").or_else(|| under_home(".local/share")),
             cache_home: variable("XDG_CACHE_HOME").or_else(|| under_home(".cache")),
-            runtime: variable("XDG_RUNTIME_DIR").filter(|path| path.is_dir()).unwrap_or_else(std::env::temp_dir),
+            runtime: variable("XDG_RUNTIME_DIR")
+                .filter(|path| path.is_dir())
+                .unwrap_or_else(std::env::temp_dir),
             sensor: variable("TAINTLINE_SENSOR_DIR"),
             binary: std::env::current_exe().ok(),
             variables: std::env::vars_os().collect(),
@@ -69,41 +75,66 @@ impl Surroundings {
 
     /// The store's folder for a command that makes one when there is none.
     pub fn store_to_write(&self) -> PathBuf {
-        self.existing_store().unwrap_or_else(|| self.cwd.join(".taintline"))
+        self.existing_store()
+            .unwrap_or_else(|| self.cwd.join(".taintline"))
     }
 
     /// The store's folder for a command that only reads.
     pub fn store_to_read(&self) -> Result<PathBuf, PlaceError> {
-        self.existing_store().ok_or_else(|| PlaceError::NoStore { cwd: self.cwd.clone() })
+        self.existing_store().ok_or_else(|| PlaceError::NoStore {
+            cwd: self.cwd.clone(),
+        })
     }
 
     fn existing_store(&self) -> Option<PathBuf> {
-        self.store.as_ref().map(|path| self.cwd.join(path)).or_else(|| Store::find_upward(&self.cwd))
+        self.store
+            .as_ref()
+            .map(|path| self.cwd.join(path))
+            .or_else(|| Store::find_upward(&self.cwd))
     }
 
     /// Where private keys lie: outside every store.
     pub fn keys(&self) -> Result<PathBuf, PlaceError> {
-        self.data_home.as_ref().map(|home| home.join("taintline/keys")).ok_or(PlaceError::NoDataHome)
+        self.data_home
+            .as_ref()
+            .map(|home| home.join("taintline/keys"))
+            .ok_or(PlaceError::NoDataHome)
     }
 
     /// Where things lie that can be made again.
     pub fn cache(&self) -> Result<PathBuf, PlaceError> {
-        self.cache_home.as_ref().map(|home| home.join("taintline")).ok_or(PlaceError::NoCacheHome)
+        self.cache_home
+            .as_ref()
+            .map(|home| home.join("taintline"))
+            .ok_or(PlaceError::NoCacheHome)
     }
 
     /// The folder with the in-process sensor.
     pub fn sensor(&self) -> Result<PathBuf, PlaceError> {
         let beside = |binary: &Path| {
             let binary = binary.canonicalize().unwrap_or_else(|_| binary.to_owned());
-            binary.parent()?.parent().map(|prefix| prefix.join("lib/taintline/sensor"))
+            binary
+                .parent()?
+                .parent()
+                .map(|prefix| prefix.join("lib/taintline/sensor"))
         };
-        let path = self.sensor.clone().or_else(|| beside(self.binary.as_deref()?));
+        let path = self
+            .sensor
+            .clone()
+            .or_else(|| beside(self.binary.as_deref()?));
         let path = path.unwrap_or_else(|| PathBuf::from("lib/taintline/sensor"));
-        if path.join("startup/sitecustomize.py").is_file() { Ok(path) } else { Err(PlaceError::NoSensor { path }) }
+        if path.join("startup/sitecustomize.py").is_file() {
+            Ok(path)
+        } else {
+            Err(PlaceError::NoSensor { path })
+        }
     }
 
     /// A path as a person reads it: relative to the working directory where it is below it.
     pub fn shown(&self, path: &Path) -> String {
-        path.strip_prefix(&self.cwd).unwrap_or(path).display().to_string()
+        path.strip_prefix(&self.cwd)
+            .unwrap_or(path)
+            .display()
+            .to_string()
     }
 }

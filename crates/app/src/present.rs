@@ -24,8 +24,15 @@ pub fn unsealed(store: &Store, digest: &Digest) -> Option<Vec<u8>> {
 /// Command line and folder as a person may see them.
 pub fn command(store: &Store, digest: &Digest) -> Option<(String, String)> {
     let command: Command = serde_json::from_slice(&unsealed(store, digest)?).ok()?;
-    let arguments: Vec<String> = command.argv.iter().map(|argument| argument.as_str().to_owned()).collect();
-    Some((redact::arguments(&arguments).join(" "), command.cwd.as_str().to_owned()))
+    let arguments: Vec<String> = command
+        .argv
+        .iter()
+        .map(|argument| argument.as_str().to_owned())
+        .collect();
+    Some((
+        redact::arguments(&arguments).join(" "),
+        command.cwd.as_str().to_owned(),
+    ))
 }
 
 /// How something ended, in words.
@@ -53,7 +60,10 @@ pub fn line(store: &Store, run: &IndexedRun) -> RunLine {
         steps: run.steps,
         outcome: run.outcome.map(outcome),
         findings: run.findings,
-        command: run.command.and_then(|digest| command(store, &digest)).map(|(command, _)| command),
+        command: run
+            .command
+            .and_then(|digest| command(store, &digest))
+            .map(|(command, _)| command),
     }
 }
 
@@ -72,16 +82,25 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
         findings: record.findings.len() as u64,
         command: command.as_ref().map(|(command, _)| command.clone()),
     };
-    let files = |wanted: fn(Kind) -> bool| record.loads.iter().filter(move |load| wanted(load.what));
+    let files =
+        |wanted: fn(Kind) -> bool| record.loads.iter().filter(move |load| wanted(load.what));
     RunView {
         schema: "taintline.show/1",
         line,
         cwd: command.map(|(_, cwd)| cwd),
-        who: launch.map_or_else(String::new, |launch| format!("{}@{}", launch.person.user, launch.person.host)),
-        code: files(|kind| kind == Kind::Code).next().and_then(|load| code(store, load)),
-        environments: files(|kind| kind == Kind::Environment).filter_map(|load| environment(store, load)).collect(),
+        who: launch.map_or_else(String::new, |launch| {
+            format!("{}@{}", launch.person.user, launch.person.host)
+        }),
+        code: files(|kind| kind == Kind::Code)
+            .next()
+            .and_then(|load| code(store, load)),
+        environments: files(|kind| kind == Kind::Environment)
+            .filter_map(|load| environment(store, load))
+            .collect(),
         ranks: ranks(store, record),
-        loads: files(|kind| !matches!(kind, Kind::Environment | Kind::Code)).map(load_view).collect(),
+        loads: files(|kind| !matches!(kind, Kind::Environment | Kind::Code))
+            .map(load_view)
+            .collect(),
         writes: writes(record),
         acts: acts(record),
         findings: record.findings.clone(),
@@ -102,16 +121,28 @@ fn state(record: &RunRecord) -> State {
         (None, false) => {
             let alive = record.launch.as_ref().is_some_and(|launch| {
                 let Process { boot, pid, started } = &launch.supervisor;
-                host::identity::ProcessId { boot: boot.clone(), pid: *pid, started: *started }.is_alive()
+                host::identity::ProcessId {
+                    boot: boot.clone(),
+                    pid: *pid,
+                    started: *started,
+                }
+                .is_alive()
             });
-            if alive { State::Running } else { State::Interrupted }
+            if alive {
+                State::Running
+            } else {
+                State::Interrupted
+            }
         }
     }
 }
 
 fn code(store: &Store, load: &Load) -> Option<CodeView> {
     let code: Code = serde_json::from_slice(&unsealed(store, &load.digest?)?).ok()?;
-    Some(CodeView { commit: code.commit, dirty: code.dirty.iter().map(ToString::to_string).collect() })
+    Some(CodeView {
+        commit: code.commit,
+        dirty: code.dirty.iter().map(ToString::to_string).collect(),
+    })
 }
 
 fn environment(store: &Store, load: &Load) -> Option<EnvironmentView> {
@@ -130,11 +161,16 @@ fn environment(store: &Store, load: &Load) -> Option<EnvironmentView> {
 
 /// The steps of one process of a run, in order. A segment that cannot be read is left out; the audit names it.
 pub fn steps_of(store: &Store, record: &RunRecord, process: &Process) -> Vec<StepRecord> {
-    let segments = record.segments.iter().filter(|segment| segment.process == *process);
+    let segments = record
+        .segments
+        .iter()
+        .filter(|segment| segment.process == *process);
     let blobs = segments.filter_map(|segment| store.blob(&segment.segment).ok().flatten());
     let lines = blobs.flat_map(|blob| {
-        let lines: Vec<Option<StepRecord>> =
-            blob.split(|byte| *byte == b'\n').map(|line| serde_json::from_slice(line).ok()).collect();
+        let lines: Vec<Option<StepRecord>> = blob
+            .split(|byte| *byte == b'\n')
+            .map(|line| serde_json::from_slice(line).ok())
+            .collect();
         lines
     });
     lines.flatten().collect()
@@ -146,7 +182,10 @@ fn ranks(store: &Store, record: &RunRecord) -> Vec<RankView> {
         .values()
         .map(|joined| {
             let steps = steps_of(store, record, &joined.process);
-            let exit = record.exits.iter().find(|(_, exit)| exit.process == joined.process);
+            let exit = record
+                .exits
+                .iter()
+                .find(|(_, exit)| exit.process == joined.process);
             RankView {
                 rank: joined.rank,
                 world_size: joined.world_size,
@@ -166,8 +205,16 @@ fn ranks(store: &Store, record: &RunRecord) -> Vec<RankView> {
 }
 
 fn load_view(load: &Load) -> FileView {
-    let kind = serde_json::to_value(load.what).ok().and_then(|value| value.as_str().map(str::to_owned));
-    file(kind.unwrap_or_default(), &load.path, load.digest, load.identity.as_ref(), (load.rank, load.step))
+    let kind = serde_json::to_value(load.what)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned));
+    file(
+        kind.unwrap_or_default(),
+        &load.path,
+        load.digest,
+        load.identity.as_ref(),
+        (load.rank, load.step),
+    )
 }
 
 fn file(
@@ -177,7 +224,14 @@ fn file(
     identity: Option<&Identity>,
     (rank, step): (Option<u32>, Option<u64>),
 ) -> FileView {
-    FileView { kind, path: path.to_string(), digest, size: identity.map(|identity| identity.size), rank, step }
+    FileView {
+        kind,
+        path: path.to_string(),
+        digest,
+        size: identity.map(|identity| identity.size),
+        rank,
+        step,
+    }
 }
 
 /// Checkpoints by their final name: what was written under a temporary one and renamed is one write.
@@ -191,7 +245,13 @@ fn writes(record: &RunRecord) -> Vec<FileView> {
     }
     let view = |write: &&Write| {
         let at = (write.rank, write.step);
-        file("checkpoint".to_owned(), &write.path, write.digest, write.identity.as_ref(), at)
+        file(
+            "checkpoint".to_owned(),
+            &write.path,
+            write.digest,
+            write.identity.as_ref(),
+            at,
+        )
     };
     kept.iter().map(view).collect()
 }
@@ -211,14 +271,40 @@ fn acts(record: &RunRecord) -> Vec<ActView> {
             (false, Some(rank)) => format!("rank {rank}"),
             (false, None) => "a process".to_owned(),
         };
-        let last = exit.last_step.map_or_else(String::new, |step| format!(", last step {step}"));
-        add(*at_us, format!("{who} (pid {}) ended: {}{last}", exit.process.pid, outcome(exit.outcome)));
+        let last = exit
+            .last_step
+            .map_or_else(String::new, |step| format!(", last step {step}"));
+        let exception = exit
+            .exception
+            .as_ref()
+            .map_or_else(String::new, |name| format!(", {name}"));
+        let how = outcome(exit.outcome);
+        add(
+            *at_us,
+            format!(
+                "{who} (pid {}) ended: {how}{exception}{last}",
+                exit.process.pid
+            ),
+        );
     }
     if record.interrupted {
-        add(i64::MAX, "its supervisor was gone when the next command looked".to_owned());
+        add(
+            i64::MAX,
+            "its supervisor was gone when the next command looked".to_owned(),
+        );
     }
-    let at = |us: i64| if us == i64::MAX { "later".to_owned() } else { rfc3339(us) };
-    let all = acts.into_iter().flat_map(|(us, whats)| whats.into_iter().map(move |what| ActView { at: at(us), what }));
+    let at = |us: i64| {
+        if us == i64::MAX {
+            "later".to_owned()
+        } else {
+            rfc3339(us)
+        }
+    };
+    let all = acts.into_iter().flat_map(|(us, whats)| {
+        whats
+            .into_iter()
+            .map(move |what| ActView { at: at(us), what })
+    });
     all.collect()
 }
 
@@ -232,6 +318,10 @@ fn signal_words(signal: &Signal) -> String {
         (None, Some(uid)) => format!("from user {uid}, process gone"),
         _ => "from the terminal or the kernel".to_owned(),
     };
-    let passed = if signal.forwarded { ", passed on to the command" } else { "" };
+    let passed = if signal.forwarded {
+        ", passed on to the command"
+    } else {
+        ""
+    };
     format!("{name} {sender}{passed}")
 }

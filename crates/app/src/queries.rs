@@ -29,21 +29,37 @@ impl Reading {
     /// All runs, newest last.
     pub fn runs(&self) -> Result<RunsView, AppError> {
         let runs = self.index.runs()?;
-        let runs = runs.iter().map(|run| present::line(&self.store, run)).collect();
-        Ok(RunsView { schema: "taintline.runs/1", runs })
+        let runs = runs
+            .iter()
+            .map(|run| present::line(&self.store, run))
+            .collect();
+        Ok(RunsView {
+            schema: "taintline.runs/1",
+            runs,
+        })
     }
 
     /// One run by its name, its id, or the beginning of its id; `last` is the newest.
     pub fn find(&self, name: &str) -> Result<IndexedRun, AppError> {
         let mut found = if name == "last" {
-            self.index.runs()?.into_iter().next_back().into_iter().collect()
+            self.index
+                .runs()?
+                .into_iter()
+                .next_back()
+                .into_iter()
+                .collect()
         } else {
             self.index.find(name)?
         };
         match (found.pop(), found.len()) {
             (Some(run), 0) => Ok(run),
-            (None, _) => Err(AppError::NoSuchRun { name: name.to_owned() }),
-            (Some(_), others) => Err(AppError::ManyRuns { name: name.to_owned(), count: others + 1 }),
+            (None, _) => Err(AppError::NoSuchRun {
+                name: name.to_owned(),
+            }),
+            (Some(_), others) => Err(AppError::ManyRuns {
+                name: name.to_owned(),
+                count: others + 1,
+            }),
         }
     }
 
@@ -52,7 +68,9 @@ impl Reading {
         let logs = self.store.logs()?;
         let mut record = RunRecord::new(run.id);
         for (log, number) in self.index.entries_of(run.id)? {
-            let Some(log) = logs.iter().find(|candidate| candidate.name() == log) else { continue };
+            let Some(log) = logs.iter().find(|candidate| candidate.name() == log) else {
+                continue;
+            };
             for bytes in log.entries(number..number + 1)? {
                 if let Ok(entry) = Entry::decode(&bytes) {
                     record.apply(entry);
@@ -75,7 +93,11 @@ impl Reading {
 /// Checks every byte of the ledger and of the blob store.
 pub fn audit(surroundings: &Surroundings) -> Result<AuditView, AppError> {
     let place = surroundings.store_to_read()?;
-    let referenced = |bytes: &[u8]| Entry::decode(bytes).map(|entry| entry.blobs()).unwrap_or_default();
+    let referenced = |bytes: &[u8]| {
+        Entry::decode(bytes)
+            .map(|entry| entry.blobs())
+            .unwrap_or_default()
+    };
     let report = match Store::open(&place) {
         Ok(store) => ledger::audit(&store, &referenced),
         Err(ledger::StoreError::Damaged { path }) => return Ok(damaged(&place, &path)),
@@ -90,7 +112,11 @@ pub fn audit(surroundings: &Surroundings) -> Result<AuditView, AppError> {
         logs: report
             .logs
             .iter()
-            .map(|log| LogView { name: log.name.clone(), entries: log.head.size, root: log.head.root.to_string() })
+            .map(|log| LogView {
+                name: log.name.clone(),
+                entries: log.head.size,
+                root: log.head.root.to_string(),
+            })
             .collect(),
         blobs: report.blobs,
         bytes: report.bytes,
@@ -100,7 +126,11 @@ pub fn audit(surroundings: &Surroundings) -> Result<AuditView, AppError> {
 
 /// A store whose `version` file is damaged: named, and nothing else can be believed.
 fn damaged(place: &Path, file: &Path) -> AuditView {
-    let shown = file.strip_prefix(place).unwrap_or(file).display().to_string();
+    let shown = file
+        .strip_prefix(place)
+        .unwrap_or(file)
+        .display()
+        .to_string();
     let what = "it is not what Taintline wrote; the rest was not examined".to_owned();
     AuditView {
         schema: "taintline.audit/1",

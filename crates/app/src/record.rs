@@ -65,8 +65,14 @@ impl RunRecord {
     /// Takes one more entry in. A jump in the sequence becomes a gap.
     pub fn apply(&mut self, entry: Entry) {
         if entry.seq > self.next_seq {
-            let why = format!("the log goes from entry {} of the run to {}", self.next_seq, entry.seq);
-            self.add_gap(Gap { what: "entries of the run".to_owned(), why });
+            let why = format!(
+                "the log goes from entry {} of the run to {}",
+                self.next_seq, entry.seq
+            );
+            self.add_gap(Gap {
+                what: "entries of the run".to_owned(),
+                why,
+            });
         }
         if entry.seq < self.next_seq {
             return; // recorded a second time, in a further log, after the first was rewritten
@@ -98,7 +104,10 @@ impl RunRecord {
             Act::Signal(signal) => self.signals.push((event_us, signal)),
             Act::ClockBack { by_us } => {
                 let why = format!("the wall clock went back by {:.1} s", by_us as f64 / 1e6);
-                self.add_gap(Gap { what: "times".to_owned(), why });
+                self.add_gap(Gap {
+                    what: "times".to_owned(),
+                    why,
+                });
             }
             Act::EnvironmentAccepted => self.environment_accepted = true,
             Act::End(end) => self.end = Some((event_us, *end)),
@@ -114,7 +123,9 @@ impl RunRecord {
 
     /// Its readable name, or its id when the launch is lost.
     pub fn name(&self) -> String {
-        self.launch.as_ref().map_or_else(|| self.id.to_string(), |launch| launch.name.to_string())
+        self.launch
+            .as_ref()
+            .map_or_else(|| self.id.to_string(), |launch| launch.name.to_string())
     }
 
     /// The readable name as a noun.
@@ -135,8 +146,19 @@ mod tests {
     use super::*;
 
     fn gap(seq: u64, what: &str) -> Entry {
-        let body = Body::Gap(Gap { what: what.to_owned(), why: String::new() });
-        Entry { v: 1, run: RunId::new(1, [0; 10]), seq, event_us: 5, capture_us: 5, tier: Tier::Supervisor, body }
+        let body = Body::Gap(Gap {
+            what: what.to_owned(),
+            why: String::new(),
+        });
+        Entry {
+            v: 1,
+            run: RunId::new(1, [0; 10]),
+            seq,
+            event_us: 5,
+            capture_us: 5,
+            tier: Tier::Supervisor,
+            body,
+        }
     }
 
     #[test]

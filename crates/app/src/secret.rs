@@ -23,19 +23,30 @@ pub enum SecretError {
 }
 
 /// The secret of a store, made on first use.
-pub fn of_store(store: &Store, keys: &Path) -> Result<[u8; 32], SecretError> {
+pub(crate) fn of_store(store: &Store, keys: &Path) -> Result<[u8; 32], SecretError> {
     let path = keys.join(format!("{}.secret", store.id()));
-    let failed = |source| SecretError::Io { path: path.clone(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(keys).map_err(failed)?;
+    let failed = |source| SecretError::Io {
+        path: path.clone(),
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(keys)
+        .map_err(failed)?;
     let mut made = [0; 32];
     getrandom::fill(&mut made).map_err(|_| SecretError::NoRandomness)?;
     let mut options = std::fs::OpenOptions::new();
     match options.write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => {
-            file.write_all(&made).and_then(|()| file.sync_all()).map_err(failed)?;
+            file.write_all(&made)
+                .and_then(|()| file.sync_all())
+                .map_err(failed)?;
             Ok(made)
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read(&path).map_err(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            read(&path).map_err(failed)
+        }
         Err(error) => Err(failed(error)),
     }
 }
@@ -49,5 +60,8 @@ fn read(path: &Path) -> std::io::Result<[u8; 32]> {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "shorter than 32 bytes"))
+    Err(std::io::Error::new(
+        std::io::ErrorKind::UnexpectedEof,
+        "shorter than 32 bytes",
+    ))
 }

@@ -9,16 +9,58 @@ use domain::{Digest, Hasher, PathText};
 
 /// Names whose values are recorded; a trailing `*` stands for any ending.
 const SHOWN: &[&str] = &[
-    "ACCELERATE_*", "BLIS_NUM_THREADS", "CONDA_DEFAULT_ENV", "CONDA_PREFIX", "CUBLAS_WORKSPACE_CONFIG", "CUDA_*", "GLOO_*",
-    "GROUP_RANK", "HIP_VISIBLE_DEVICES", "KMP_*", "LANG", "LC_*", "LD_AUDIT", "LD_LIBRARY_PATH", "LD_PRELOAD", "LOCAL_RANK",
-    "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "MKL_*", "NCCL_*", "NVIDIA_*", "OMP_*", "OPENBLAS_NUM_THREADS", "PATH",
-    "PYTHON*", "RANK", "ROCR_VISIBLE_DEVICES", "SLURM_ARRAY_*", "SLURM_CLUSTER_NAME", "SLURM_JOBID", "SLURM_JOB_*",
-    "SLURM_LOCALID", "SLURM_NNODES", "SLURM_NODEID", "SLURM_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_STEP_ID",
-    "TORCHINDUCTOR_*", "TORCH_*", "TRITON_*", "TZ", "VIRTUAL_ENV", "WORLD_SIZE",
+    "ACCELERATE_*",
+    "BLIS_NUM_THREADS",
+    "CONDA_DEFAULT_ENV",
+    "CONDA_PREFIX",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "CUDA_*",
+    "GLOO_*",
+    "GROUP_RANK",
+    "HIP_VISIBLE_DEVICES",
+    "KMP_*",
+    "LANG",
+    "LC_*",
+    "LD_AUDIT",
+    "LD_LIBRARY_PATH",
+    "LD_PRELOAD",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "MKL_*",
+    "NCCL_*",
+    "NVIDIA_*",
+    "OMP_*",
+    "OPENBLAS_NUM_THREADS",
+    "PATH",
+    "PYTHON*",
+    "RANK",
+    "ROCR_VISIBLE_DEVICES",
+    "SLURM_ARRAY_*",
+    "SLURM_CLUSTER_NAME",
+    "SLURM_JOBID",
+    "SLURM_JOB_*",
+    "SLURM_LOCALID",
+    "SLURM_NNODES",
+    "SLURM_NODEID",
+    "SLURM_NODELIST",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+    "SLURM_STEP_ID",
+    "TORCHINDUCTOR_*",
+    "TORCH_*",
+    "TRITON_*",
+    "TZ",
+    "VIRTUAL_ENV",
+    "WORLD_SIZE",
 ];
 
 /// What is recorded of the environment, sorted by name.
-pub fn collect<N: AsRef<OsStr>, V: AsRef<OsStr>>(all: impl IntoIterator<Item = (N, V)>, secret: &[u8; 32]) -> Vec<Variable> {
+pub(crate) fn collect<N: AsRef<OsStr>, V: AsRef<OsStr>>(
+    all: impl IntoIterator<Item = (N, V)>,
+    secret: &[u8; 32],
+) -> Vec<Variable> {
     let mut variables: Vec<_> = all
         .into_iter()
         .map(|(name, value)| variable(name.as_ref().as_bytes(), value.as_ref().as_bytes(), secret))
@@ -29,7 +71,11 @@ pub fn collect<N: AsRef<OsStr>, V: AsRef<OsStr>>(all: impl IntoIterator<Item = (
 
 fn variable(name: &[u8], value: &[u8], secret: &[u8; 32]) -> Variable {
     let shown = is_shown(name).then(|| PathText::from_bytes(value));
-    Variable { name: PathText::from_bytes(name), value: shown, keyed: keyed(name, value, secret) }
+    Variable {
+        name: PathText::from_bytes(name),
+        value: shown,
+        keyed: keyed(name, value, secret),
+    }
 }
 
 fn is_shown(name: &[u8]) -> bool {
@@ -67,10 +113,20 @@ mod tests {
 
     #[test]
     fn only_values_that_hold_no_secret_are_recorded() {
-        let variables = collect([("OMP_NUM_THREADS", "1"), ("AWS_SECRET_ACCESS_KEY", "s3cr3t"), ("TORCH_API_TOKEN", "x")], &[1; 32]);
+        let variables = collect(
+            [
+                ("OMP_NUM_THREADS", "1"),
+                ("AWS_SECRET_ACCESS_KEY", "s3cr3t"),
+                ("TORCH_API_TOKEN", "x"),
+            ],
+            &[1; 32],
+        );
         let text = serde_json::to_string(&variables).unwrap();
         assert!(text.contains("OMP_NUM_THREADS") && text.contains("\"1\""));
-        assert!(!text.contains("s3cr3t") && !text.contains("\"x\""), "{text}");
+        assert!(
+            !text.contains("s3cr3t") && !text.contains("\"x\""),
+            "{text}"
+        );
         assert_eq!(variables.len(), 3);
     }
 

@@ -58,7 +58,12 @@ pub(crate) struct Run {
     #[arg(long, value_name = "BYTES", default_value = "64G", value_parser = bytes)]
     pub(crate) checkpoint_budget: u64,
     /// The command and its arguments.
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -144,8 +149,12 @@ fn bytes(text: &str) -> Result<u64, String> {
             (digits, scale)
         }
     };
-    let number: u64 = digits.parse().map_err(|_| "a size is digits and then perhaps k, M, G or T".to_owned())?;
-    number.checked_mul(scale).ok_or_else(|| "the size is too large".to_owned())
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| "a size is digits and then perhaps k, M, G or T".to_owned())?;
+    number
+        .checked_mul(scale)
+        .ok_or_else(|| "the size is too large".to_owned())
 }
 
 #[cfg(test)]
@@ -161,8 +170,12 @@ mod tests {
 
     #[test]
     fn what_follows_the_command_belongs_to_it() {
-        let args = Args::try_parse_from(["taintline", "run", "--", "python", "t.py", "--store", "x"]).unwrap();
-        let Command::Run(run) = args.command else { panic!("not run") };
+        let args =
+            Args::try_parse_from(["taintline", "run", "--", "python", "t.py", "--store", "x"])
+                .unwrap();
+        let Command::Run(run) = args.command else {
+            panic!("not run")
+        };
         assert_eq!(run.command, ["python", "t.py", "--store", "x"]);
         assert_eq!(args.store, None);
     }

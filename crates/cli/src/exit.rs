@@ -24,7 +24,9 @@ impl Exit {
             Outcome::Exited { code: 0 } if findings > 0 && !command_only => Self::Found,
             Outcome::Exited { code: 0 } => Self::Clean,
             Outcome::Exited { code } => Self::Command(u8::try_from(code & 0xff).unwrap_or(1)),
-            Outcome::Signalled { signal } => Self::Command(u8::try_from(128 + (signal & 0x7f)).unwrap_or(255)),
+            Outcome::Signalled { signal } => {
+                Self::Command(u8::try_from(128 + (signal & 0x7f)).unwrap_or(255))
+            }
             Outcome::Unknown => Self::Failed,
         }
     }
@@ -52,6 +54,9 @@ mod tests {
         assert_eq!(Exit::of_run(exited(0), 2, false), Exit::Found);
         assert_eq!(Exit::of_run(exited(0), 2, true), Exit::Clean);
         assert_eq!(Exit::of_run(exited(7), 2, false), Exit::Command(7));
-        assert_eq!(Exit::of_run(Outcome::Signalled { signal: 9 }, 0, false), Exit::Command(137));
+        assert_eq!(
+            Exit::of_run(Outcome::Signalled { signal: 9 }, 0, false),
+            Exit::Command(137)
+        );
     }
 }

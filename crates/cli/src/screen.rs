@@ -50,7 +50,10 @@ impl Screen for Live {
 
     fn finishing(&mut self, left: &str) {
         if !self.quiet {
-            message(&format!("taintline  finishing the record: {} (Ctrl-C ends the wait)\n", sanitise(left)));
+            message(&format!(
+                "taintline  finishing the record: {} (Ctrl-C ends the wait)\n",
+                sanitise(left)
+            ));
         }
     }
 }

@@ -181,6 +181,9 @@ pub struct Exit {
     pub outcome: Outcome,
     /// Whether it is the command itself.
     pub main: bool,
+    /// Type of the exception that ended it, as it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<String>,
     /// Last step that it reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_step: Option<u64>,

@@ -112,14 +112,14 @@ fn is_unread(node: &Node) -> bool {
 }
 
 /// Folders that were not, or not wholly, listed: they have an unread entry `.`.
-fn unlisted(names: &BTreeMap<PathText, Node>) -> HashSet<&str> {
+pub(crate) fn unlisted(names: &BTreeMap<PathText, Node>) -> HashSet<&str> {
     let unread = names.iter().filter(|(_, node)| is_unread(node));
     unread
         .filter_map(|(path, _)| path.as_str().strip_suffix("/."))
         .collect()
 }
 
-fn is_in(path: &PathText, folders: &HashSet<&str>) -> bool {
+pub(crate) fn is_in(path: &PathText, folders: &HashSet<&str>) -> bool {
     let mut rest = path.as_str();
     while !folders.is_empty() {
         let Some((folder, _)) = rest.rsplit_once('/') else {

@@ -14,7 +14,7 @@
 //! | other roots, single files | added, modified | same interpreter | `changed-in-place` | **yes** |
 //! | other roots, single files | removed | same interpreter | `removed` | no |
 //! | papers folder | INSTALLER, REQUESTED, RECORD, `direct_url.json`, `uv_cache.json` | | `bookkeeping` | no |
-//! | papers folder | any, of a package not kept or gone | | `bookkeeping` | no |
+//! | papers folder | no code, of a package not kept or gone | | `bookkeeping` | no |
 //! | site, scripts | removed | a kept package's RECORD still lists it | `removed-from-package` | **yes** |
 //! | site, scripts | removed code | beside files of a rewritten package | `removed-from-package` | **yes** |
 //! | site, scripts | removed | else | `removed` | no |
@@ -28,7 +28,7 @@
 //! | site, scripts | code | owned without digest, by a RECORD | `unvouched` | **yes** |
 //! | site, scripts | added, modified | owned without digest, else | `upgraded`, `installed` or `data` | no |
 //! | site | `easy-install.pth` without code lines | owned by nobody | `editable-hook` | no |
-//! | site | `.pth` at the top, `sitecustomize`, `usercustomize` | owned by nobody | `unowned-hook` | **yes** |
+//! | site | `.pth` at the top, `sitecustomize`, `usercustomize`, a kept package's `entry_points.txt` | owned by nobody | `unowned-hook` | **yes** |
 //! | site | added or modified code | owned by nobody | `unowned` | **yes** |
 //! | scripts | modified | owned by nobody, same interpreter | `unowned` | **yes** |
 //! | scripts | modified | owned by nobody, another interpreter | `interpreter-upgraded` | no |
@@ -303,7 +303,8 @@ impl<'a> Judge<'a> {
             "INSTALLER" | "REQUESTED" | "RECORD" | "direct_url.json" | "uv_cache.json"
         );
         let kept = package.is_some_and(|package| self.is(package, Standing::Kept));
-        (of_installer || !kept).then_some((Judgement::Bookkeeping, package))
+        let exempt = of_installer || (!kept && !is_loadable(name));
+        exempt.then_some((Judgement::Bookkeeping, package))
     }
 
     fn packaged(&self, change: &Change, kind: RootKind, rest: &str) -> Verdict {
@@ -418,14 +419,16 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Whether every start of the interpreter reads it: `.pth` at the top, `sitecustomize`, `usercustomize`.
+/// Whether it makes others run code unasked: `.pth` at the top, `sitecustomize` and `usercustomize` at every start of the
+/// interpreter, `entry_points.txt` in every program that looks for plug-ins.
 fn is_hook(rest: &str) -> bool {
     let (top, below) = rest
         .split_once('/')
         .map_or((rest, None), |(top, below)| (top, Some(below)));
     let stem = top.split('.').next().unwrap_or(top);
     let customize = matches!(stem, "sitecustomize" | "usercustomize");
-    (below.is_none() && has_suffix(top, ".pth")) || (customize && is_loadable(rest))
+    let plug_ins = is_papers_folder(top) && below == Some("entry_points.txt");
+    plug_ins || (below.is_none() && has_suffix(top, ".pth")) || (customize && is_loadable(rest))
 }
 
 /// The first two components of a logical name, such as `purelib/torch`.

@@ -30,6 +30,6 @@ pub use layout::{Layout, Place, Root, RootKind};
 pub use packages::{
     MAX_ALL_PAPERS_BYTES, MAX_PACKAGES, MAX_PAPER_BYTES, Origin, Package, PathHook,
 };
-pub use scan::{MAX_ENTRIES, Options, scan};
+pub use scan::{DEFAULT_BUDGET_BYTES, MAX_ENTRIES, Options, scan};
 pub use snapshot::{CacheLie, Snapshot, Totals};
 pub use trees::{FlattenError, MAX_DEPTH, MAX_NAMES, StoredTree, flatten};

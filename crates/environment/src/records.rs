@@ -14,8 +14,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::{Digest, Node, PathText};
 use serde::Serialize;
 
+use crate::compare::{is_in, unlisted};
 use crate::layout::{Place, RootKind};
-use crate::packages::{Claims, Package, has_suffix, is_papers_folder};
+use crate::packages::{Claims, Package, has_suffix};
 use crate::snapshot::Snapshot;
 
 /// The most lines of all RECORDs of an environment together that are read.
@@ -157,6 +158,7 @@ pub fn check(snapshot: &Snapshot) -> RecordReport {
         packages: snapshot.packages.len() as u64,
         ..RecordReport::default()
     };
+    let dark = unlisted(&snapshot.flat);
     let mut lines_left = MAX_LINES;
     for (index, (package, claims)) in snapshot.packages.iter().zip(&snapshot.claims).enumerate() {
         let mut reader = Reader {
@@ -164,6 +166,7 @@ pub fn check(snapshot: &Snapshot) -> RecordReport {
             package,
             index,
             report: &mut report,
+            dark: &dark,
             lines_left: &mut lines_left,
             oddities: 0,
         };
@@ -197,6 +200,8 @@ struct Reader<'a> {
     package: &'a Package,
     index: usize,
     report: &'a mut RecordReport,
+    /// Folders that were not wholly listed: nothing in them is known to be missing.
+    dark: &'a HashSet<&'a str>,
     lines_left: &'a mut usize,
     oddities: usize,
 }
@@ -290,6 +295,10 @@ impl Reader<'_> {
                 return;
             }
             (Some(_), _) => Claim::WithoutDigest,
+            (None, _) if is_in(&path, self.dark) => {
+                self.report.unread += 1;
+                return;
+            }
             (None, _) => {
                 if !has_suffix(path.file_name(), ".pyc") {
                     self.report.missing.push(Missing { path, package });
@@ -496,14 +505,8 @@ fn unowned(snapshot: &Snapshot, report: &RecordReport) -> Vec<PathText> {
     let mut unowned = Vec::new();
     for (path, node) in &snapshot.flat {
         let (root, rest) = path.as_str().split_once('/').unwrap_or((path.as_str(), ""));
-        let in_papers = is_papers_folder(rest.split('/').next().unwrap_or_default());
         let there = matches!(node, Node::File { .. });
-        if there
-            && sites.contains(root)
-            && !in_papers
-            && is_loadable(rest)
-            && report.owners(path).is_empty()
-        {
+        if there && sites.contains(root) && is_loadable(rest) && report.owners(path).is_empty() {
             unowned.push(path.clone());
         }
     }

@@ -24,6 +24,10 @@ use crate::walk::{Bounds, Found, What, walk};
 /// The most names that one scan lists; the rest is a gap.
 pub const MAX_ENTRIES: u64 = 1_000_000;
 
+/// The bytes that one scan reads unless it is told otherwise: a link from a package into a data set must not keep a run
+/// from starting.
+pub const DEFAULT_BUDGET_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+
 /// Files up to this size are read before all larger ones.
 const SMALL: u64 = 1024 * 1024;
 
@@ -49,12 +53,12 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
-    /// Two threads, no budget, 5 per mille of the cached files read again.
+    /// Two threads, [`DEFAULT_BUDGET_BYTES`], 5 per mille of the cached files read again.
     pub fn new(began: SystemTime, sample_seed: u64) -> Self {
         Self {
             first: Vec::new(),
             threads: 2,
-            budget_bytes: None,
+            budget_bytes: Some(DEFAULT_BUDGET_BYTES),
             max_entries: MAX_ENTRIES,
             should_stop: &|| false,
             sample_rehash_per_mille: 5,

@@ -86,17 +86,23 @@ pub struct Tensor {
 impl Tensor {
     /// Number of elements.
     pub fn elements(&self) -> u64 {
-        self.shape.iter().fold(1, |product, size| product.saturating_mul(*size))
+        self.shape
+            .iter()
+            .fold(1, |product, size| product.saturating_mul(*size))
     }
 
     /// Whether its elements lie one behind the other in the order of its indices.
     pub fn is_contiguous(&self) -> bool {
         let mut expected = 1u64;
-        self.shape.iter().zip(&self.stride).rev().all(|(size, stride)| {
-            let fits = *size <= 1 || *stride == expected;
-            expected = expected.saturating_mul(*size);
-            fits
-        })
+        self.shape
+            .iter()
+            .zip(&self.stride)
+            .rev()
+            .all(|(size, stride)| {
+                let fits = *size <= 1 || *stride == expected;
+                expected = expected.saturating_mul(*size);
+                fits
+            })
     }
 }
 
@@ -227,7 +233,9 @@ pub fn read(input: &dyn ReadAt) -> io::Result<Reading> {
         format @ (Format::TorchZip | Format::Zip) => match zip::read(input) {
             Ok(directory) => torch::read(input, directory, format),
             Err(ZipError::Io(error)) => Err(error),
-            Err(error) => Ok(Reading::NotReadable(NotReadable::Archive(error.to_string()))),
+            Err(error) => Ok(Reading::NotReadable(NotReadable::Archive(
+                error.to_string(),
+            ))),
         },
         Format::SafeTensors => safetensors::read_checkpoint(input),
         other => Ok(Reading::NotReadable(NotReadable::Format(other))),
@@ -236,14 +244,24 @@ pub fn read(input: &dyn ReadAt) -> io::Result<Reading> {
 
 impl Checkpoint {
     pub(crate) fn new(format: Format, byte_order: ByteOrder) -> Self {
-        Self { format, byte_order, tensors: Vec::new(), scalars: Vec::new(), imports: Vec::new(), gaps: Vec::new() }
+        Self {
+            format,
+            byte_order,
+            tensors: Vec::new(),
+            scalars: Vec::new(),
+            imports: Vec::new(),
+            gaps: Vec::new(),
+        }
     }
 
     /// Adds a gap, or after [`MAX_GAPS`] once that there are more.
     pub(crate) fn gap(&mut self, gap: Gap) {
         match self.gaps.len() {
             0..MAX_GAPS => self.gaps.push(gap),
-            MAX_GAPS => self.gaps.push(Gap::Limit { what: "gaps", limit: MAX_GAPS as u64 }),
+            MAX_GAPS => self.gaps.push(Gap::Limit {
+                what: "gaps",
+                limit: MAX_GAPS as u64,
+            }),
             _ => {}
         }
     }
@@ -267,7 +285,10 @@ impl Checkpoint {
     }
 
     pub(crate) fn limit(&mut self, what: &'static str, limit: usize) {
-        let gap = Gap::Limit { what, limit: limit as u64 };
+        let gap = Gap::Limit {
+            what,
+            limit: limit as u64,
+        };
         if !self.gaps.contains(&gap) {
             self.gap(gap);
         }
@@ -295,14 +316,21 @@ impl Mark {
 
 /// A text as a scalar.
 pub(crate) fn text_scalar(text: &str) -> Scalar {
-    if text.len() <= MAX_TEXT { Scalar::Text(text.to_owned()) } else { bytes_scalar(text.as_bytes()) }
+    if text.len() <= MAX_TEXT {
+        Scalar::Text(text.to_owned())
+    } else {
+        bytes_scalar(text.as_bytes())
+    }
 }
 
 /// Bytes as a scalar.
 pub(crate) fn bytes_scalar(bytes: &[u8]) -> Scalar {
     let mut mark = Mark::new();
     mark.add(bytes);
-    Scalar::Many { count: bytes.len() as u64, mark: mark.value() }
+    Scalar::Many {
+        count: bytes.len() as u64,
+        mark: mark.value(),
+    }
 }
 
 /// An element type: torch's name and the bytes of one element.
@@ -337,7 +365,10 @@ const DTYPES: [(&str, &str, &str, u64); 24] = [
 ];
 
 fn dtype(matches: impl Fn(&(&str, &str, &str, u64)) -> bool) -> Option<Dtype> {
-    DTYPES.iter().find(|row| matches(row)).map(|row| (row.0, row.3))
+    DTYPES
+        .iter()
+        .find(|row| matches(row))
+        .map(|row| (row.0, row.3))
 }
 
 /// By torch's name, without `torch.`.

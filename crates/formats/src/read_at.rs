@@ -47,8 +47,13 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 /// The `size` bytes at `offset`. The caller has bounded `size`; a range that the input does not have is refused before
 /// memory is taken for it.
 pub(crate) fn bytes_at(input: &dyn ReadAt, offset: u64, size: u64) -> io::Result<Vec<u8>> {
-    let inside = offset.checked_add(size).is_some_and(|end| end <= input.len());
-    let size = usize::try_from(size).ok().filter(|_| inside).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let inside = offset
+        .checked_add(size)
+        .is_some_and(|end| end <= input.len());
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|_| inside)
+        .ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut bytes = vec![0; size];
     input.read_at(offset, &mut bytes)?;
     Ok(bytes)
@@ -56,15 +61,24 @@ pub(crate) fn bytes_at(input: &dyn ReadAt, offset: u64, size: u64) -> io::Result
 
 /// A little-endian number at `offset` of `bytes`.
 pub(crate) fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    bytes.get(offset..)?.first_chunk().map(|chunk| u16::from_le_bytes(*chunk))
+    bytes
+        .get(offset..)?
+        .first_chunk()
+        .map(|chunk| u16::from_le_bytes(*chunk))
 }
 
 /// A little-endian number at `offset` of `bytes`.
 pub(crate) fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    bytes.get(offset..)?.first_chunk().map(|chunk| u32::from_le_bytes(*chunk))
+    bytes
+        .get(offset..)?
+        .first_chunk()
+        .map(|chunk| u32::from_le_bytes(*chunk))
 }
 
 /// A little-endian number at `offset` of `bytes`.
 pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    bytes.get(offset..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
+    bytes
+        .get(offset..)?
+        .first_chunk()
+        .map(|chunk| u64::from_le_bytes(*chunk))
 }

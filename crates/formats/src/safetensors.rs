@@ -11,7 +11,8 @@ use serde::de::{MapAccess, Visitor};
 
 use crate::ReadAt;
 use crate::checkpoint::{
-    ByteOrder, Checkpoint, Gap, MAX_NAME, NotReadable, Reading, Tensor, TensorFault, safetensors_dtype, text_scalar,
+    ByteOrder, Checkpoint, Gap, MAX_NAME, NotReadable, Reading, Tensor, TensorFault,
+    safetensors_dtype, text_scalar,
 };
 use crate::read_at::bytes_at;
 use crate::sniff::Format;
@@ -108,13 +109,27 @@ pub fn read(input: &dyn ReadAt) -> io::Result<Result<Header, HeaderError>> {
 }
 
 fn parse(bytes: &[u8], data_bytes: u64) -> Result<Header, HeaderError> {
-    let Pairs(pairs) = serde_json::from_slice(bytes)
-        .map_err(|error| HeaderError::Json { line: error.line(), column: error.column() })?;
-    let mut header = Header { data_offset: 8 + bytes.len() as u64, ..Header::default() };
+    let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|error| HeaderError::Json {
+        line: error.line(),
+        column: error.column(),
+    })?;
+    let mut header = Header {
+        data_offset: 8 + bytes.len() as u64,
+        ..Header::default()
+    };
     for (name, value) in pairs {
         match value {
-            Field::Tensor { dtype, shape, data_offsets } => {
-                header.tensors.push(Entry { name, dtype, shape, range: data_offsets });
+            Field::Tensor {
+                dtype,
+                shape,
+                data_offsets,
+            } => {
+                header.tensors.push(Entry {
+                    name,
+                    dtype,
+                    shape,
+                    range: data_offsets,
+                });
             }
             Field::Metadata(Pairs(metadata)) => header.metadata.extend(metadata),
         }
@@ -126,7 +141,11 @@ fn parse(bytes: &[u8], data_bytes: u64) -> Result<Header, HeaderError> {
 impl Header {
     fn check(&mut self, data_bytes: u64) {
         let mut oddities = Vec::new();
-        let mut names: Vec<&str> = self.tensors.iter().map(|entry| entry.name.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .tensors
+            .iter()
+            .map(|entry| entry.name.as_str())
+            .collect();
         names.sort_unstable();
         let twice = names.windows(2).filter(|pair| pair[0] == pair[1]);
         oddities.extend(twice.map(|pair| Oddity::DuplicateName(pair[0].to_owned())));
@@ -137,7 +156,10 @@ impl Header {
                 oddities.push(Oddity::OutOfBounds(entry.name.clone()));
             } else {
                 ranges.push((start, end, entry.name.as_str()));
-                if entry.expected_bytes().is_some_and(|bytes| bytes != end - start) {
+                if entry
+                    .expected_bytes()
+                    .is_some_and(|bytes| bytes != end - start)
+                {
                     oddities.push(Oddity::Size(entry.name.clone()));
                 }
             }
@@ -148,12 +170,18 @@ impl Header {
             if start < covered && end > start {
                 oddities.push(Oddity::Overlap(name.to_owned()));
             } else if start > covered {
-                oddities.push(Oddity::Hole { offset: self.data_offset + covered, bytes: start - covered });
+                oddities.push(Oddity::Hole {
+                    offset: self.data_offset + covered,
+                    bytes: start - covered,
+                });
             }
             covered = covered.max(end);
         }
         if covered < data_bytes {
-            oddities.push(Oddity::Hole { offset: self.data_offset + covered, bytes: data_bytes - covered });
+            oddities.push(Oddity::Hole {
+                offset: self.data_offset + covered,
+                bytes: data_bytes - covered,
+            });
         }
         self.oddities = oddities;
     }
@@ -163,7 +191,9 @@ impl Entry {
     /// Bytes that shape and type need; `None` for an unknown type or an absurd shape.
     fn expected_bytes(&self) -> Option<u64> {
         let (_, size) = safetensors_dtype(&self.dtype)?;
-        self.shape.iter().try_fold(size, |product, size| product.checked_mul(*size))
+        self.shape
+            .iter()
+            .try_fold(size, |product, size| product.checked_mul(*size))
     }
 }
 
@@ -181,7 +211,10 @@ pub(crate) fn read_checkpoint(input: &dyn ReadAt) -> io::Result<Reading> {
         }
         match tensor(&entry, header.data_offset, data_bytes) {
             Ok(tensor) => checkpoint.tensor(tensor),
-            Err(fault) => checkpoint.gap(Gap::Tensor { name: entry.name, fault }),
+            Err(fault) => checkpoint.gap(Gap::Tensor {
+                name: entry.name,
+                fault,
+            }),
         }
     }
     for (name, value) in header.metadata {
@@ -191,7 +224,10 @@ pub(crate) fn read_checkpoint(input: &dyn ReadAt) -> io::Result<Reading> {
             checkpoint.scalar(format!("__metadata__.{name}"), text_scalar(&value));
         }
     }
-    header.oddities.into_iter().for_each(|oddity| checkpoint.gap(Gap::Header(oddity)));
+    header
+        .oddities
+        .into_iter()
+        .for_each(|oddity| checkpoint.gap(Gap::Header(oddity)));
     Ok(Reading::Checkpoint(checkpoint))
 }
 
@@ -200,7 +236,9 @@ fn tensor(entry: &Entry, data_offset: u64, data_bytes: u64) -> Result<Tensor, Te
     let unknown = || TensorFault::Dtype(entry.dtype.chars().take(MAX_NAME).collect());
     let (dtype, element_size) = safetensors_dtype(&entry.dtype).ok_or_else(unknown)?;
     let (start, end) = entry.range;
-    let bytes = end.checked_sub(start).filter(|bytes| end <= data_bytes && entry.expected_bytes() == Some(*bytes));
+    let bytes = end
+        .checked_sub(start)
+        .filter(|bytes| end <= data_bytes && entry.expected_bytes() == Some(*bytes));
     let bytes = bytes.ok_or_else(outside)?;
     let mut stride = vec![0; entry.shape.len()];
     let mut step = 1u64;
@@ -252,6 +290,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for PairsVisitor<T> {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Field {
-    Tensor { dtype: String, shape: Vec<u64>, data_offsets: (u64, u64) },
+    Tensor {
+        dtype: String,
+        shape: Vec<u64>,
+        data_offsets: (u64, u64),
+    },
     Metadata(Pairs<String>),
 }

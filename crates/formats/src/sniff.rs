@@ -71,8 +71,14 @@ impl std::fmt::Display for Format {
 const HEAD_BYTES: u64 = 1024;
 /// Torch's magic number 0x1950a86a20f9469cfc6c as LONG1 of a pickle.
 const TORCH_MAGIC: &[u8] = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
-const COMPRESSED: [&[u8]; 6] =
-    [b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"7z\xbc\xaf\x27\x1c"];
+const COMPRESSED: [&[u8]; 6] = [
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\0",
+    b"\x28\xb5\x2f\xfd",
+    b"\x04\x22\x4d\x18",
+    b"7z\xbc\xaf\x27\x1c",
+];
 
 /// Looks at the first kilobyte of `input`.
 pub fn sniff(input: &dyn ReadAt) -> io::Result<Format> {
@@ -84,7 +90,11 @@ pub fn sniff(input: &dyn ReadAt) -> io::Result<Format> {
         zip_flavour(&head)
     } else if starts(b"PK\x05\x06") {
         Format::Zip
-    } else if starts(b"\x80") && head.get(2..).is_some_and(|rest| rest.starts_with(TORCH_MAGIC)) {
+    } else if starts(b"\x80")
+        && head
+            .get(2..)
+            .is_some_and(|rest| rest.starts_with(TORCH_MAGIC))
+    {
         Format::TorchLegacy
     } else if is_safetensors(&head, input.len()) {
         Format::SafeTensors
@@ -126,7 +136,10 @@ mod tests {
     fn content_decides() {
         let known: [(&[u8], Format); 8] = [
             (b"", Format::Empty),
-            (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02", Format::TorchLegacy),
+            (
+                b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02",
+                Format::TorchLegacy,
+            ),
             (b"\x80\x04K\x01.", Format::Pickle),
             (b"\x02\0\0\0\0\0\0\0{}", Format::SafeTensors),
             (b"\x03\0\0\0\0\0\0\0{}", Format::Unknown),

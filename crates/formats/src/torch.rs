@@ -9,8 +9,8 @@ use std::io;
 
 use crate::ReadAt;
 use crate::checkpoint::{
-    ByteOrder, Checkpoint, Gap, MAX_NAME, Mark, NotReadable, Reading, Scalar, Tensor, TensorFault, bytes_scalar,
-    storage_dtype, text_scalar, torch_dtype,
+    ByteOrder, Checkpoint, Gap, MAX_NAME, Mark, NotReadable, Reading, Scalar, Tensor, TensorFault,
+    bytes_scalar, storage_dtype, text_scalar, torch_dtype,
 };
 use crate::pickle::{self, Call, Global, Id, Program, Value};
 use crate::read_at::bytes_at;
@@ -26,11 +26,19 @@ pub const MAX_VISITS: usize = 4_000_000;
 /// Lists of plain values with more items than this become one [`Scalar::Many`].
 pub const LONG_LIST: usize = 16;
 
-pub(crate) fn read(input: &dyn ReadAt, directory: Directory, format: Format) -> io::Result<Reading> {
+pub(crate) fn read(
+    input: &dyn ReadAt,
+    directory: Directory,
+    format: Format,
+) -> io::Result<Reading> {
     let refuse = |reason| Ok(Reading::NotReadable(reason));
-    let Some(prefix) = prefix(&directory) else { return refuse(NotReadable::NoPickle) };
+    let Some(prefix) = prefix(&directory) else {
+        return refuse(NotReadable::NoPickle);
+    };
     let record = |name: &str| directory.find(&[&prefix, name.as_bytes()].concat());
-    let Some(member) = record("data.pkl") else { return refuse(NotReadable::NoPickle) };
+    let Some(member) = record("data.pkl") else {
+        return refuse(NotReadable::NoPickle);
+    };
     if record("constants.pkl").is_some() {
         return refuse(NotReadable::TorchScript);
     }
@@ -41,21 +49,41 @@ pub(crate) fn read(input: &dyn ReadAt, directory: Directory, format: Format) -> 
         return refuse(NotReadable::PickleTooLarge(member.size));
     }
     let bytes = bytes_at(input, member.data_offset, member.size)?;
-    let byte_order = match record("byteorder").filter(|member| member.is_stored() && member.size == 3) {
-        Some(member) if bytes_at(input, member.data_offset, 3)? == b"big" => ByteOrder::Big,
-        _ => ByteOrder::Little,
-    };
+    let byte_order =
+        match record("byteorder").filter(|member| member.is_stored() && member.size == 3) {
+            Some(member) if bytes_at(input, member.data_offset, 3)? == b"big" => ByteOrder::Big,
+            _ => ByteOrder::Little,
+        };
     let program = pickle::run(&bytes, &pickle::Limits::default());
-    let Some(root) = program.root else { return refuse(NotReadable::PickleEmpty) };
+    let Some(root) = program.root else {
+        return refuse(NotReadable::PickleEmpty);
+    };
     let mut checkpoint = Checkpoint::new(format, byte_order);
-    checkpoint.imports = program.imports().into_iter().map(ToString::to_string).collect();
-    program.anomalies.iter().cloned().for_each(|anomaly| checkpoint.gap(Gap::Pickle(anomaly)));
+    checkpoint.imports = program
+        .imports()
+        .into_iter()
+        .map(ToString::to_string)
+        .collect();
+    program
+        .anomalies
+        .iter()
+        .cloned()
+        .for_each(|anomaly| checkpoint.gap(Gap::Pickle(anomaly)));
     let storages = storages(&directory, &prefix);
-    let mut walker =
-        Walker { program: &program, storages, visits: 0, name: String::new(), frames: Vec::new(), checkpoint };
+    let mut walker = Walker {
+        program: &program,
+        storages,
+        visits: 0,
+        name: String::new(),
+        frames: Vec::new(),
+        checkpoint,
+    };
     walker.walk(root);
     let mut checkpoint = walker.checkpoint;
-    directory.oddities.into_iter().for_each(|oddity| checkpoint.gap(Gap::Archive(oddity)));
+    directory
+        .oddities
+        .into_iter()
+        .for_each(|oddity| checkpoint.gap(Gap::Archive(oddity)));
     Ok(Reading::Checkpoint(checkpoint))
 }
 
@@ -73,7 +101,8 @@ fn storages<'a>(directory: &'a Directory, prefix: &[u8]) -> Storages<'a> {
     let folder = [prefix, b"data/"].concat().to_ascii_lowercase();
     let key = |member: &'a Member| {
         let name = member.name.to_ascii_lowercase();
-        name.strip_prefix(folder.as_slice()).map(|key| (key.to_vec(), member))
+        name.strip_prefix(folder.as_slice())
+            .map(|key| (key.to_vec(), member))
     };
     directory.members.iter().filter_map(key).collect()
 }
@@ -141,7 +170,9 @@ impl<'a> Walker<'a> {
 
     fn visit(&mut self, id: Id) {
         match self.program.value(id) {
-            Value::List(items) | Value::Tuple(items) | Value::Set(items) if items.len() > LONG_LIST => {
+            Value::List(items) | Value::Tuple(items) | Value::Set(items)
+                if items.len() > LONG_LIST =>
+            {
                 match self.long_list(items) {
                     Some(scalar) => self.scalar(scalar),
                     None => self.enter(id),
@@ -166,7 +197,10 @@ impl<'a> Walker<'a> {
         match Maker::of(global) {
             Maker::Tensor => match self.tensor(call) {
                 Ok(tensor) => self.checkpoint.tensor(tensor),
-                Err(fault) => self.checkpoint.gap(Gap::Tensor { name: self.name.clone(), fault }),
+                Err(fault) => self.checkpoint.gap(Gap::Tensor {
+                    name: self.name.clone(),
+                    fault,
+                }),
             },
             Maker::Parameter => match self.program.items(call.args).and_then(<[Id]>::first) {
                 Some(inner) if self.is_tensor_call(*inner) => self.visit(*inner),
@@ -177,25 +211,53 @@ impl<'a> Walker<'a> {
                 self.enter(id);
             }
             Maker::Wrapper => match self.program.items(call.args) {
-                Some([inner]) if !matches!(self.program.value(*inner), Value::Call(_)) => self.visit(*inner),
+                Some([inner]) if !matches!(self.program.value(*inner), Value::Call(_)) => {
+                    self.visit(*inner)
+                }
                 _ => self.object(&global.to_string()),
+            },
+            Maker::Encode => match self.latin_bytes(call) {
+                Some(bytes) => self.scalar(bytes_scalar(&bytes)),
+                None => self.object(&global.to_string()),
             },
             Maker::Unknown if child(self.program, id, 0).is_some() => self.enter(id),
             Maker::Unknown => self.object(&global.to_string()),
         }
     }
 
+    fn latin_bytes(&self, call: &Call) -> Option<Vec<u8>> {
+        let [text, encoding] = self.program.items(call.args)? else {
+            return None;
+        };
+        self.program
+            .text(*encoding)
+            .filter(|name| matches!(*name, "latin1" | "latin-1"))?;
+        self.program
+            .text(*text)?
+            .chars()
+            .map(|character| u8::try_from(character).ok())
+            .collect()
+    }
+
     /// A parameter wraps a tensor and nothing else; this keeps nested wrappers from recursing.
     fn is_tensor_call(&self, id: Id) -> bool {
-        let Value::Call(call) = self.program.value(id) else { return false };
-        self.program.global(call.callable).is_some_and(|global| Maker::of(global) == Maker::Tensor)
+        let Value::Call(call) = self.program.value(id) else {
+            return false;
+        };
+        self.program
+            .global(call.callable)
+            .is_some_and(|global| Maker::of(global) == Maker::Tensor)
     }
 
     fn enter(&mut self, id: Id) {
         if self.frames.len() >= MAX_DEPTH {
             self.checkpoint.gap(Gap::TooDeep(self.name.clone()));
         } else {
-            self.frames.push(Frame { id, next: 0, name: self.name.len() });
+            self.frames.push(Frame {
+                id,
+                next: 0,
+                name: self.name.len(),
+            });
         }
     }
 
@@ -205,11 +267,17 @@ impl<'a> Walker<'a> {
 
     fn object(&mut self, class: &str) {
         let class = class.chars().take(MAX_NAME).collect();
-        self.checkpoint.gap(Gap::Object { name: self.name.clone(), class });
+        self.checkpoint.gap(Gap::Object {
+            name: self.name.clone(),
+            class,
+        });
     }
 
     fn fault(&mut self, fault: TensorFault) {
-        self.checkpoint.gap(Gap::Tensor { name: self.name.clone(), fault });
+        self.checkpoint.gap(Gap::Tensor {
+            name: self.name.clone(),
+            fault,
+        });
     }
 
     /// One mark for a long list of plain values; `None` if something in it is not plain.
@@ -243,26 +311,44 @@ impl<'a> Walker<'a> {
                 }
             }
         }
-        Some(Scalar::Many { count: items.len() as u64, mark: mark.value() })
+        Some(Scalar::Many {
+            count: items.len() as u64,
+            mark: mark.value(),
+        })
     }
 
     /// `_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks, metadata)`, v3 with the element type at 6,
     /// `_rebuild_qtensor` with the quantiser at 4.
     fn tensor(&self, call: &Call) -> Result<Tensor, TensorFault> {
-        let args = self.program.items(call.args).ok_or(TensorFault::Arguments)?;
-        let [storage, offset, size, stride, rest @ ..] = args else { return Err(TensorFault::Arguments) };
+        let args = self
+            .program
+            .items(call.args)
+            .ok_or(TensorFault::Arguments)?;
+        let [storage, offset, size, stride, rest @ ..] = args else {
+            return Err(TensorFault::Arguments);
+        };
         let (storage_type, key) = self.storage(*storage)?;
-        let name = rest.get(2).and_then(|id| self.program.global(*id)).filter(|global| global.module == "torch");
+        let name = rest
+            .get(2)
+            .and_then(|id| self.program.global(*id))
+            .filter(|global| global.module == "torch");
         let declared = name.map(|global| global.name.as_str());
         let (dtype, element_size) = match declared {
             Some(name) => torch_dtype(name).ok_or_else(|| TensorFault::Dtype(name.to_owned()))?,
-            None => storage_dtype(&storage_type.name).ok_or_else(|| TensorFault::Dtype(storage_type.to_string()))?,
+            None => storage_dtype(&storage_type.name)
+                .ok_or_else(|| TensorFault::Dtype(storage_type.to_string()))?,
         };
         let offset = self.unsigned(*offset).ok_or(TensorFault::Arguments)?;
         let shape = self.sizes(*size).ok_or(TensorFault::Arguments)?;
-        let stride = self.sizes(*stride).filter(|stride| stride.len() == shape.len()).ok_or(TensorFault::Arguments)?;
+        let stride = self
+            .sizes(*stride)
+            .filter(|stride| stride.len() == shape.len())
+            .ok_or(TensorFault::Arguments)?;
         let missing = || TensorFault::NoStorage(key.to_owned());
-        let member = self.storages.get(&key.as_bytes().to_ascii_lowercase()).ok_or_else(missing)?;
+        let member = self
+            .storages
+            .get(&key.as_bytes().to_ascii_lowercase())
+            .ok_or_else(missing)?;
         if !member.is_stored() {
             return Err(TensorFault::Compressed(key.to_owned()));
         }
@@ -290,11 +376,21 @@ impl<'a> Walker<'a> {
     /// The persistent id `("storage", type, key, location, elements)`.
     fn storage(&self, id: Id) -> Result<(&'a Global, &'a str), TensorFault> {
         let program = self.program;
-        let Value::Persistent(id) = program.value(id) else { return Err(TensorFault::Arguments) };
-        let Some([kind, storage_type, key, ..]) = program.items(*id) else { return Err(TensorFault::Arguments) };
-        let parts = (program.text(*kind), program.global(*storage_type), program.text(*key));
+        let Value::Persistent(id) = program.value(id) else {
+            return Err(TensorFault::Arguments);
+        };
+        let Some([kind, storage_type, key, ..]) = program.items(*id) else {
+            return Err(TensorFault::Arguments);
+        };
+        let parts = (
+            program.text(*kind),
+            program.global(*storage_type),
+            program.text(*key),
+        );
         match parts {
-            (Some("storage"), Some(storage_type), Some(key)) if key.len() <= MAX_NAME => Ok((storage_type, key)),
+            (Some("storage"), Some(storage_type), Some(key)) if key.len() <= MAX_NAME => {
+                Ok((storage_type, key))
+            }
             _ => Err(TensorFault::Arguments),
         }
     }
@@ -322,7 +418,12 @@ fn span(shape: &[u64], stride: &[u64]) -> Option<u64> {
     if shape.contains(&0) {
         return Some(0);
     }
-    shape.iter().zip(stride).try_fold(1u64, |span, (size, stride)| span.checked_add((size - 1).checked_mul(*stride)?))
+    shape
+        .iter()
+        .zip(stride)
+        .try_fold(1u64, |span, (size, stride)| {
+            span.checked_add((size - 1).checked_mul(*stride)?)
+        })
 }
 
 /// What is known about a callable by its name.
@@ -336,6 +437,8 @@ enum Maker {
     OtherTensor,
     /// A dict or list by another name; its items count.
     Container,
+    /// Bytes, as protocols before 3 write them: a text of which each character is a byte.
+    Encode,
     /// Gives its only argument, or something that it stands for.
     Wrapper,
     /// Anything else.
@@ -345,15 +448,23 @@ enum Maker {
 impl Maker {
     fn of(global: &Global) -> Self {
         match (global.module.as_str(), global.name.as_str()) {
-            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor_v3" | "_rebuild_tensor" | "_rebuild_qtensor") => {
-                Self::Tensor
+            (
+                "torch._utils",
+                "_rebuild_tensor_v2" | "_rebuild_tensor_v3" | "_rebuild_tensor"
+                | "_rebuild_qtensor",
+            ) => Self::Tensor,
+            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
+                Self::Parameter
             }
-            ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Self::Parameter,
             ("torch._utils", name) if name.starts_with("_rebuild") => Self::OtherTensor,
             ("torch._tensor", "_rebuild_from_type_v2") => Self::OtherTensor,
             ("collections", "OrderedDict" | "defaultdict" | "deque" | "Counter") => Self::Container,
+            ("_codecs", "encode") => Self::Encode,
             ("torch", "Size" | "device")
-            | ("builtins" | "__builtin__", "set" | "frozenset" | "list" | "tuple" | "complex" | "bytearray")
+            | (
+                "builtins" | "__builtin__",
+                "set" | "frozenset" | "list" | "tuple" | "complex" | "bytearray",
+            )
             | ("pathlib", "PosixPath" | "PurePosixPath" | "Path")
             | ("pathlib._local", "PosixPath" | "PurePosixPath") => Self::Wrapper,
             _ => Self::Unknown,
@@ -372,7 +483,9 @@ enum Key<'a> {
 /// The child at `index` of a container, with its key.
 fn child(program: &Program, id: Id, index: usize) -> Option<(Key<'_>, Id)> {
     match program.value(id) {
-        Value::List(items) | Value::Tuple(items) | Value::Set(items) => items.get(index).map(|item| (position(index), *item)),
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) => {
+            items.get(index).map(|item| (position(index), *item))
+        }
         Value::Dict(pairs) => pairs.get(index).map(|pair| keyed(program, *pair)),
         Value::Call(call) => {
             let entries = call.entries.len();
@@ -385,7 +498,9 @@ fn child(program: &Program, id: Id, index: usize) -> Option<(Key<'_>, Id)> {
                 // Its state is `_metadata`: version numbers of modules, no values of the training.
                 None
             } else {
-                call.states.get(index - entries - appended).map(|state| (Key::Transparent, *state))
+                call.states
+                    .get(index - entries - appended)
+                    .map(|state| (Key::Transparent, *state))
             }
         }
         _ => None,
@@ -393,7 +508,9 @@ fn child(program: &Program, id: Id, index: usize) -> Option<(Key<'_>, Id)> {
 }
 
 fn is_ordered_dict(program: &Program, call: &Call) -> bool {
-    program.global(call.callable).is_some_and(|global| global.is("collections", "OrderedDict"))
+    program
+        .global(call.callable)
+        .is_some_and(|global| global.is("collections", "OrderedDict"))
 }
 
 fn position(index: usize) -> Key<'static> {
@@ -403,7 +520,9 @@ fn position(index: usize) -> Key<'static> {
 fn keyed(program: &Program, (key, value): (Id, Id)) -> (Key<'_>, Id) {
     let key = match program.value(key) {
         // The three dicts of a pickled module; `state_dict()` leaves them out of the names.
-        Value::Text(text) if matches!(text.as_str(), "_parameters" | "_buffers" | "_modules") => Key::Transparent,
+        Value::Text(text) if matches!(text.as_str(), "_parameters" | "_buffers" | "_modules") => {
+            Key::Transparent
+        }
         Value::Text(text) => Key::Text(text),
         Value::Int(index) => Key::Index(*index),
         _ => Key::Foreign,

@@ -121,7 +121,10 @@ pub enum ZipError {
 impl Directory {
     /// The member that torch's reader takes for `name`: ASCII case is ignored and the last one wins.
     pub fn find(&self, name: &[u8]) -> Option<&Member> {
-        self.members.iter().rev().find(|member| member.name.eq_ignore_ascii_case(name))
+        self.members
+            .iter()
+            .rev()
+            .find(|member| member.name.eq_ignore_ascii_case(name))
     }
 
     fn note(&mut self, oddity: Oddity) {
@@ -138,7 +141,11 @@ pub fn read(input: &dyn ReadAt) -> Result<Directory, ZipError> {
     if end.size > MAX_DIRECTORY_BYTES {
         return Err(ZipError::DirectoryTooLarge(end.size));
     }
-    if end.offset.checked_add(end.size).is_none_or(|behind| behind > input.len()) {
+    if end
+        .offset
+        .checked_add(end.size)
+        .is_none_or(|behind| behind > input.len())
+    {
         return Err(ZipError::OutOfBounds);
     }
     let bytes = bytes_at(input, end.offset, end.size)?;
@@ -157,7 +164,10 @@ pub fn read(input: &dyn ReadAt) -> Result<Directory, ZipError> {
         position = next;
     }
     if listed != end.count {
-        directory.note(Oddity::Count { found: listed, said: end.count });
+        directory.note(Oddity::Count {
+            found: listed,
+            said: end.count,
+        });
     }
     find_duplicates(&mut directory);
     find_overlaps(&mut directory);
@@ -183,23 +193,41 @@ fn find_end(input: &dyn ReadAt, directory: &mut Directory) -> Result<End, ZipErr
     let field16 = |offset| u16_at(record, offset).unwrap_or_default();
     let field32 = |offset| u32_at(record, offset).unwrap_or_default();
     let behind = record.len() as u64 - END_BYTES;
-    if let Some(trailing) = behind.checked_sub(u64::from(field16(20))).filter(|bytes| *bytes > 0) {
+    if let Some(trailing) = behind
+        .checked_sub(u64::from(field16(20)))
+        .filter(|bytes| *bytes > 0)
+    {
         directory.note(Oddity::TrailingBytes(trailing));
     }
-    let classic =
-        End { count: u64::from(field16(10)), size: u64::from(field32(12)), offset: u64::from(field32(16)) };
-    let large = classic.count == 0xffff || classic.size == 0xffff_ffff || classic.offset == 0xffff_ffff;
-    let end64 = if large { end64(input, start + at as u64)? } else { None };
+    let classic = End {
+        count: u64::from(field16(10)),
+        size: u64::from(field32(12)),
+        offset: u64::from(field32(16)),
+    };
+    let large =
+        classic.count == 0xffff || classic.size == 0xffff_ffff || classic.offset == 0xffff_ffff;
+    let end64 = if large {
+        end64(input, start + at as u64)?
+    } else {
+        None
+    };
     Ok(end64.unwrap_or(classic))
 }
 
 fn end64(input: &dyn ReadAt, end: u64) -> Result<Option<End>, ZipError> {
-    let Some(at) = end.checked_sub(20) else { return Ok(None) };
-    let locator = bytes_at(input, at, 20)?;
-    let Some(offset) = u64_at(&locator, 8).filter(|_| u32_at(&locator, 0) == Some(LOCATOR_SIGNATURE)) else {
+    let Some(at) = end.checked_sub(20) else {
         return Ok(None);
     };
-    if offset.checked_add(56).is_none_or(|behind| behind > input.len()) {
+    let locator = bytes_at(input, at, 20)?;
+    let Some(offset) =
+        u64_at(&locator, 8).filter(|_| u32_at(&locator, 0) == Some(LOCATOR_SIGNATURE))
+    else {
+        return Ok(None);
+    };
+    if offset
+        .checked_add(56)
+        .is_none_or(|behind| behind > input.len())
+    {
         return Err(ZipError::OutOfBounds);
     }
     let record = bytes_at(input, offset, 56)?;
@@ -207,7 +235,11 @@ fn end64(input: &dyn ReadAt, end: u64) -> Result<Option<End>, ZipError> {
         return Ok(None);
     }
     let field = |offset| u64_at(&record, offset).unwrap_or_default();
-    Ok(Some(End { count: field(32), size: field(40), offset: field(48) }))
+    Ok(Some(End {
+        count: field(32),
+        size: field(40),
+        offset: field(48),
+    }))
 }
 
 /// The entry at `position`, with the offset of its local header in `data_offset`, and where the next one starts.
@@ -235,10 +267,16 @@ fn central_entry(bytes: &[u8], position: usize) -> Option<(Member, usize)> {
 /// Takes the 64-bit fields from the extra data (id 1), in their fixed order, where the 32-bit ones are full.
 fn widen(member: &mut Member, mut extra: &[u8]) {
     while let (Some(id), Some(size)) = (u16_at(extra, 0), u16_at(extra, 2)) {
-        let (field, rest) = extra[4..].split_at_checked(usize::from(size)).unwrap_or((&extra[4..], &[]));
+        let (field, rest) = extra[4..]
+            .split_at_checked(usize::from(size))
+            .unwrap_or((&extra[4..], &[]));
         if id == 1 {
             let mut offset = 0;
-            for value in [&mut member.size, &mut member.stored_size, &mut member.data_offset] {
+            for value in [
+                &mut member.size,
+                &mut member.stored_size,
+                &mut member.data_offset,
+            ] {
                 if *value == 0xffff_ffff
                     && let Some(wide) = u64_at(field, offset)
                 {
@@ -253,10 +291,17 @@ fn widen(member: &mut Member, mut extra: &[u8]) {
 }
 
 /// Follows the local header and adds the member, or the oddity that its bytes are missing.
-fn place(input: &dyn ReadAt, mut member: Member, directory: &mut Directory) -> Result<(), ZipError> {
+fn place(
+    input: &dyn ReadAt,
+    mut member: Member,
+    directory: &mut Directory,
+) -> Result<(), ZipError> {
     let missing = Oddity::BytesMissing(member.name_text().into_owned());
     let header = member.data_offset;
-    if header.checked_add(LOCAL_BYTES).is_none_or(|end| end > input.len()) {
+    if header
+        .checked_add(LOCAL_BYTES)
+        .is_none_or(|end| end > input.len())
+    {
         directory.note(missing);
         return Ok(());
     }
@@ -267,7 +312,10 @@ fn place(input: &dyn ReadAt, mut member: Member, directory: &mut Directory) -> R
         return Ok(());
     };
     let start = header + LOCAL_BYTES + u64::from(name) + u64::from(extra);
-    if start.checked_add(member.stored_size).is_none_or(|end| end > input.len()) {
+    if start
+        .checked_add(member.stored_size)
+        .is_none_or(|end| end > input.len())
+    {
         directory.note(missing);
         return Ok(());
     }
@@ -301,7 +349,13 @@ fn find_overlaps(directory: &mut Directory) {
         .iter()
         .enumerate()
         .filter(|(_, member)| member.stored_size > 0)
-        .map(|(index, member)| (member.data_offset, member.data_offset + member.stored_size, index))
+        .map(|(index, member)| {
+            (
+                member.data_offset,
+                member.data_offset + member.stored_size,
+                index,
+            )
+        })
         .collect();
     ranges.sort_unstable();
     let mut covered = 0;

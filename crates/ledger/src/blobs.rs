@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use domain::{Digest, Hasher};
 
-use crate::durable::{self, Fault};
+use crate::durable::{self, Fault, Unsynced};
 use crate::store::{Store, TEMPORARY};
 
 /// The most bytes that one blob may have: 1 GiB.
@@ -109,26 +109,27 @@ impl Store {
             }
         }
         let by_file_system = absent.len() >= many;
-        let folders = self.write_absent(&absent, by_file_system)?;
+        let mut names = self.write_absent(&absent, by_file_system)?;
         if by_file_system {
             durable::sync_file_system(&self.blobs())?;
-        } else {
-            folders
-                .union(&unsettled)
-                .try_for_each(|folder| durable::sync_directory(folder))?;
+            return Ok(digests);
         }
+        for folder in unsettled {
+            names.add_directory(&folder);
+        }
+        names.sync()?;
         Ok(digests)
     }
 
-    /// Writes blobs and gives them their names; says in which folders names are still to be synced.
+    /// Writes blobs, makes their contents durable, and gives them their names, which are then to be synced.
     fn write_absent(
         &self,
         absent: &[(PathBuf, &[u8])],
         by_file_system: bool,
-    ) -> Result<BTreeSet<PathBuf>, BlobError> {
-        let mut folders = BTreeSet::new();
+    ) -> Result<Unsynced, BlobError> {
+        let (mut contents, mut names) = (Unsynced::default(), Unsynced::default());
         if absent.is_empty() {
-            return Ok(folders);
+            return Ok(names);
         }
         let base = self.blobs();
         let random = durable::random_name().map_err(|error| Fault::at(&base, error))?;
@@ -136,23 +137,26 @@ impl Store {
         for (index, (path, bytes)) in absent.iter().enumerate() {
             let folder = durable::parent(path);
             if durable::make_directory(folder)? {
-                folders.insert(base.clone());
+                names.add_directory(&base);
             }
-            let file = durable::write_fresh(&temporary(index), bytes)?;
-            if !by_file_system {
-                file.sync_data().map_err(|error| Fault::at(path, error))?;
+            names.add_directory(folder);
+            if by_file_system {
+                durable::write_fresh(&temporary(index), bytes)?;
+            } else {
+                contents.write_nameless(temporary(index), bytes)?;
             }
-            folders.insert(folder.to_owned());
         }
         if by_file_system {
             durable::sync_file_system(&base)?;
+        } else {
+            contents.sync()?;
         }
         // Dying before here leaves temporary files that nothing refers to. From here on every rename adds a whole blob,
         // which harms nobody when the entry that was to name it never comes.
         for (index, (path, _)) in absent.iter().enumerate() {
             durable::rename(&temporary(index), path)?;
         }
-        Ok(folders)
+        Ok(names)
     }
 }
 

@@ -133,15 +133,7 @@ pub(crate) fn write_fresh(path: &Path, bytes: &[u8]) -> Result<File, Fault> {
     Ok(file)
 }
 
-/// Replaces the file at `path`: afterwards it holds `bytes`, also after a power cut; before, it held the old ones.
-pub(crate) fn replace(path: &Path, temporary: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let file = write_fresh(temporary, bytes)?;
-    file.sync_data()
-        .map_err(|error| Fault::at(temporary, error))?;
-    rename(temporary, path)?;
-    sync_directory(parent(path))
-}
-
+/// Renames, replacing what has the new name; the new name is still to be synced.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
     std::fs::rename(from, to).map_err(|error| Fault::at(to, error))
 }
@@ -231,34 +223,40 @@ pub(crate) struct Unsynced {
 /// Open files that may wait; a huge batch must not use up the process's descriptors.
 const WAITING: usize = 64;
 
+/// Syncs that are under way at once. The disk takes them together: five cost little more than one.
+const AT_ONCE: usize = 8;
+
 impl Unsynced {
-    /// Writes `below/name`, creating the directories between.
+    /// Writes `below/name`, creating the directories between. File and name are to be synced.
     pub(crate) fn write(&mut self, below: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
         let path = below.join(name);
         self.make_parents(below, &path)?;
-        let file = write_fresh(&path, bytes)?;
         self.directories.insert(parent(&path).to_owned());
+        self.write_nameless(path, bytes)
+    }
+
+    /// Writes a file that gets its name later: only its content is to be synced.
+    pub(crate) fn write_nameless(&mut self, path: PathBuf, bytes: &[u8]) -> Result<(), Fault> {
+        let file = write_fresh(&path, bytes)?;
         self.files.push((file, path));
-        if self.files.len() >= WAITING {
-            self.sync_files()
-        } else {
-            Ok(())
+        if self.files.len() < WAITING {
+            return Ok(());
         }
+        sync_together(&std::mem::take(&mut self.files))
     }
 
-    /// Makes all of it durable: contents first, then names.
+    /// The names in this directory are to be synced.
+    pub(crate) fn add_directory(&mut self, path: &Path) {
+        self.directories.insert(path.to_owned());
+    }
+
+    /// Makes all of it durable, contents and names in no order: nothing may refer to any of it before this returns.
     pub(crate) fn sync(mut self) -> Result<(), Fault> {
-        self.sync_files()?;
-        self.directories
-            .iter()
-            .try_for_each(|directory| sync_directory(directory))
-    }
-
-    fn sync_files(&mut self) -> Result<(), Fault> {
-        for (file, path) in self.files.drain(..) {
-            file.sync_data().map_err(|error| Fault::at(&path, error))?;
+        for path in self.directories {
+            let directory = File::open(&path).map_err(|error| Fault::at(&path, error))?;
+            self.files.push((directory, path));
         }
-        Ok(())
+        sync_together(&self.files)
     }
 
     fn make_parents(&mut self, below: &Path, path: &Path) -> Result<(), Fault> {
@@ -272,6 +270,40 @@ impl Unsynced {
         }
         Ok(())
     }
+}
+
+/// Syncs files and directories, several at once. All are tried; the first failure is told.
+fn sync_together(files: &[(File, PathBuf)]) -> Result<(), Fault> {
+    let sync = |part: &[(File, PathBuf)]| {
+        let results = part
+            .iter()
+            .map(|(file, path)| file.sync_all().map_err(|error| Fault::at(path, error)));
+        results.fold(Ok(()), Result::and)
+    };
+    let mut parts = files.chunks(files.len().div_ceil(AT_ONCE).max(1));
+    let own = parts.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let mut result = Ok(());
+        let mut others = Vec::new();
+        for part in parts {
+            match std::thread::Builder::new().spawn_scoped(scope, move || sync(part)) {
+                Ok(thread) => others.push(thread),
+                // No thread to be had: it takes longer.
+                Err(_) => result = result.and(sync(part)),
+            }
+        }
+        result = result.and(sync(own));
+        for other in others {
+            let lost = || {
+                Err(Fault::Io {
+                    path: PathBuf::new(),
+                    source: io::Error::other("a sync was lost"),
+                })
+            };
+            result = result.and(other.join().unwrap_or_else(|_| lost()));
+        }
+        result
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use domain::Digest;
 
 use crate::continuity::{Broken, Found, Intact, Memory};
 use crate::durable::{self, Fault, Unsynced};
-use crate::key::{KeyError, SigningKey};
+use crate::key::KeyError;
 use crate::opening::{self, Held, LockError, Opened, Opening};
 use crate::store::{Store, folder_name};
 use crate::tile::{self, Kind, MAX_ENTRY_BYTES, Name};
@@ -241,14 +241,22 @@ impl Current {
     ) -> Result<TreeHead, LedgerError> {
         let folder = &self.opened.folder;
         let leaves: Vec<Digest> = entries.iter().map(|entry| leaf(entry.as_ref())).collect();
-        let (edge, written) = write_tiles(folder, intact, entries, &leaves)?;
-        // Dying before here, or while the tiles were synced, leaves the old head, and tiles beyond it that nothing refers
-        // to; whoever appends next overwrites them.
+        let mut files = Unsynced::default();
+        let (edge, written) = write_tiles(folder, intact, entries, &leaves, &mut files)?;
         let head = TreeHead {
             size: edge.size(),
             root: edge.root(),
         };
-        publish(folder, &self.opened.key, head)?;
+        let key = &self.opened.key;
+        let note = key.sign(head.text(key.verifier().name())).encode();
+        let next = folder.join(NEXT_CHECKPOINT);
+        files.write_nameless(next.clone(), &note)?;
+        files.sync()?;
+        // Dying before here leaves the old head, and tiles beyond it that nothing refers to; whoever appends next
+        // overwrites them. Everything that the new head refers to is durable now.
+        durable::rename(&next, &folder.join(CHECKPOINT))?;
+        // Readers see the new head. A power cut may still take it back, and leaves the old one, whole.
+        durable::sync_directory(folder)?;
         // Published and durable. Dying here leaves narrower tiles that are beginnings of the new ones: the audit verifies
         // and mentions them, the next append at this place removes them.
         remove_narrower(folder, &written);
@@ -260,14 +268,15 @@ impl Current {
     }
 }
 
-/// Writes and syncs all files that the tree needs with the entries behind it. Gives the new right edge and the files.
+/// Writes all files that the tree needs with the entries behind it: entries before hashes. Gives the new
+/// right edge and the names of the files.
 fn write_tiles<E: AsRef<[u8]>>(
     folder: &Path,
     intact: &Intact,
     entries: &[E],
     leaves: &[Digest],
+    files: &mut Unsynced,
 ) -> Result<(Edge, BTreeSet<Name>), Fault> {
-    let mut files = Unsynced::default();
     let mut written = BTreeSet::new();
     let mut edge = intact.edge.clone();
     let mut bundle = intact.bundle.clone();
@@ -300,13 +309,12 @@ fn write_tiles<E: AsRef<[u8]>>(
         }
     }
     for (level, hashes) in (0_u8..).zip(edge.levels()) {
-        if hashes.is_empty() || intact.edge.levels().get(usize::from(level)) == Some(hashes) {
+        // How many hashes this level has had. Their values do not tell: equal entries have equal hashes.
+        let count = |size: u64| size.checked_shr(8 * u32::from(level)).unwrap_or(0);
+        if hashes.is_empty() || count(edge.size()) == count(intact.edge.size()) {
             continue;
         }
-        let index = edge
-            .size()
-            .checked_shr(8 * (u32::from(level) + 1))
-            .unwrap_or(0);
+        let index = count(edge.size()) / TILE_WIDTH as u64;
         if level == 0 {
             write(
                 Name {
@@ -326,18 +334,7 @@ fn write_tiles<E: AsRef<[u8]>>(
             &tile::encode_hashes(hashes),
         )?;
     }
-    files.sync()?;
     Ok((edge, written))
-}
-
-/// Signs the head and puts it in place of the old one. Readers see the old or the new one, whole.
-fn publish(folder: &Path, key: &SigningKey, head: TreeHead) -> Result<(), Fault> {
-    let note = key.sign(head.text(key.verifier().name())).encode();
-    durable::replace(
-        &folder.join(CHECKPOINT),
-        &folder.join(NEXT_CHECKPOINT),
-        &note,
-    )
 }
 
 /// Removes the partial files beside those that were just published. They hold beginnings of the same content, or were left

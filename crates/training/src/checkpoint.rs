@@ -45,7 +45,9 @@ pub struct TensorSummary {
 impl TensorSummary {
     /// Number of elements that the shape names.
     pub fn elements(&self) -> u64 {
-        self.shape.iter().fold(1, |product, size| product.saturating_mul(*size))
+        self.shape
+            .iter()
+            .fold(1, |product, size| product.saturating_mul(*size))
     }
 }
 
@@ -91,9 +93,13 @@ impl PartialEq for Scalar {
             (Self::None, Self::None) => true,
             (Self::Bool(a), Self::Bool(b)) => a == b,
             (Self::Int(a), Self::Int(b)) => a == b,
-            (Self::Float(a), Self::Float(b)) => a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan()),
+            (Self::Float(a), Self::Float(b)) => {
+                a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan())
+            }
             (Self::Text(a), Self::Text(b)) => a == b,
-            (Self::Many { count: a, mark: m }, Self::Many { count: b, mark: n }) => (a, m) == (b, n),
+            (Self::Many { count: a, mark: m }, Self::Many { count: b, mark: n }) => {
+                (a, m) == (b, n)
+            }
             _ => false,
         }
     }
@@ -126,7 +132,8 @@ impl Summarizer {
 
     /// Starts a tensor. `dtype` is torch's name with or without `torch.`; its elements are little endian.
     pub fn tensor(&mut self, name: &str, dtype: &str, shape: &[u64]) -> TensorFeed<'_> {
-        let kind = ElementKind::from_torch_name(dtype).filter(|kind| !matches!(kind, ElementKind::Other { .. }));
+        let kind = ElementKind::from_torch_name(dtype)
+            .filter(|kind| !matches!(kind, ElementKind::Other { .. }));
         self.feed(name, dtype, shape, kind)
     }
 
@@ -135,7 +142,13 @@ impl Summarizer {
         self.feed(name, dtype, shape, None)
     }
 
-    fn feed(&mut self, name: &str, dtype: &str, shape: &[u64], kind: Option<ElementKind>) -> TensorFeed<'_> {
+    fn feed(
+        &mut self,
+        name: &str,
+        dtype: &str,
+        shape: &[u64],
+        kind: Option<ElementKind>,
+    ) -> TensorFeed<'_> {
         TensorFeed {
             summary: &mut self.summary,
             name: name.to_owned(),
@@ -198,7 +211,8 @@ impl TensorFeed<'_> {
             self.rest.clear();
         }
         let left = self.sketcher.update(kind, bytes);
-        self.rest.extend(bytes.get(bytes.len() - left..).unwrap_or_default());
+        self.rest
+            .extend(bytes.get(bytes.len() - left..).unwrap_or_default());
     }
 
     /// Ends the tensor.
@@ -209,7 +223,9 @@ impl TensorFeed<'_> {
             sketch: self.sketcher.sketch(),
         };
         if !self.rest.is_empty() {
-            self.summary.gaps.push(format!("{}: the last element is cut off", self.name));
+            self.summary
+                .gaps
+                .push(format!("{}: the last element is cut off", self.name));
         }
         self.summary.tensors.push(TensorSummary {
             name: self.name,
@@ -231,9 +247,16 @@ impl TensorFeed<'_> {
 pub(crate) mod any_float {
     use super::{Deserialize, Deserializer, Serializer};
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for this signature")]
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde asks for this signature"
+    )]
     pub(crate) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-        if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.collect_str(value) }
+        if value.is_finite() {
+            serializer.serialize_f64(*value)
+        } else {
+            serializer.collect_str(value)
+        }
     }
 
     #[derive(Deserialize)]
@@ -252,7 +275,9 @@ pub(crate) mod any_float {
             "NaN" => Ok(f64::NAN),
             "inf" => Ok(f64::INFINITY),
             "-inf" => Ok(f64::NEG_INFINITY),
-            _ => Err(serde::de::Error::custom("a float is a number, NaN, inf or -inf")),
+            _ => Err(serde::de::Error::custom(
+                "a float is a number, NaN, inf or -inf",
+            )),
         }
     }
 }

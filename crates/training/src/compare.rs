@@ -74,7 +74,9 @@ pub fn compare(before: &CheckpointSummary, after: &CheckpointSummary) -> Compari
         ..Comparison::default()
     };
     for (name, after) in &new {
-        let Some(before) = old.get(name) else { continue };
+        let Some(before) = old.get(name) else {
+            continue;
+        };
         let same_form = before.dtype == after.dtype && before.shape == after.shape;
         if same_form && before.digest == after.digest && before.bytes == after.bytes {
             comparison.unchanged += 1;
@@ -82,20 +84,30 @@ pub fn compare(before: &CheckpointSummary, after: &CheckpointSummary) -> Compari
             comparison.changed.push(change(before, after));
         }
     }
-    let largest_first = |a: &TensorChange, b: &TensorChange| b.relative_change.total_cmp(&a.relative_change);
-    comparison.changed.sort_by(|a, b| largest_first(a, b).then_with(|| a.name.cmp(&b.name)));
+    let largest_first =
+        |a: &TensorChange, b: &TensorChange| b.relative_change.total_cmp(&a.relative_change);
+    comparison
+        .changed
+        .sort_by(|a, b| largest_first(a, b).then_with(|| a.name.cmp(&b.name)));
     comparison
 }
 
 type ByName<'a> = HashMap<&'a str, &'a TensorSummary>;
 
 fn by_name(summary: &CheckpointSummary) -> ByName<'_> {
-    summary.tensors.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect()
+    summary
+        .tensors
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), tensor))
+        .collect()
 }
 
 fn missing_in(one: &ByName<'_>, other: &ByName<'_>) -> Vec<String> {
-    let mut names: Vec<String> =
-        one.keys().filter(|name| !other.contains_key(*name)).map(|name| (*name).to_owned()).collect();
+    let mut names: Vec<String> = one
+        .keys()
+        .filter(|name| !other.contains_key(*name))
+        .map(|name| (*name).to_owned())
+        .collect();
     names.sort_unstable();
     names
 }
@@ -107,7 +119,13 @@ fn scalars(
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     names
         .into_iter()
-        .map(|name| (name.clone(), before.get(name).cloned(), after.get(name).cloned()))
+        .map(|name| {
+            (
+                name.clone(),
+                before.get(name).cloned(),
+                after.get(name).cloned(),
+            )
+        })
         .filter(|(_, before, after)| before != after)
         .collect()
 }
@@ -117,7 +135,8 @@ fn change(before: &TensorSummary, after: &TensorSummary) -> TensorChange {
         name: after.name.clone(),
         shape: after.shape.clone(),
         shape_before: (before.shape != after.shape).then(|| before.shape.clone()),
-        dtype_change: (before.dtype != after.dtype).then(|| (before.dtype.clone(), after.dtype.clone())),
+        dtype_change: (before.dtype != after.dtype)
+            .then(|| (before.dtype.clone(), after.dtype.clone())),
         relative_change: f64::INFINITY,
         relative_error: 0.0,
         norm_before: before.values.as_ref().map_or(0.0, |values| values.norm),
@@ -150,7 +169,11 @@ fn measure(change: &mut TensorChange, old: &Values, new: &Values) {
     change.relative_change = relative;
     // Below the floor the sketch's own rounding is what is seen.
     let floor = FLOOR * (old.norm + new.norm) / distance;
-    change.relative_error = if distance > 0.0 { RELATIVE_ERROR.hypot(floor) } else { 1.0 };
+    change.relative_error = if distance > 0.0 {
+        RELATIVE_ERROR.hypot(floor)
+    } else {
+        1.0
+    };
 }
 
 /// Looks for `after = factor · before`. The factor is that of least squares over the buckets, which is exact if the
@@ -208,7 +231,12 @@ impl Comparison {
         match self.scalars_changed.as_slice() {
             [] => {}
             [(name, before, after), rest @ ..] => {
-                let _ = write!(words, "; {name}: {} → {}", shown(before.as_ref()), shown(after.as_ref()));
+                let _ = write!(
+                    words,
+                    "; {name}: {} → {}",
+                    shown(before.as_ref()),
+                    shown(after.as_ref())
+                );
                 if !rest.is_empty() {
                     let _ = write!(words, " and {} more plain values", rest.len());
                 }
@@ -247,7 +275,11 @@ impl TensorChange {
             let _ = write!(words, ", {before} → {after}");
         }
         if self.non_finite.0 != self.non_finite.1 {
-            let _ = write!(words, ", elements that are not finite: {} → {}", self.non_finite.0, self.non_finite.1);
+            let _ = write!(
+                words,
+                ", elements that are not finite: {} → {}",
+                self.non_finite.0, self.non_finite.1
+            );
         }
         words
     }

@@ -57,8 +57,16 @@ const NAMES: [(&str, &str, ElementKind); 24] = [
     ("bool", "BOOL", ElementKind::Bool),
     ("float8_e4m3fn", "F8_E4M3", ElementKind::Other { size: 1 }),
     ("float8_e5m2", "F8_E5M2", ElementKind::Other { size: 1 }),
-    ("float8_e4m3fnuz", "F8_E4M3FNUZ", ElementKind::Other { size: 1 }),
-    ("float8_e5m2fnuz", "F8_E5M2FNUZ", ElementKind::Other { size: 1 }),
+    (
+        "float8_e4m3fnuz",
+        "F8_E4M3FNUZ",
+        ElementKind::Other { size: 1 },
+    ),
+    (
+        "float8_e5m2fnuz",
+        "F8_E5M2FNUZ",
+        ElementKind::Other { size: 1 },
+    ),
     ("float8_e8m0fnu", "F8_E8M0", ElementKind::Other { size: 1 }),
     ("complex32", "C32", ElementKind::Other { size: 4 }),
     ("complex64", "C64", ElementKind::Other { size: 8 }),
@@ -72,12 +80,18 @@ impl ElementKind {
     /// The kind that torch calls `name`, with or without `torch.` in front: `torch.float32`, `bfloat16`.
     pub fn from_torch_name(name: &str) -> Option<Self> {
         let name = name.strip_prefix("torch.").unwrap_or(name);
-        NAMES.iter().find(|(torch, _, _)| *torch == name).map(|(_, _, kind)| *kind)
+        NAMES
+            .iter()
+            .find(|(torch, _, _)| *torch == name)
+            .map(|(_, _, kind)| *kind)
     }
 
     /// The kind that a safetensors header calls `name`: `F32`, `BF16`.
     pub fn from_safetensors_name(name: &str) -> Option<Self> {
-        NAMES.iter().find(|(_, safe, _)| *safe == name).map(|(_, _, kind)| *kind)
+        NAMES
+            .iter()
+            .find(|(_, safe, _)| *safe == name)
+            .map(|(_, _, kind)| *kind)
     }
 
     /// Bytes of one element.
@@ -100,7 +114,9 @@ pub(crate) fn half(bits: u16) -> f32 {
     let rest = u32::from(bits & 0x7fff) << 13;
     let normal = rest.wrapping_add(112 << 23);
     // 2^-14 + m·2^-24 − 2^-14: exact, and no operand is subnormal.
-    let tiny = (f32::from_bits(rest.wrapping_add(SMALLEST_NORMAL)) - f32::from_bits(SMALLEST_NORMAL)).to_bits();
+    let tiny = (f32::from_bits(rest.wrapping_add(SMALLEST_NORMAL))
+        - f32::from_bits(SMALLEST_NORMAL))
+    .to_bits();
     let magnitude = match bits & 0x7c00 {
         0 => tiny,
         0x7c00 => rest | 0x7f80_0000,
@@ -140,9 +156,18 @@ mod tests {
 
     #[test]
     fn names_of_torch_and_safetensors_give_one_kind() {
-        assert_eq!(ElementKind::from_torch_name("torch.bfloat16"), Some(ElementKind::Bf16));
-        assert_eq!(ElementKind::from_safetensors_name("BF16"), Some(ElementKind::Bf16));
+        assert_eq!(
+            ElementKind::from_torch_name("torch.bfloat16"),
+            Some(ElementKind::Bf16)
+        );
+        assert_eq!(
+            ElementKind::from_safetensors_name("BF16"),
+            Some(ElementKind::Bf16)
+        );
         assert_eq!(ElementKind::from_torch_name("torch.float33"), None);
-        assert_eq!(ElementKind::from_torch_name("torch.complex128").map(ElementKind::size), Some(16));
+        assert_eq!(
+            ElementKind::from_torch_name("torch.complex128").map(ElementKind::size),
+            Some(16)
+        );
     }
 }

@@ -33,7 +33,10 @@ pub struct SummarySyntax {
 impl CheckpointSummary {
     /// The one encoding of this summary.
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = format!("{HEADER}\ncomplete {}\n", if self.complete { "yes" } else { "no" });
+        let mut text = format!(
+            "{HEADER}\ncomplete {}\n",
+            if self.complete { "yes" } else { "no" }
+        );
         for gap in &self.gaps {
             let _ = writeln!(text, "g {}", escaped(gap));
         }
@@ -75,7 +78,12 @@ impl CheckpointSummary {
         if written == bytes {
             return Ok(summary);
         }
-        let same = written.iter().zip(bytes).take_while(|(a, b)| a == b).filter(|(byte, _)| **byte == b'\n').count();
+        let same = written
+            .iter()
+            .zip(bytes)
+            .take_while(|(a, b)| a == b)
+            .filter(|(byte, _)| **byte == b'\n')
+            .count();
         Err(SummarySyntax { line: same + 1 })
     }
 }
@@ -86,11 +94,23 @@ fn escaped(text: &str) -> PathText {
 
 fn write_tensor(text: &mut String, tensor: &TensorSummary) {
     let shape: Vec<String> = tensor.shape.iter().map(ToString::to_string).collect();
-    let shape = if shape.is_empty() { "-".to_owned() } else { shape.join("x") };
+    let shape = if shape.is_empty() {
+        "-".to_owned()
+    } else {
+        shape.join("x")
+    };
     let dtype = escaped(&tensor.dtype).as_str().replace(' ', "\\x20");
-    let _ = write!(text, "t {dtype} {shape} {} {} ", tensor.bytes, tensor.digest);
+    let _ = write!(
+        text,
+        "t {dtype} {shape} {} {} ",
+        tensor.bytes, tensor.digest
+    );
     let _ = match &tensor.values {
-        Some(values) => write!(text, "{:e} {} {}", values.norm, values.non_finite, values.sketch),
+        Some(values) => write!(
+            text,
+            "{:e} {} {}",
+            values.norm, values.non_finite, values.sketch
+        ),
         None => write!(text, "- - -"),
     };
     let _ = writeln!(text, "\t{}", escaped(&tensor.name));
@@ -122,7 +142,10 @@ fn read_scalar(fields: &str) -> Option<Scalar> {
         "text" => Scalar::Text(unescaped(value)?),
         "many" => {
             let (count, mark) = value.split_once(':')?;
-            Scalar::Many { count: count.parse().ok()?, mark: u64::from_str_radix(mark, 16).ok()? }
+            Scalar::Many {
+                count: count.parse().ok()?,
+                mark: u64::from_str_radix(mark, 16).ok()?,
+            }
         }
         _ => return None,
     })
@@ -130,10 +153,15 @@ fn read_scalar(fields: &str) -> Option<Scalar> {
 
 fn read_tensor(fields: &str, name: String) -> Option<TensorSummary> {
     let fields: Vec<&str> = fields.split(' ').collect();
-    let [dtype, shape, bytes, digest, norm, non_finite, sketch] = fields[..] else { return None };
+    let [dtype, shape, bytes, digest, norm, non_finite, sketch] = fields[..] else {
+        return None;
+    };
     let shape = match shape {
         "-" => Vec::new(),
-        sizes => sizes.split('x').map(|size| size.parse().ok()).collect::<Option<_>>()?,
+        sizes => sizes
+            .split('x')
+            .map(|size| size.parse().ok())
+            .collect::<Option<_>>()?,
     };
     let values = match (norm, non_finite, sketch) {
         ("-", "-", "-") => None,
@@ -144,13 +172,21 @@ fn read_tensor(fields: &str, name: String) -> Option<TensorSummary> {
         }),
     };
     let (bytes, digest) = (bytes.parse().ok()?, digest.parse().ok()?);
-    Some(TensorSummary { name, dtype: unescaped(dtype)?, shape, bytes, digest, values })
+    Some(TensorSummary {
+        name,
+        dtype: unescaped(dtype)?,
+        shape,
+        bytes,
+        digest,
+        values,
+    })
 }
 
 /// The text that was escaped; what is no escape of a text is refused when it is written again.
 fn unescaped(text: &str) -> Option<String> {
     use serde::Deserialize as _;
     use serde::de::IntoDeserializer as _;
-    let path: Result<PathText, serde::de::value::Error> = PathText::deserialize(text.into_deserializer());
+    let path: Result<PathText, serde::de::value::Error> =
+        PathText::deserialize(text.into_deserializer());
     String::from_utf8(path.ok()?.to_bytes()).ok()
 }

@@ -41,7 +41,10 @@ const LANES: usize = 8;
 
 /// Eight sums side by side: the compiler turns them into vector registers, and rounding errors stay small.
 #[inline]
-fn squares<const SIZE: usize, V: Into<f64>>(bytes: &[u8], value: impl Fn([u8; SIZE]) -> V) -> Option<f64> {
+fn squares<const SIZE: usize, V: Into<f64>>(
+    bytes: &[u8],
+    value: impl Fn([u8; SIZE]) -> V,
+) -> Option<f64> {
     let (elements, rest) = bytes.as_chunks::<SIZE>();
     if !rest.is_empty() {
         return None;
@@ -66,14 +69,22 @@ mod tests {
     use super::*;
 
     fn bytes_of(values: &[f32]) -> Vec<u8> {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
     }
 
     #[test]
     fn a_byte_that_crosses_a_boundary_is_a_change() {
         let whole = of_buffers([&b"abcd"[..], b"ef"]);
         assert_eq!(whole, of_buffers([&b"abcd"[..], b"ef"]));
-        for other in [vec![&b"abc"[..], b"def"], vec![b"abcdef"], vec![b"abcd", b"ef", b""], vec![b"ef", b"abcd"]] {
+        for other in [
+            vec![&b"abc"[..], b"def"],
+            vec![b"abcdef"],
+            vec![b"abcd", b"ef", b""],
+            vec![b"ef", b"abcd"],
+        ] {
             assert_ne!(whole, of_buffers(other.iter().copied()), "{other:?}");
         }
     }
@@ -91,12 +102,24 @@ mod tests {
     #[test]
     fn squares_are_summed_over_groups_and_tail() {
         let values: Vec<f32> = (1..=19u8).map(f32::from).collect();
-        assert_eq!(sum_of_squares(ElementKind::F32, &bytes_of(&values)), Some(2470.0));
-        let doubles: Vec<u8> = values.iter().flat_map(|value| f64::from(*value).to_le_bytes()).collect();
+        assert_eq!(
+            sum_of_squares(ElementKind::F32, &bytes_of(&values)),
+            Some(2470.0)
+        );
+        let doubles: Vec<u8> = values
+            .iter()
+            .flat_map(|value| f64::from(*value).to_le_bytes())
+            .collect();
         assert_eq!(sum_of_squares(ElementKind::F64, &doubles), Some(2470.0));
-        let brains: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()[2..].to_vec()).collect();
+        let brains: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes()[2..].to_vec())
+            .collect();
         assert_eq!(sum_of_squares(ElementKind::Bf16, &brains), Some(2470.0));
-        assert_eq!(sum_of_squares(ElementKind::F16, &[0x00, 0x3c, 0x00, 0xc0]), Some(5.0));
+        assert_eq!(
+            sum_of_squares(ElementKind::F16, &[0x00, 0x3c, 0x00, 0xc0]),
+            Some(5.0)
+        );
     }
 
     #[test]
@@ -104,7 +127,12 @@ mod tests {
         assert_eq!(sum_of_squares(ElementKind::F32, &[0; 7]), None);
         assert_eq!(sum_of_squares(ElementKind::I32, &[0; 8]), None);
         assert_eq!(sum_of_squares(ElementKind::F32, &[]), Some(0.0));
-        assert!(sum_of_squares(ElementKind::F32, &bytes_of(&[1.0, f32::NAN])).is_some_and(f64::is_nan));
-        assert_eq!(sum_of_squares(ElementKind::F32, &bytes_of(&[f32::INFINITY])), Some(f64::INFINITY));
+        assert!(
+            sum_of_squares(ElementKind::F32, &bytes_of(&[1.0, f32::NAN])).is_some_and(f64::is_nan)
+        );
+        assert_eq!(
+            sum_of_squares(ElementKind::F32, &bytes_of(&[f32::INFINITY])),
+            Some(f64::INFINITY)
+        );
     }
 }

@@ -82,20 +82,37 @@ pub fn judge(load: &Loaded, saves: &[Saved]) -> Lineage {
     let newest_same = newest(saves, |saved| saved.digest == load.digest);
     match (newest_here, newest_same) {
         (None, None) => Lineage::Unknown,
-        (None, Some((_, same))) => Lineage::AsSaved { saved: same.clone() },
-        (Some((_, here)), _) if here.digest == load.digest => Lineage::AsSaved { saved: here.clone() },
+        (None, Some((_, same))) => Lineage::AsSaved {
+            saved: same.clone(),
+        },
+        (Some((_, here)), _) if here.digest == load.digest => Lineage::AsSaved {
+            saved: here.clone(),
+        },
         (Some((here_order, _)), Some((same_order, same))) if same_order > here_order => {
-            Lineage::AsSaved { saved: same.clone() }
+            Lineage::AsSaved {
+                saved: same.clone(),
+            }
         }
-        (Some((_, here)), Some((_, same))) => {
-            Lineage::Older { saved: Some(same.clone()), step: same.step.or(load.step), newest: here.clone() }
-        }
+        (Some((_, here)), Some((_, same))) => Lineage::Older {
+            saved: Some(same.clone()),
+            step: same.step.or(load.step),
+            newest: here.clone(),
+        },
         (Some((_, here)), None) => {
             let step = load.step.or_else(|| step_in_name(load.path.file_name()));
-            if step.zip(here.step).is_some_and(|(loaded, saved)| loaded < saved) {
-                Lineage::Older { saved: None, step, newest: here.clone() }
+            if step
+                .zip(here.step)
+                .is_some_and(|(loaded, saved)| loaded < saved)
+            {
+                Lineage::Older {
+                    saved: None,
+                    step,
+                    newest: here.clone(),
+                }
             } else {
-                Lineage::Changed { saved: here.clone() }
+                Lineage::Changed {
+                    saved: here.clone(),
+                }
             }
         }
     }
@@ -104,8 +121,13 @@ pub fn judge(load: &Loaded, saves: &[Saved]) -> Lineage {
 type Order = (i64, usize);
 
 fn newest(saves: &[Saved], wanted: impl Fn(&Saved) -> bool) -> Option<(Order, &Saved)> {
-    let ordered = saves.iter().enumerate().map(|(index, saved)| ((saved.at, index), saved));
-    ordered.filter(|(_, saved)| wanted(saved)).max_by_key(|(order, _)| *order)
+    let ordered = saves
+        .iter()
+        .enumerate()
+        .map(|(index, saved)| ((saved.at, index), saved));
+    ordered
+        .filter(|(_, saved)| wanted(saved))
+        .max_by_key(|(order, _)| *order)
 }
 
 /// The training step that a file name states: the number behind the last `step` (`model-step_400.pt`,
@@ -114,17 +136,25 @@ pub fn step_in_name(name: &str) -> Option<u64> {
     let lower = name.to_ascii_lowercase();
     if let Some((_, behind)) = lower.rsplit_once("step") {
         let number = behind.trim_start_matches(['s', '-', '_', '=', '.', ' ']);
-        if let Some(step) = numbers(number).next().filter(|_| number.starts_with(|c: char| c.is_ascii_digit())) {
+        if let Some(step) = numbers(number)
+            .next()
+            .filter(|_| number.starts_with(|c: char| c.is_ascii_digit()))
+        {
             return step.parse().ok();
         }
     }
     let mut all = numbers(&lower);
     let only = all.next()?;
-    if all.next().is_some() { None } else { only.parse().ok() }
+    if all.next().is_some() {
+        None
+    } else {
+        only.parse().ok()
+    }
 }
 
 fn numbers(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty())
+    text.split(|c: char| !c.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
 }
 
 impl Lineage {
@@ -132,15 +162,36 @@ impl Lineage {
     pub fn describe(&self) -> String {
         match self {
             Self::AsSaved { saved } => format!("as saved by {}", saved.describe()),
-            Self::Older { saved: Some(saved), newest, .. } => {
-                format!("the bytes saved by {}, but {} saved later at this path", saved.describe(), newest.describe())
+            Self::Older {
+                saved: Some(saved),
+                newest,
+                ..
+            } => {
+                format!(
+                    "the bytes saved by {}, but {} saved later at this path",
+                    saved.describe(),
+                    newest.describe()
+                )
             }
-            Self::Older { saved: None, step, newest } => {
-                let step = step.map_or_else(|| "an unknown step".to_owned(), |step| format!("step {step}"));
-                format!("of {step} and unknown origin, but {} was saved at this path", newest.describe())
+            Self::Older {
+                saved: None,
+                step,
+                newest,
+            } => {
+                let step = step.map_or_else(
+                    || "an unknown step".to_owned(),
+                    |step| format!("step {step}"),
+                );
+                format!(
+                    "of {step} and unknown origin, but {} was saved at this path",
+                    newest.describe()
+                )
             }
             Self::Changed { saved } => {
-                format!("not the bytes that {} saved at this path; who wrote these is not recorded", saved.describe())
+                format!(
+                    "not the bytes that {} saved at this path; who wrote these is not recorded",
+                    saved.describe()
+                )
             }
             Self::Unknown => "not known from any recorded run".to_owned(),
         }
@@ -161,7 +212,13 @@ mod tests {
     use super::*;
 
     fn saved(run: &str, step: u64, path: &str, content: &str, at: i64) -> Saved {
-        Saved { run: run.to_owned(), step: Some(step), path: path_of(path), digest: Digest::of(content.as_bytes()), at }
+        Saved {
+            run: run.to_owned(),
+            step: Some(step),
+            path: path_of(path),
+            digest: Digest::of(content.as_bytes()),
+            at,
+        }
     }
 
     fn path_of(path: &str) -> PathText {
@@ -169,7 +226,11 @@ mod tests {
     }
 
     fn load(path: &str, content: &str, step: Option<u64>) -> Loaded {
-        Loaded { path: path_of(path), digest: Digest::of(content.as_bytes()), step }
+        Loaded {
+            path: path_of(path),
+            digest: Digest::of(content.as_bytes()),
+            step,
+        }
     }
 
     /// Two steps of one run, each also as `latest.pt`.
@@ -186,9 +247,19 @@ mod tests {
     fn row_1_the_newest_save_at_the_path_is_as_saved() {
         let saves = history();
         let verdict = judge(&load("ckpt/latest.pt", "four", None), &saves);
-        assert_eq!(verdict, Lineage::AsSaved { saved: saves[3].clone() });
+        assert_eq!(
+            verdict,
+            Lineage::AsSaved {
+                saved: saves[3].clone()
+            }
+        );
         let verdict = judge(&load("ckpt/step-200.pt", "two", None), &saves);
-        assert_eq!(verdict, Lineage::AsSaved { saved: saves[0].clone() });
+        assert_eq!(
+            verdict,
+            Lineage::AsSaved {
+                saved: saves[0].clone()
+            }
+        );
         assert_eq!(verdict.describe(), "as saved by run heron, step 200");
     }
 
@@ -197,31 +268,54 @@ mod tests {
         let mut saves = history();
         saves.push(saved("otter", 100, "ckpt/latest.pt", "fresh", 9));
         let verdict = judge(&load("ckpt/latest.pt", "fresh", Some(100)), &saves);
-        assert_eq!(verdict, Lineage::AsSaved { saved: saves[4].clone() });
+        assert_eq!(
+            verdict,
+            Lineage::AsSaved {
+                saved: saves[4].clone()
+            }
+        );
     }
 
     #[test]
     fn row_2_copies_and_renames_are_innocent() {
         let saves = history();
         let verdict = judge(&load("backup/mine.pt", "two", None), &saves);
-        assert_eq!(verdict, Lineage::AsSaved { saved: saves[1].clone() });
+        assert_eq!(
+            verdict,
+            Lineage::AsSaved {
+                saved: saves[1].clone()
+            }
+        );
     }
 
     #[test]
     fn row_3_a_copy_of_something_newer_is_innocent() {
         let saves = history();
         let verdict = judge(&load("ckpt/step-200.pt", "four", None), &saves);
-        assert_eq!(verdict, Lineage::AsSaved { saved: saves[3].clone() });
+        assert_eq!(
+            verdict,
+            Lineage::AsSaved {
+                saved: saves[3].clone()
+            }
+        );
     }
 
     #[test]
     fn row_4_an_earlier_save_where_a_later_one_was_recorded_is_older() {
         let saves = history();
         for path in ["ckpt/latest.pt", "ckpt/step-400.pt"] {
-            let Lineage::Older { saved, step, newest } = judge(&load(path, "two", None), &saves) else {
+            let Lineage::Older {
+                saved,
+                step,
+                newest,
+            } = judge(&load(path, "two", None), &saves)
+            else {
                 panic!("{path} is not older");
             };
-            assert_eq!((saved.and_then(|saved| saved.step), step, newest.step), (Some(200), Some(200), Some(400)));
+            assert_eq!(
+                (saved.and_then(|saved| saved.step), step, newest.step),
+                (Some(200), Some(200), Some(400))
+            );
         }
     }
 
@@ -229,7 +323,14 @@ mod tests {
     fn row_5_unknown_bytes_of_a_lower_step_are_older() {
         let saves = history();
         let verdict = judge(&load("ckpt/latest.pt", "unseen", Some(300)), &saves);
-        assert_eq!(verdict, Lineage::Older { saved: None, step: Some(300), newest: saves[3].clone() });
+        assert_eq!(
+            verdict,
+            Lineage::Older {
+                saved: None,
+                step: Some(300),
+                newest: saves[3].clone()
+            }
+        );
     }
 
     #[test]
@@ -237,21 +338,41 @@ mod tests {
         let saves = history();
         for step in [None, Some(400), Some(500)] {
             let verdict = judge(&load("ckpt/step-400.pt", "four, altered", step), &saves);
-            assert_eq!(verdict, Lineage::Changed { saved: saves[2].clone() });
+            assert_eq!(
+                verdict,
+                Lineage::Changed {
+                    saved: saves[2].clone()
+                }
+            );
         }
     }
 
     #[test]
     fn row_7_what_was_never_seen_is_unknown() {
-        assert_eq!(judge(&load("hub/base.pt", "base", Some(7)), &history()), Lineage::Unknown);
-        assert_eq!(judge(&load("hub/base.pt", "base", None), &[]), Lineage::Unknown);
+        assert_eq!(
+            judge(&load("hub/base.pt", "base", Some(7)), &history()),
+            Lineage::Unknown
+        );
+        assert_eq!(
+            judge(&load("hub/base.pt", "base", None), &[]),
+            Lineage::Unknown
+        );
     }
 
     #[test]
     fn of_two_saves_at_one_moment_the_one_listed_later_counts() {
-        let saves = [saved("a", 1, "x.pt", "one", 5), saved("a", 2, "x.pt", "two", 5)];
-        assert!(matches!(judge(&load("x.pt", "two", None), &saves), Lineage::AsSaved { .. }));
-        assert!(matches!(judge(&load("x.pt", "one", None), &saves), Lineage::Older { .. }));
+        let saves = [
+            saved("a", 1, "x.pt", "one", 5),
+            saved("a", 2, "x.pt", "two", 5),
+        ];
+        assert!(matches!(
+            judge(&load("x.pt", "two", None), &saves),
+            Lineage::AsSaved { .. }
+        ));
+        assert!(matches!(
+            judge(&load("x.pt", "one", None), &saves),
+            Lineage::Older { .. }
+        ));
     }
 
     #[test]

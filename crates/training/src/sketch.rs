@@ -29,6 +29,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::ElementKind;
 use crate::element::{brain, half};
 
+const LANES: usize = 8;
+
 /// Buckets of a sketch.
 pub const WIDTH: usize = 128;
 /// One standard deviation of a norm that is estimated from a sketch, as a fraction of it: ½·√(2/128).
@@ -54,12 +56,23 @@ impl Sketch {
     /// The estimated norm of `after − factor·before`, of two tensors with as many elements.
     pub fn distance(before: &Self, after: &Self, factor: f64) -> f64 {
         let difference = |(a, b): (&f32, &f32)| f64::from(*b) - factor * f64::from(*a);
-        before.0.iter().zip(&after.0).map(difference).map(|d| d * d).sum::<f64>().sqrt()
+        before
+            .0
+            .iter()
+            .zip(&after.0)
+            .map(difference)
+            .map(|d| d * d)
+            .sum::<f64>()
+            .sqrt()
     }
 
     /// The estimated inner product with `other`.
     pub fn dot(&self, other: &Self) -> f64 {
-        self.0.iter().zip(&other.0).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+        self.0
+            .iter()
+            .zip(&other.0)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum()
     }
 }
 
@@ -72,7 +85,9 @@ impl std::fmt::Debug for Sketch {
 /// 1024 hexadecimal digits: the bits of each sum, most significant first.
 impl std::fmt::Display for Sketch {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|sum| write!(formatter, "{:08x}", sum.to_bits()))
+        self.0
+            .iter()
+            .try_for_each(|sum| write!(formatter, "{:08x}", sum.to_bits()))
     }
 }
 
@@ -91,8 +106,13 @@ impl std::str::FromStr for Sketch {
         }
         let mut buckets = [0.0; WIDTH];
         for (bucket, group) in buckets.iter_mut().zip(groups) {
-            let lower = group.iter().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(digit));
-            let digits = str::from_utf8(group).ok().filter(|_| lower).ok_or(SketchSyntax)?;
+            let lower = group
+                .iter()
+                .all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(digit));
+            let digits = str::from_utf8(group)
+                .ok()
+                .filter(|_| lower)
+                .ok_or(SketchSyntax)?;
             *bucket = f32::from_bits(u32::from_str_radix(digits, 16).map_err(|_| SketchSyntax)?);
         }
         Ok(Self(buckets))
@@ -123,7 +143,12 @@ pub struct Sketcher {
 
 impl Default for Sketcher {
     fn default() -> Self {
-        Self { buckets: [0.0; WIDTH], squares: 0.0, elements: 0, non_finite: 0 }
+        Self {
+            buckets: [0.0; WIDTH],
+            squares: 0.0,
+            elements: 0,
+            non_finite: 0,
+        }
     }
 }
 
@@ -154,33 +179,53 @@ impl Sketcher {
         }
     }
 
-    fn add<const SIZE: usize, V: Into<f64>>(&mut self, bytes: &[u8], value: impl Fn([u8; SIZE]) -> V) -> usize {
-        const LANES: usize = 8;
+    /// Elements are taken in groups whose size the compiler knows, so that all but the scattering runs side by side.
+    fn add<const SIZE: usize, V: Into<f64>>(
+        &mut self,
+        bytes: &[u8],
+        value: impl Fn([u8; SIZE]) -> V,
+    ) -> usize {
         let (elements, rest) = bytes.as_chunks::<SIZE>();
+        let (groups, tail) = elements.as_chunks::<LANES>();
         let mut squares = [0.0; LANES];
-        let mut finite = 0u64;
-        let mut position = self.elements;
-        for group in elements.chunks(LANES) {
-            for (lane, element) in squares.iter_mut().zip(group) {
-                let number: f64 = value(*element).into();
-                let is_finite = number.is_finite();
-                let number = if is_finite { number } else { 0.0 };
-                finite += u64::from(is_finite);
-                *lane += number * number;
-                let hash = mix(position);
-                position += 1;
-                let signed = f64::from_bits(number.to_bits() ^ ((hash << 56) & (1 << 63)));
-                self.buckets[(hash & 127) as usize] += signed;
-            }
+        for group in groups {
+            self.add_group(group.map(|element| value(element).into()), &mut squares);
         }
+        let mut last = [0.0; LANES];
+        for (number, element) in last.iter_mut().zip(tail) {
+            *number = value(*element).into();
+        }
+        // The zeros behind the tail add nothing, wherever they go.
+        self.add_group(last, &mut squares);
+        self.elements -= (LANES - tail.len()) as u64;
         self.squares += squares.iter().sum::<f64>();
-        self.elements += elements.len() as u64;
-        self.non_finite += elements.len() as u64 - finite;
         rest.len()
     }
 
+    #[inline]
+    fn add_group(&mut self, mut numbers: [f64; LANES], squares: &mut [f64; LANES]) {
+        let mut hashes = [0; LANES];
+        let mut position = self.elements;
+        for ((number, sum), hash) in numbers.iter_mut().zip(squares).zip(&mut hashes) {
+            let is_finite = number.is_finite();
+            self.non_finite += u64::from(!is_finite);
+            *number = if is_finite { *number } else { 0.0 };
+            *sum += *number * *number;
+            *hash = mix(position);
+            position += 1;
+        }
+        for (number, hash) in numbers.iter().zip(hashes) {
+            let signed = f64::from_bits(number.to_bits() ^ ((hash << 56) & (1 << 63)));
+            self.buckets[(hash & 127) as usize] += signed;
+        }
+        self.elements = position;
+    }
+
     /// The sketch of the finite elements so far.
-    #[expect(clippy::cast_possible_truncation, reason = "rounding to single precision is the documented form")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounding to single precision is the documented form"
+    )]
     pub fn sketch(&self) -> Sketch {
         Sketch(self.buckets.map(|sum| sum as f32))
     }

@@ -1,35 +1,46 @@
 //! After the job: wait for what is still read, look once more, close the record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use domain::entry::{Act, End, Kind, Load};
-use domain::{Body, Digest, Node, Outcome, PathText, Rule, Tree};
+use domain::{Body, Node, Outcome, PathText, Rule, Tree};
 use host::job::LeftBehind;
 
 use super::RunReport;
 use super::event::{Connection, Event};
 use super::recorder::Recorder;
+use crate::present;
 
 /// Sensors get this long to say what they still have.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// What is still read after the job may take this long.
-const FINISH: Duration = Duration::from_secs(600);
+const FINISH: Duration = Duration::from_mins(10);
 
 impl Recorder<'_> {
     /// Processes that outlived the command.
     pub(super) fn left_behind(&mut self, processes: &[LeftBehind]) {
         if let Some(first) = processes.first() {
             let what = format!("{} processes that outlived the command", processes.len());
-            self.gap(&what, &format!("the record is closed without them, first {} (pid {})", first.name, first.process.pid));
+            self.gap(
+                &what,
+                &format!(
+                    "the record is closed without them, first {} (pid {})",
+                    first.name, first.process.pid
+                ),
+            );
         }
     }
 
     /// Waits for the last words of sensors, for files and for environments. Ctrl-C ends the wait: the rest becomes gaps.
-    pub(super) fn finish(&mut self, queue: &Receiver<Event>, events: &Sender<Event>, stop: &Arc<AtomicBool>) {
+    pub(super) fn finish(
+        &mut self,
+        queue: &Receiver<Event>,
+        events: &Sender<Event>,
+        stop: &Arc<AtomicBool>,
+    ) {
         host::sched::stop_on_interrupt(stop);
         let began = Instant::now();
         let mut told = false;
@@ -44,12 +55,19 @@ impl Recorder<'_> {
                 self.reader.stop();
             }
             if began.elapsed() > FINISH + LAST_WORDS {
-                self.gap("what was still being read at the end", "it took longer than ten minutes");
+                self.gap(
+                    "what was still being read at the end",
+                    "it took longer than ten minutes",
+                );
                 break;
             }
             if reading && !told && began.elapsed() > Duration::from_secs(1) {
                 told = true;
-                let left = format!("{} files and {} environments", self.reader.outstanding(), self.environments.outstanding());
+                let left = format!(
+                    "{} files and {} environments",
+                    self.reader.outstanding(),
+                    self.environments.outstanding()
+                );
                 self.screen.finishing(&left);
             }
             if let Ok(event) = queue.recv_timeout(Duration::from_millis(50)) {
@@ -61,7 +79,10 @@ impl Recorder<'_> {
             self.hear(event, events);
         }
         if stop.load(Ordering::Relaxed) {
-            self.gap("part of what the run loaded", "the wait for reading it was ended");
+            self.gap(
+                "part of what the run loaded",
+                "the wait for reading it was ended",
+            );
         }
     }
 
@@ -90,8 +111,14 @@ impl Recorder<'_> {
         let store = self.journal.store().clone();
         let _ = self.index.sync(&store); // the next command does it otherwise
         let (log, size) = self.journal.position();
-        let ledger = (log.to_owned(), size);
-        RunReport { record: self.journal.into_record(), outcome, ledger }
+        let ledger = format!("{log}, {size} entries");
+        let record = self.journal.into_record();
+        let view = present::run(&store, &record, ledger);
+        RunReport {
+            record,
+            outcome,
+            view,
+        }
     }
 
     fn look_at_environments(&mut self) {
@@ -99,7 +126,13 @@ impl Recorder<'_> {
             if !judged.is_empty() {
                 let against = format!("as it was scanned while the run was going, below {prefix}");
                 let mut told = std::collections::BTreeSet::new();
-                self.tell_changes(Rule::EnvironmentChangedDuringRun, &judged, &against, None, &mut told);
+                self.tell_changes(
+                    Rule::EnvironmentChangedDuringRun,
+                    &judged,
+                    &against,
+                    None,
+                    &mut told,
+                );
             }
         }
     }
@@ -108,9 +141,14 @@ impl Recorder<'_> {
     fn record_members(&mut self) {
         let connections: Vec<Connection> = self.members.keys().copied().collect();
         for connection in connections {
-            let Some(member) = self.members.get(&connection) else { continue };
+            let Some(member) = self.members.get(&connection) else {
+                continue;
+            };
             let (process, rank) = (member.process.clone(), member.rank());
-            let sets = [(Kind::Modules, member.modules.clone()), (Kind::Mapped, member.mapped.clone())];
+            let sets = [
+                (Kind::Modules, member.modules.clone()),
+                (Kind::Mapped, member.mapped.clone()),
+            ];
             for (what, paths) in sets {
                 if paths.is_empty() {
                     continue;
@@ -135,15 +173,25 @@ impl Recorder<'_> {
 
     fn tree_of<'p>(&self, paths: impl Iterator<Item = &'p PathText>) -> Tree {
         let mut tree = Tree::new();
-        let mut names: BTreeMap<PathText, Digest> = BTreeMap::new();
         for path in paths {
             let (name, node) = if let Some(found) = self.environments.node(path) {
                 found
             } else if let Some((digest, identity)) = self.loose.get(path) {
-                names.insert(path.clone(), *digest);
-                (path.clone(), Node::File { size: identity.size, mode: 0o644, digest: *digest })
+                (
+                    path.clone(),
+                    Node::File {
+                        size: identity.size,
+                        mode: 0o644,
+                        digest: *digest,
+                    },
+                )
             } else {
-                (path.clone(), Node::Unread { reason: "it was not read".to_owned() })
+                (
+                    path.clone(),
+                    Node::Unread {
+                        reason: "it was not read".to_owned(),
+                    },
+                )
             };
             tree.insert(name, node);
         }
@@ -152,9 +200,15 @@ impl Recorder<'_> {
 
     fn tell_unheard(&mut self) {
         if self.members.is_empty() && self.unheard == 0 {
-            self.gap("steps", "no process of the run imported torch with its sensor");
+            self.gap(
+                "steps",
+                "no process of the run imported torch with its sensor",
+            );
         } else if self.members.values().all(|member| member.step_count == 0) {
-            self.gap("steps", "no process made an optimizer step that the sensor could see");
+            self.gap(
+                "steps",
+                "no process made an optimizer step that the sensor could see",
+            );
         }
     }
 }

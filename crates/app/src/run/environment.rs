@@ -3,7 +3,7 @@
 //! The scan has threads of its own at the lowest priority, so that the start does not wait for it and the job goes first.
 //! What the cache knows to be unchanged is not read again; the rule for that is in `environment::Cache`.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
@@ -70,7 +70,13 @@ pub(super) struct Environments {
 
 impl Environments {
     pub(super) fn new(store: Store, run: RunId, same: Digest, stop: Arc<AtomicBool>) -> Self {
-        Self { store, run, same, stop, known: Vec::new() }
+        Self {
+            store,
+            run,
+            same,
+            stop,
+            known: Vec::new(),
+        }
     }
 
     /// Starts the scan of the environment that a process runs in, unless it is under way.
@@ -79,9 +85,17 @@ impl Environments {
             return;
         }
         let layout = layout(hello);
-        let covers = layout.roots().iter().map(|root| &root.path).chain(layout.files().iter().map(|file| &file.path));
-        let covers = covers.flat_map(|path| [Some(path.clone()), path.canonicalize().ok()]).flatten();
-        let covers = covers.map(|path| path.into_os_string().into_vec()).collect();
+        let covers = layout
+            .roots()
+            .iter()
+            .map(|root| &root.path)
+            .chain(layout.files().iter().map(|file| &file.path));
+        let covers = covers
+            .flat_map(|path| [Some(path.clone()), path.canonicalize().ok()])
+            .flatten();
+        let covers = covers
+            .map(|path| path.into_os_string().into_vec())
+            .collect();
         let key = self.known.len();
         let scan = Scan {
             key,
@@ -93,25 +107,40 @@ impl Environments {
             same: self.same,
             stop: Arc::clone(&self.stop),
         };
-        self.known.push(Known { roots: hello.roots.clone(), layout, covers, examined: None });
-        let events = events.clone();
-        let spawned = std::thread::Builder::new().name("environment".to_owned()).spawn(move || {
-            super::lower_priority();
-            let _ = events.send(Event::Environment(Box::new(scan.examine())));
+        self.known.push(Known {
+            roots: hello.roots.clone(),
+            layout,
+            covers,
+            examined: None,
         });
+        let events = events.clone();
+        let spawned = std::thread::Builder::new()
+            .name("environment".to_owned())
+            .spawn(move || {
+                super::lower_priority();
+                let _ = events.send(Event::Environment(Box::new(scan.examine())));
+            });
         drop(spawned);
     }
 
     /// Whether a path lies in an environment, so that its tree tells of it.
     pub(super) fn covers(&self, path: &PathText) -> bool {
         let path = path.to_bytes();
-        let below = |root: &Vec<u8>| path.strip_prefix(root.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
-        self.known.iter().any(|known| known.covers.iter().any(below))
+        let below = |root: &Vec<u8>| {
+            path.strip_prefix(root.as_slice())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        self.known
+            .iter()
+            .any(|known| known.covers.iter().any(below))
     }
 
     /// Scans that are not done.
     pub(super) fn outstanding(&self) -> usize {
-        self.known.iter().filter(|known| known.examined.is_none()).count()
+        self.known
+            .iter()
+            .filter(|known| known.examined.is_none())
+            .count()
     }
 
     /// Keeps what was examined, for the comparison at the end.
@@ -123,7 +152,10 @@ impl Environments {
 
     /// Scans each once more; what differs from the first scan, with its meaning.
     pub(super) fn changed_since(&self) -> Vec<(PathText, Vec<Judged>)> {
-        let examined = self.known.iter().filter_map(|known| Some((known, known.examined.as_ref()?)));
+        let examined = self
+            .known
+            .iter()
+            .filter_map(|known| Some((known, known.examined.as_ref()?)));
         examined
             .map(|(known, first)| {
                 let now = scan(&known.layout, &self.store, &self.stop);
@@ -143,10 +175,18 @@ impl Environments {
     pub(super) fn node(&self, path: &PathText) -> Option<(PathText, Node)> {
         let bytes = path.to_bytes();
         for known in &self.known {
-            let Some(examined) = &known.examined else { continue };
+            let Some(examined) = &known.examined else {
+                continue;
+            };
             for place in &examined.snapshot.places {
-                for folder in [Some(&place.path), place.real.as_ref()].into_iter().flatten() {
-                    let Some(rest) = bytes.strip_prefix(folder.as_os_str().as_encoded_bytes()) else { continue };
+                for folder in [Some(&place.path), place.real.as_ref()]
+                    .into_iter()
+                    .flatten()
+                {
+                    let Some(rest) = bytes.strip_prefix(folder.as_os_str().as_encoded_bytes())
+                    else {
+                        continue;
+                    };
                     let name = PathText::from_bytes(&[place.name.as_bytes(), rest].concat());
                     if let Some(node) = examined.snapshot.flat.get(&name) {
                         return Some((name, node.clone()));
@@ -188,21 +228,35 @@ impl Scan {
         }
     }
 
-    fn compare(&self, snapshot: &Snapshot, report: &RecordReport) -> Result<Option<(String, Vec<Judged>)>, String> {
+    fn compare(
+        &self,
+        snapshot: &Snapshot,
+        report: &RecordReport,
+    ) -> Result<Option<(String, Vec<Judged>)>, String> {
         let index = Index::open(&self.store).map_err(|error| error.to_string())?;
-        let good = index.last_good_environment(&self.same, self.run).map_err(|error| error.to_string())?;
-        let Some((name, tree, summary)) = good else { return Ok(None) };
+        let good = index
+            .last_good_environment(&self.same, self.run)
+            .map_err(|error| error.to_string())?;
+        let Some((name, tree, summary)) = good else {
+            return Ok(None);
+        };
         if tree == snapshot.root.digest() {
             return Ok(Some((name, Vec::new())));
         }
         let blob = |digest: &Digest| self.store.blob(digest).ok().flatten();
-        let before = environment::flatten(tree, |digest| blob(&digest)).map_err(|error| format!("the tree of run {name}: {error}"))?;
+        let before = environment::flatten(tree, |digest| blob(&digest))
+            .map_err(|error| format!("the tree of run {name}: {error}"))?;
         let summary = summary.and_then(|digest| blob(&digest));
-        let summary = summary.and_then(|bytes| serde_json::from_slice::<EnvironmentSummary>(&bytes).ok());
-        let summary = summary.ok_or_else(|| format!("the list of packages of run {name} cannot be read"))?;
+        let summary =
+            summary.and_then(|bytes| serde_json::from_slice::<EnvironmentSummary>(&bytes).ok());
+        let summary =
+            summary.ok_or_else(|| format!("the list of packages of run {name} cannot be read"))?;
         let changes = environment::compare(&before, &snapshot.flat);
         let same_python = summary.python == self.python;
-        Ok(Some((name, environment::judge(changes, &summary.packages, snapshot, report, same_python))))
+        Ok(Some((
+            name,
+            environment::judge(changes, &summary.packages, snapshot, report, same_python),
+        )))
     }
 }
 
@@ -225,17 +279,23 @@ fn scan(layout: &Layout, store: &Store, stop: &AtomicBool) -> Snapshot {
 fn layout(hello: &Hello) -> Layout {
     let path = |text: &PathText| PathBuf::from(OsString::from_vec(text.to_bytes()));
     let mut layout = Layout::new();
-    let mut seen: BTreeMap<PathBuf, ()> = BTreeMap::new();
+    let mut seen: BTreeSet<PathBuf> = BTreeSet::new();
     for (name, root) in &hello.roots {
-        let kind = if name.contains("stdlib") { RootKind::Stdlib } else { RootKind::Site };
-        if seen.insert(path(root), ()).is_none() {
+        let kind = if name.contains("stdlib") {
+            RootKind::Stdlib
+        } else {
+            RootKind::Site
+        };
+        if seen.insert(path(root)) {
             layout.add_root(name, kind, path(root));
         }
     }
     // `--system-site-packages`, `--target` folders, distribution folders: whatever the interpreter reads packages from.
     for entry in hello.sys_path.iter().map(path) {
-        let named = entry.file_name().is_some_and(|name| name == "site-packages" || name == "dist-packages");
-        if named && seen.insert(entry.clone(), ()).is_none() {
+        let named = entry
+            .file_name()
+            .is_some_and(|name| name == "site-packages" || name == "dist-packages");
+        if named && seen.insert(entry.clone()) {
             layout.add_root("site", RootKind::Site, entry);
         }
     }

@@ -18,13 +18,22 @@ pub(super) struct Connection(pub(super) u32);
 /// Something happened.
 pub(super) enum Event {
     /// A process of the job connected.
-    Joined { connection: Connection, process: ProcessId },
+    Joined {
+        connection: Connection,
+        process: ProcessId,
+    },
     /// Somebody was not let in.
     Refused { why: String },
     /// A sensor said something.
-    Said { connection: Connection, envelope: Box<Envelope> },
+    Said {
+        connection: Connection,
+        envelope: Box<Envelope>,
+    },
     /// A connection ended; `why` when it was not by the peer.
-    Left { connection: Connection, why: Option<String> },
+    Left {
+        connection: Connection,
+        why: Option<String>,
+    },
     /// The host saw something.
     Host(HostEvent),
     /// The job is over.

@@ -7,12 +7,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use domain::entry::{Identity, Kind};
@@ -40,7 +39,10 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { data: 4 << 30, checkpoint: 64 << 30 }
+        Self {
+            data: 4 << 30,
+            checkpoint: 64 << 30,
+        }
     }
 }
 
@@ -90,18 +92,31 @@ impl Reader {
         let spent = Arc::new(AtomicU64::new(0));
         let start = |name: &str, low: bool| {
             let queue = Arc::<Queue>::default();
-            let worker = Worker { events: events.clone(), budget, spent: Arc::clone(&spent), stop: Arc::clone(&stop) };
+            let worker = Worker {
+                events: events.clone(),
+                budget,
+                spent: Arc::clone(&spent),
+                stop: Arc::clone(&stop),
+            };
             let theirs = Arc::clone(&queue);
-            let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-                if low {
-                    super::lower_priority();
-                }
-                worker.work(&theirs);
-            });
+            let spawned = std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(move || {
+                    if low {
+                        super::lower_priority();
+                    }
+                    worker.work(&theirs);
+                });
             drop(spawned);
             queue
         };
-        Self { soon: start("read soon", false), later: start("read later", true), next: 0, open: 0, stop }
+        Self {
+            soon: start("read soon", false),
+            later: start("read later", true),
+            next: 0,
+            open: 0,
+            stop,
+        }
     }
 
     /// Asks for a file; the answer comes as [`Event::Read`] with the returned ticket.
@@ -119,8 +134,18 @@ impl Reader {
         let queue = if soon { &self.soon } else { &self.later };
         self.next += 1;
         self.open += 1;
-        let request = Request { ticket: self.next, urgency, purpose, path: path.clone(), opened };
-        queue.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+        let request = Request {
+            ticket: self.next,
+            urgency,
+            purpose,
+            path: path.clone(),
+            opened,
+        };
+        queue
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(request);
         queue.wake.notify_one();
         self.next
     }
@@ -155,7 +180,12 @@ impl Worker {
             let request = loop {
                 match waiting.pop() {
                     Some(request) => break request,
-                    None => waiting = queue.wake.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+                    None => {
+                        waiting = queue
+                            .wake
+                            .wait(waiting)
+                            .unwrap_or_else(PoisonError::into_inner);
+                    }
                 }
             };
             drop(waiting);
@@ -168,7 +198,13 @@ impl Worker {
 
     fn read(&self, request: Request) -> ReadFile {
         let began = Instant::now();
-        let Request { ticket, purpose, path, opened, .. } = request;
+        let Request {
+            ticket,
+            purpose,
+            path,
+            opened,
+            ..
+        } = request;
         let mut read = ReadFile {
             ticket,
             purpose,
@@ -200,21 +236,30 @@ impl Worker {
 
     fn may_read(&self, purpose: &Purpose, size: u64) -> Result<(), String> {
         if self.stop.load(Ordering::Relaxed) {
-            return Err("the run was over and the rest was not waited for: size and times only".to_owned());
+            return Err(
+                "the run was over and the rest was not waited for: size and times only".to_owned(),
+            );
         }
         match purpose {
-            Purpose::Save | Purpose::Resume if size > self.budget.checkpoint => {
-                Err(format!("{size} bytes are over the limit for one checkpoint, {}: size and times only", self.budget.checkpoint))
-            }
-            Purpose::Take(Kind::Data) if self.spent.fetch_add(size, Ordering::Relaxed) + size > self.budget.data => {
-                Err(format!("data beyond {} bytes a run is not read: size and times only", self.budget.data))
+            Purpose::Save | Purpose::Resume if size > self.budget.checkpoint => Err(format!(
+                "{size} bytes are over the limit for one checkpoint, {}: size and times only",
+                self.budget.checkpoint
+            )),
+            Purpose::Take(Kind::Data)
+                if self.spent.fetch_add(size, Ordering::Relaxed) + size > self.budget.data =>
+            {
+                Err(format!(
+                    "data beyond {} bytes a run is not read: size and times only",
+                    self.budget.data
+                ))
             }
             _ => Ok(()),
         }
     }
 
     fn read_file(&self, file: &File, identity: &Identity, read: &mut ReadFile) {
-        let keep = matches!(read.purpose, Purpose::Take(Kind::Script | Kind::Config)) && identity.size <= STORED_BYTES_MAX;
+        let keep = matches!(read.purpose, Purpose::Take(Kind::Script | Kind::Config))
+            && identity.size <= STORED_BYTES_MAX;
         let mut content = Vec::new();
         match self.digest(file, identity.size, keep.then_some(&mut content)) {
             Ok(digest) => read.digest = Some(digest),
@@ -224,7 +269,8 @@ impl Worker {
             }
         }
         if identity_of(file).as_ref() != Some(identity) && !only_times_of_rename(file, identity) {
-            read.gap = Some("it changed while it was read: the digest may be of a mixture".to_owned());
+            read.gap =
+                Some("it changed while it was read: the digest may be of a mixture".to_owned());
         }
         read.content = keep.then_some(content);
         if matches!(read.purpose, Purpose::Save | Purpose::Resume) {
@@ -235,16 +281,28 @@ impl Worker {
         }
     }
 
-    fn digest(&self, file: &File, size: u64, mut keep: Option<&mut Vec<u8>>) -> Result<Digest, String> {
+    fn digest(
+        &self,
+        file: &File,
+        size: u64,
+        mut keep: Option<&mut Vec<u8>>,
+    ) -> Result<Digest, String> {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut offset = 0;
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                return Err("the run was over and the rest was not waited for: size and times only".to_owned());
+                return Err(
+                    "the run was over and the rest was not waited for: size and times only"
+                        .to_owned(),
+                );
             }
-            let read = file.read_at(&mut buffer, offset).map_err(|error| format!("it cannot be read: {error}"))?;
-            let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else { break };
+            let read = file
+                .read_at(&mut buffer, offset)
+                .map_err(|error| format!("it cannot be read: {error}"))?;
+            let Some(piece) = buffer.get(..read).filter(|piece| !piece.is_empty()) else {
+                break;
+            };
             hasher.update(piece);
             if let Some(content) = keep.as_mut() {
                 content.extend_from_slice(piece);
@@ -291,7 +349,11 @@ impl Worker {
         let digested = opened.and_then(|(file, identity, _)| {
             self.may_read(&read.purpose, identity.size)?;
             let mode = file.metadata().map_or(0, |meta| meta.mode() & 0o7777);
-            Ok(Node::File { size: identity.size, mode, digest: self.digest(&file, identity.size, None)? })
+            Ok(Node::File {
+                size: identity.size,
+                mode,
+                digest: self.digest(&file, identity.size, None)?,
+            })
         });
         digested.unwrap_or_else(|reason| {
             read.gap = Some(reason.clone());
@@ -309,7 +371,10 @@ fn open(path: &PathText) -> Result<(File, Identity, bool), String> {
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
         .map_err(|error| format!("it cannot be opened: {error}"))?;
-    let kind = file.metadata().map_err(|error| format!("it cannot be examined: {error}"))?.file_type();
+    let kind = file
+        .metadata()
+        .map_err(|error| format!("it cannot be examined: {error}"))?
+        .file_type();
     if !kind.is_file() && !kind.is_dir() {
         return Err("it is neither a file nor a folder".to_owned());
     }
@@ -320,7 +385,8 @@ fn open(path: &PathText) -> Result<(File, Identity, bool), String> {
 /// What names the state of an open file.
 fn identity_of(file: &File) -> Option<Identity> {
     let meta = file.metadata().ok()?;
-    let nanoseconds = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+    let nanoseconds =
+        |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
     Some(Identity {
         size: meta.size(),
         dev: meta.dev(),
@@ -332,12 +398,7 @@ fn identity_of(file: &File) -> Option<Identity> {
 
 /// A rename, a new link or a change of mode moves only the change time: the bytes are the same.
 fn only_times_of_rename(file: &File, before: &Identity) -> bool {
-    identity_of(file).is_some_and(|now| now.size == before.size && now.mtime_ns == before.mtime_ns && now.ino == before.ino)
-}
-
-/// Reads a small file whole; `None` when it is larger than `limit` or cannot be read.
-pub(super) fn small(path: &std::path::Path, limit: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(limit + 1).read_to_end(&mut bytes).ok()?;
-    (bytes.len() as u64 <= limit).then_some(bytes)
+    identity_of(file).is_some_and(|now| {
+        now.size == before.size && now.mtime_ns == before.mtime_ns && now.ino == before.ino
+    })
 }

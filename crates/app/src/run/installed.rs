@@ -19,17 +19,36 @@ impl Recorder<'_> {
         let mut told = BTreeSet::new();
         if let Some((run, judged)) = &examined.compared {
             let against = format!("last good run of this command: {run}");
-            self.tell_changes(Rule::EnvironmentChanged, judged, &against, Some(run), &mut told);
+            self.tell_changes(
+                Rule::EnvironmentChanged,
+                judged,
+                &against,
+                Some(run),
+                &mut told,
+            );
         }
         if let Some(why) = &examined.not_compared {
             self.gap("comparison with the environment of the last good run", why);
         }
         self.tell_record(&examined, &mut told);
         for lie in &examined.snapshot.cache_lies {
-            let what = format!("{} changed although device, inode, size and both times did not", lie.path);
-            let details = vec![format!("remembered {}, read {}", lie.remembered.short(), lie.read.short())];
+            let what = format!(
+                "{} changed although device, inode, size and both times did not",
+                lie.path
+            );
+            let details = vec![format!(
+                "remembered {}, read {}",
+                lie.remembered.short(),
+                lie.read.short()
+            )];
             let innocent = vec!["the disk or its controller is failing".to_owned()];
-            self.finding(file_finding(Rule::CacheLied, what, details, &lie.path, innocent));
+            self.finding(file_finding(
+                Rule::CacheLied,
+                what,
+                details,
+                &lie.path,
+                innocent,
+            ));
         }
         self.flush();
         self.environments.keep(examined);
@@ -37,7 +56,11 @@ impl Recorder<'_> {
 
     fn record_environment(&mut self, examined: &Examined) {
         let snapshot = &examined.snapshot;
-        let blobs: Vec<Vec<u8>> = snapshot.trees.iter().map(|tree| tree.bytes.clone()).collect();
+        let blobs: Vec<Vec<u8>> = snapshot
+            .trees
+            .iter()
+            .map(|tree| tree.bytes.clone())
+            .collect();
         let stored = self.journal.blobs(&blobs).is_some();
         let summary = EnvironmentSummary {
             python: examined.python.clone(),
@@ -47,7 +70,9 @@ impl Recorder<'_> {
             hashed: snapshot.totals.read_files,
             vouched: examined.report.vouched,
         };
-        let summary = serde_json::to_vec(&summary).ok().and_then(|bytes| self.journal.blob(&bytes));
+        let summary = serde_json::to_vec(&summary)
+            .ok()
+            .and_then(|bytes| self.journal.blob(&bytes));
         let load = |what, digest: Digest, summary| Load {
             what,
             path: examined.prefix.clone(),
@@ -59,12 +84,27 @@ impl Recorder<'_> {
             step: None,
             summary,
         };
-        self.journal.record(Body::Load(load(Kind::Environment, snapshot.root.digest(), summary)));
-        self.journal.record(Body::Load(load(Kind::Compiled, snapshot.compiled.digest(), None)));
+        self.journal.record(Body::Load(load(
+            Kind::Environment,
+            snapshot.root.digest(),
+            summary,
+        )));
+        self.journal.record(Body::Load(load(
+            Kind::Compiled,
+            snapshot.compiled.digest(),
+            None,
+        )));
         let unread: Vec<_> = snapshot.unread().collect();
         if let Some((path, reason)) = unread.first() {
-            let what = format!("{} files of the environment {}", unread.len(), examined.prefix);
-            self.journal.record(Body::Gap(Gap { what, why: format!("{reason}, first {path}") }));
+            let what = format!(
+                "{} files of the environment {}",
+                unread.len(),
+                examined.prefix
+            );
+            self.journal.record(Body::Gap(Gap {
+                what,
+                why: format!("{reason}, first {path}"),
+            }));
         }
     }
 
@@ -77,13 +117,25 @@ impl Recorder<'_> {
         earlier: Option<&String>,
         told: &mut BTreeSet<PathText>,
     ) {
-        let wrong: Vec<_> = judged.iter().filter(|judged| judged.judgement.is_finding()).collect();
+        let wrong: Vec<_> = judged
+            .iter()
+            .filter(|judged| judged.judgement.is_finding())
+            .collect();
         for one in wrong.iter().take(FILES_MAX) {
             told.insert(one.change.path.clone());
             let package = one.package.as_deref().unwrap_or("no package");
-            let mut details = vec![format!("{} ({package}): {}", change_words(one), meaning(one.judgement))];
+            let mut details = vec![format!(
+                "{} ({package}): {}",
+                change_words(one),
+                meaning(one.judgement)
+            )];
             details.push(against.to_owned());
-            if one.change.path == wrong.last().map(|last| last.change.path.clone()).unwrap_or_default() {
+            if one.change.path
+                == wrong
+                    .last()
+                    .map(|last| last.change.path.clone())
+                    .unwrap_or_default()
+            {
                 // the last one told also says how many are not
             }
             let left = wrong.len().saturating_sub(FILES_MAX);
@@ -96,45 +148,102 @@ impl Recorder<'_> {
             finding.earlier = earlier.cloned();
             self.finding(finding);
         }
-        let ordinary = judged.iter().filter(|one| matches!(one.judgement, Judgement::Upgraded | Judgement::Installed | Judgement::InterpreterUpgraded));
+        let ordinary = judged.iter().filter(|one| {
+            matches!(
+                one.judgement,
+                Judgement::Upgraded | Judgement::Installed | Judgement::InterpreterUpgraded
+            )
+        });
         let packages: BTreeSet<_> = ordinary.filter_map(|one| one.package.clone()).collect();
         if !packages.is_empty() {
             let names: Vec<_> = packages.iter().take(8).cloned().collect();
-            let what = format!("who upgraded {} packages since then: {}", packages.len(), names.join(", "));
-            self.gap(&what, &format!("their RECORDs vouch for the new files ({against})"));
+            let what = format!(
+                "who upgraded {} packages since then: {}",
+                packages.len(),
+                names.join(", ")
+            );
+            self.gap(
+                &what,
+                &format!("their RECORDs vouch for the new files ({against})"),
+            );
         }
     }
 
     fn tell_record(&mut self, examined: &Examined, told: &mut BTreeSet<PathText>) {
         let packages = &examined.snapshot.packages;
-        let name = |index: usize| packages.get(index).map_or_else(|| "?".to_owned(), |p| format!("{} {}", p.name, p.version));
-        let wrong: Vec<_> = examined.report.mismatched.iter().filter(|one| !told.contains(&one.path)).collect();
+        let name = |index: usize| {
+            packages
+                .get(index)
+                .map_or_else(|| "?".to_owned(), |p| format!("{} {}", p.name, p.version))
+        };
+        let wrong: Vec<_> = examined
+            .report
+            .mismatched
+            .iter()
+            .filter(|one| !told.contains(&one.path))
+            .collect();
         for one in wrong.iter().take(FILES_MAX) {
             let what = format!("{} is not what {} installed", one.path, name(one.package));
-            let mut details = vec![format!("RECORD says {}, the file is {}", one.expected.short(), one.found.short())];
+            let mut details = vec![format!(
+                "RECORD says {}, the file is {}",
+                one.expected.short(),
+                one.found.short()
+            )];
             if wrong.len() > FILES_MAX {
-                details.push(format!("{} files in all are not as in their RECORD", wrong.len()));
+                details.push(format!(
+                    "{} files in all are not as in their RECORD",
+                    wrong.len()
+                ));
             }
             let innocent = vec!["somebody edits an installed package on purpose".to_owned()];
-            self.finding(file_finding(Rule::EnvironmentNotAsInstalled, what, details, &one.path, innocent));
+            self.finding(file_finding(
+                Rule::EnvironmentNotAsInstalled,
+                what,
+                details,
+                &one.path,
+                innocent,
+            ));
         }
-        let known: BTreeSet<_> = examined.compared.iter().flat_map(|(_, judged)| judged.iter().map(|one| &one.change.path)).collect();
+        let known: BTreeSet<_> = examined
+            .compared
+            .iter()
+            .flat_map(|(_, judged)| judged.iter().map(|one| &one.change.path))
+            .collect();
         let compared = examined.compared.is_some();
-        let hooks = examined.snapshot.hooks.iter().filter(|hook| hook.code_lines > 0);
+        let hooks = examined
+            .snapshot
+            .hooks
+            .iter()
+            .filter(|hook| hook.code_lines > 0);
         for hook in hooks {
             let unowned = examined.report.unowned.contains(&hook.path);
             if !unowned || told.contains(&hook.path) || (compared && !known.contains(&hook.path)) {
                 continue;
             }
-            let what = format!("{} runs code at every start of Python and belongs to no package", hook.path);
+            let what = format!(
+                "{} runs code at every start of Python and belongs to no package",
+                hook.path
+            );
             let details = vec![format!("{} lines of it are code", hook.code_lines)];
             let innocent = vec!["a tool put it there by itself; read it, it is short".to_owned()];
-            self.finding(file_finding(Rule::EnvironmentUnowned, what, details, &hook.path, innocent));
+            self.finding(file_finding(
+                Rule::EnvironmentUnowned,
+                what,
+                details,
+                &hook.path,
+                innocent,
+            ));
         }
     }
 }
 
-fn file_finding(rule: Rule, what: String, details: Vec<String>, path: &PathText, innocent: Vec<String>) -> Finding {
+fn file_finding(
+    rule: Rule,
+    what: String,
+    details: Vec<String>,
+    path: &PathText,
+    innocent: Vec<String>,
+) -> Finding {
     Finding {
         rule,
         grade: Grade::Observed,
@@ -150,15 +259,23 @@ fn file_finding(rule: Rule, what: String, details: Vec<String>, path: &PathText,
 }
 
 fn change_words(judged: &Judged) -> String {
-    let short = |digest: Option<Digest>| digest.map_or_else(|| "absent".to_owned(), |digest| digest.short());
-    format!("{} → {}", short(judged.change.before), short(judged.change.after))
+    let short = |digest: Option<Digest>| {
+        digest.map_or_else(|| "absent".to_owned(), |digest| digest.short())
+    };
+    format!(
+        "{} → {}",
+        short(judged.change.before),
+        short(judged.change.after)
+    )
 }
 
 fn meaning(judgement: Judgement) -> &'static str {
     match judgement {
         Judgement::StdlibChanged => "part of Python's own library, whose version did not change",
         Judgement::ChangedInPlace => "changed in place",
-        Judgement::RemovedFromPackage => "gone, although its package is installed in the same version",
+        Judgement::RemovedFromPackage => {
+            "gone, although its package is installed in the same version"
+        }
         Judgement::MismatchesRecord => "not what its package's RECORD says",
         Judgement::TakenOver => "another package than before now vouches for it",
         Judgement::ChangedWithoutVersionChange => "its package's version did not change",

@@ -34,10 +34,13 @@ pub(super) fn vanished(member: &Member, outcome: Outcome, context: &Context) -> 
             }
             format!("was ended by signal {signal} ({})", signal_name(signal))
         }
-        Outcome::Unknown if member.bye.is_none() => "vanished without a word".to_owned(),
+        Outcome::Unknown if !member.said_bye => "vanished without a word".to_owned(),
         Outcome::Exited { .. } | Outcome::Unknown => return None,
     };
-    let at = member.last_step.map_or_else(|| "before its first step".to_owned(), |step| format!("after step {step}"));
+    let at = member.last_step.map_or_else(
+        || "before its first step".to_owned(),
+        |step| format!("after step {step}"),
+    );
     let mut innocent = Vec::new();
     if outcome == (Outcome::Signalled { signal: SIGKILL }) {
         innocent.push(match context.oom_kills {
@@ -47,7 +50,8 @@ pub(super) fn vanished(member: &Member, outcome: Outcome, context: &Context) -> 
         });
         innocent.push("its owner or the scheduler ended it: who sent the signal is not seen without the host daemon".to_owned());
     } else {
-        innocent.push("a fault in the program or the machine: look at its own last output".to_owned());
+        innocent
+            .push("a fault in the program or the machine: look at its own last output".to_owned());
     }
     Some(Finding {
         rule: Rule::RankVanished,
@@ -90,7 +94,11 @@ pub(crate) fn signal_name(number: i32) -> &'static str {
 /// The kernel's count of out-of-memory kills on this host.
 pub(super) fn oom_kills() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/vmstat").ok()?;
-    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]
@@ -101,7 +109,14 @@ mod tests {
     use super::*;
 
     fn member() -> Member {
-        let mut member = Member::new(Connection(0), Process { boot: "b".into(), pid: 7, started: 1 });
+        let mut member = Member::new(
+            Connection(0),
+            Process {
+                boot: "b".into(),
+                pid: 7,
+                started: 1,
+            },
+        );
         member.step_count = 3;
         member.last_step = Some(3);
         member
@@ -109,17 +124,34 @@ mod tests {
 
     #[test]
     fn a_rank_killed_out_of_the_blue_is_found_with_its_signal_and_step() {
-        let found = vanished(&member(), Outcome::Signalled { signal: 9 }, &Context { oom_kills: Some(0), ..Context::default() });
+        let found = vanished(
+            &member(),
+            Outcome::Signalled { signal: 9 },
+            &Context {
+                oom_kills: Some(0),
+                ..Context::default()
+            },
+        );
         let found = found.unwrap();
-        assert!(found.what.contains("SIGKILL") && found.what.contains("after step 3"), "{}", found.what);
+        assert!(
+            found.what.contains("SIGKILL") && found.what.contains("after step 3"),
+            "{}",
+            found.what
+        );
         assert_eq!(found.step, Some(4));
     }
 
     #[test]
     fn an_end_that_is_explained_is_not_found() {
-        let asked = Context { stop_asked: true, ..Context::default() };
+        let asked = Context {
+            stop_asked: true,
+            ..Context::default()
+        };
         assert!(vanished(&member(), Outcome::Signalled { signal: 2 }, &asked).is_none());
-        let second = Context { another_fell: true, ..Context::default() };
+        let second = Context {
+            another_fell: true,
+            ..Context::default()
+        };
         assert!(vanished(&member(), Outcome::Signalled { signal: 15 }, &second).is_none());
         assert!(vanished(&member(), Outcome::Exited { code: 1 }, &Context::default()).is_none());
     }

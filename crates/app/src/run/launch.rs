@@ -40,11 +40,18 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let head = writer.head().size;
     let mut journal = Journal::new(store.clone(), writer, run, 0);
     let command = Command {
-        argv: request.argv.iter().map(|argument| PathText::from(Path::new(argument))).collect(),
+        argv: request
+            .argv
+            .iter()
+            .map(|argument| PathText::from(Path::new(argument)))
+            .collect(),
         cwd: PathText::from(surroundings.cwd.as_path()),
     };
     let secret = secret::of_store(&store, &keys)?;
-    let all = surroundings.variables.iter().map(|(name, value)| (name, value));
+    let all = surroundings
+        .variables
+        .iter()
+        .map(|(name, value)| (name, value));
     let variables = variables::collect(all, &secret);
     let sealed = |journal: &mut Journal, bytes: Result<Vec<u8>, serde_json::Error>| {
         bytes.ok().and_then(|bytes| journal.sealed_blob(&bytes))
@@ -52,12 +59,16 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let command = sealed(&mut journal, serde_json::to_vec(&command));
     let variables = sealed(&mut journal, serde_json::to_vec(&variables));
     let (Some(command), Some(variables)) = (command, variables) else {
-        return Err(AppError::NotRecorded { why: journal.gap().map_or_else(String::new, |gap| gap.why) });
+        return Err(AppError::NotRecorded {
+            why: journal.gap().map_or_else(String::new, |gap| gap.why),
+        });
     };
     let launch = Launch {
         name: name.clone(),
         taintline: env!("CARGO_PKG_VERSION").to_owned(),
-        supervisor: super::recorder::to_process(&identity::ProcessId::current().map_err(AppError::Host)?),
+        supervisor: super::recorder::to_process(
+            &identity::ProcessId::current().map_err(AppError::Host)?,
+        ),
         kernel: identity::kernel_release(),
         person,
         command,
@@ -70,10 +81,21 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         journal.record(Body::Act(Act::EnvironmentAccepted));
     }
     if !journal.flush() {
-        return Err(AppError::NotRecorded { why: journal.gap().map_or_else(String::new, |gap| gap.why) });
+        return Err(AppError::NotRecorded {
+            why: journal.gap().map_or_else(String::new, |gap| gap.why),
+        });
     }
-    let opening = Opening { name: name.to_string(), store: surroundings.shown(&place), head: journal.position().1 };
-    Ok(Launched { journal, index, same, opening })
+    let opening = Opening {
+        name: name.to_string(),
+        store: surroundings.shown(&place),
+        head: journal.position().1,
+    };
+    Ok(Launched {
+        journal,
+        index,
+        same,
+        opening,
+    })
 }
 
 fn person() -> Person {
@@ -90,9 +112,17 @@ fn person() -> Person {
 }
 
 /// What the job's environment has beyond ours: where the sensor is and whom it reports to.
-pub(super) fn variables(surroundings: &Surroundings, sensor: &Path, socket: &Path) -> Vec<(OsString, Option<OsString>)> {
+pub(super) fn variables(
+    surroundings: &Surroundings,
+    sensor: &Path,
+    socket: &Path,
+) -> Vec<(OsString, Option<OsString>)> {
     let mut path = sensor.join("startup").into_os_string();
-    let old = surroundings.variables.iter().find(|(name, _)| name == "PYTHONPATH").map(|(_, value)| value);
+    let old = surroundings
+        .variables
+        .iter()
+        .find(|(name, _)| name == "PYTHONPATH")
+        .map(|(_, value)| value);
     if let Some(old) = old.filter(|old| !old.is_empty()) {
         path.push(":");
         path.push(old);
@@ -108,13 +138,21 @@ pub(super) fn variables(surroundings: &Surroundings, sensor: &Path, socket: &Pat
 /// Looks at the code on a thread of its own: in the folder of the script, else in the working directory.
 pub(super) fn examine_code(request: &RunRequest, events: &Sender<Event>) {
     let cwd = request.surroundings.cwd.clone();
-    let script = request.argv.iter().map(PathBuf::from).find(|argument| argument.extension().is_some_and(|end| end == "py"));
-    let folder = script.and_then(|script| cwd.join(script).parent().map(Path::to_owned)).filter(|folder| folder.is_dir());
+    let script = request
+        .argv
+        .iter()
+        .map(PathBuf::from)
+        .find(|argument| argument.extension().is_some_and(|end| end == "py"));
+    let folder = script
+        .and_then(|script| cwd.join(script).parent().map(Path::to_owned))
+        .filter(|folder| folder.is_dir());
     let events = events.clone();
-    let spawned = std::thread::Builder::new().name("code".to_owned()).spawn(move || {
-        let (code, gaps) = code::examine(&folder.unwrap_or(cwd));
-        let _ = events.send(Event::Code(code, gaps));
-    });
+    let spawned = std::thread::Builder::new()
+        .name("code".to_owned())
+        .spawn(move || {
+            let (code, gaps) = code::examine(&folder.unwrap_or(cwd));
+            let _ = events.send(Event::Code(code, gaps));
+        });
     drop(spawned);
 }
 

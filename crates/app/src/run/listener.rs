@@ -22,27 +22,35 @@ const CONNECTIONS_MAX: usize = 1024;
 pub(super) fn serve(listener: UnixListener, command: ProcessId, events: Sender<Event>) {
     let numbers = AtomicU32::new(0);
     let open = Arc::new(AtomicUsize::new(0));
-    let spawned = std::thread::Builder::new().name("listener".to_owned()).spawn(move || {
-        for stream in listener.incoming() {
-            let Ok(stream) = stream else { continue };
-            let connection = Connection(numbers.fetch_add(1, Ordering::Relaxed));
-            let refused = match admit(&stream, &command) {
-                Ok(_) if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX => {
-                    format!("more than {CONNECTIONS_MAX} connections")
-                }
-                Ok(peer) => {
-                    open.fetch_add(1, Ordering::Relaxed);
-                    if events.send(Event::Joined { connection, process: peer.id }).is_err() {
-                        return;
+    let spawned = std::thread::Builder::new()
+        .name("listener".to_owned())
+        .spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(stream) = stream else { continue };
+                let connection = Connection(numbers.fetch_add(1, Ordering::Relaxed));
+                let refused = match admit(&stream, &command) {
+                    Ok(_) if open.load(Ordering::Relaxed) >= CONNECTIONS_MAX => {
+                        format!("more than {CONNECTIONS_MAX} connections")
                     }
-                    read_in_background(stream, connection, events.clone(), Arc::clone(&open));
-                    continue;
-                }
-                Err(why) => why,
-            };
-            let _ = events.send(Event::Refused { why: refused });
-        }
-    });
+                    Ok(peer) => {
+                        open.fetch_add(1, Ordering::Relaxed);
+                        if events
+                            .send(Event::Joined {
+                                connection,
+                                process: peer.id,
+                            })
+                            .is_err()
+                        {
+                            return;
+                        }
+                        read_in_background(stream, connection, events.clone(), Arc::clone(&open));
+                        continue;
+                    }
+                    Err(why) => why,
+                };
+                let _ = events.send(Event::Refused { why: refused });
+            }
+        });
     drop(spawned); // without a thread no sensor is heard, and the end of the run says that no step was recorded
 }
 
@@ -51,21 +59,35 @@ fn admit(stream: &UnixStream, command: &ProcessId) -> Result<Peer, String> {
     match peer::descends_from(&peer.id, command) {
         Descent::Yes => Ok(peer),
         Descent::No => Err(format!("process {} is not of this run", peer.id.pid)),
-        Descent::Unknown => Err(format!("process {} ended before its descent could be seen", peer.id.pid)),
+        Descent::Unknown => Err(format!(
+            "process {} ended before its descent could be seen",
+            peer.id.pid
+        )),
     }
 }
 
-fn read_in_background(stream: UnixStream, connection: Connection, events: Sender<Event>, open: Arc<AtomicUsize>) {
-    let spawned = std::thread::Builder::new().name("sensor".to_owned()).spawn(move || {
-        let why = read_frames(stream, connection, &events);
-        open.fetch_sub(1, Ordering::Relaxed);
-        let _ = events.send(Event::Left { connection, why });
-    });
+fn read_in_background(
+    stream: UnixStream,
+    connection: Connection,
+    events: Sender<Event>,
+    open: Arc<AtomicUsize>,
+) {
+    let spawned = std::thread::Builder::new()
+        .name("sensor".to_owned())
+        .spawn(move || {
+            let why = read_frames(stream, connection, &events);
+            open.fetch_sub(1, Ordering::Relaxed);
+            let _ = events.send(Event::Left { connection, why });
+        });
     drop(spawned);
 }
 
 /// Reads until the peer hangs up. Returns why, when it was not the peer's end of the connection.
-fn read_frames(mut stream: UnixStream, connection: Connection, events: &Sender<Event>) -> Option<String> {
+fn read_frames(
+    mut stream: UnixStream,
+    connection: Connection,
+    events: &Sender<Event>,
+) -> Option<String> {
     let mut frame = Vec::new();
     loop {
         let mut length = [0; 4];
@@ -82,7 +104,13 @@ fn read_frames(mut stream: UnixStream, connection: Connection, events: &Sender<E
         }
         match serde_json::from_slice::<Envelope>(&frame) {
             Ok(envelope) => {
-                if events.send(Event::Said { connection, envelope: Box::new(envelope) }).is_err() {
+                if events
+                    .send(Event::Said {
+                        connection,
+                        envelope: Box::new(envelope),
+                    })
+                    .is_err()
+                {
                     return None;
                 }
             }

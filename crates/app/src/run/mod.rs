@@ -68,8 +68,8 @@ pub struct RunReport {
     pub record: RunRecord,
     /// How the command ended.
     pub outcome: Outcome,
-    /// Log and number of its last entry.
-    pub ledger: (String, u64),
+    /// The same as it is shown.
+    pub view: report::view::RunView,
 }
 
 /// What is told before the job's first output.
@@ -109,7 +109,11 @@ pub fn run(
     let watcher = job.watcher();
     let (events, queue) = mpsc::channel();
     let supervisor = host::identity::ProcessId::current().map_err(AppError::Host)?;
-    listener::serve(listener.listener().try_clone().map_err(AppError::Host)?, supervisor, events.clone());
+    listener::serve(
+        listener.listener().try_clone().map_err(AppError::Host)?,
+        supervisor,
+        events.clone(),
+    );
     follow(job, events.clone());
     launch::examine_code(request, &events);
     let stop = Arc::new(AtomicBool::new(false));
@@ -155,15 +159,17 @@ fn attend(recorder: &mut Recorder<'_>, queue: &Receiver<Event>, events: &Sender<
 
 /// Follows the job on a thread of its own.
 fn follow(mut job: Job, events: Sender<Event>) {
-    let spawned = std::thread::Builder::new().name("host".to_owned()).spawn(move || {
-        let mut tell = |event| {
-            let _ = events.send(Event::Host(event));
-        };
-        let result = job.run(GRACE, &mut tell).map_err(|error| error.to_string());
-        // From here on Ctrl-C is for us: it ends the wait for what is still being read.
-        drop(job);
-        let _ = events.send(Event::Over(result));
-    });
+    let spawned = std::thread::Builder::new()
+        .name("host".to_owned())
+        .spawn(move || {
+            let mut tell = |event| {
+                let _ = events.send(Event::Host(event));
+            };
+            let result = job.run(GRACE, &mut tell).map_err(|error| error.to_string());
+            // From here on Ctrl-C is for us: it ends the wait for what is still being read.
+            drop(job);
+            let _ = events.send(Event::Over(result));
+        });
     drop(spawned);
 }
 

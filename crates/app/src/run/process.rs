@@ -28,7 +28,9 @@ pub(super) struct Member {
     pub(super) modules: BTreeSet<PathText>,
     pub(super) mapped: BTreeSet<PathText>,
     pub(super) next_seq: u64,
-    pub(super) bye: Option<Option<String>>,
+    pub(super) said_bye: bool,
+    /// Type of the exception that ended it.
+    pub(super) exception: Option<String>,
     pub(super) left: bool,
     pub(super) outcome: Option<Outcome>,
 }
@@ -49,7 +51,8 @@ impl Member {
             modules: BTreeSet::new(),
             mapped: BTreeSet::new(),
             next_seq: 0,
-            bye: None,
+            said_bye: false,
+            exception: None,
             left: false,
             outcome: None,
         }
@@ -60,14 +63,12 @@ impl Member {
         self.hello.as_ref().and_then(|hello| hello.rank)
     }
 
-    /// World size, as its environment says.
-    pub(super) fn world_size(&self) -> Option<u32> {
-        self.hello.as_ref().and_then(|hello| hello.world_size)
-    }
-
     /// How people call it.
     pub(super) fn label(&self) -> String {
-        self.rank().map_or_else(|| format!("process {}", self.process.pid), |rank| format!("rank {rank}"))
+        self.rank().map_or_else(
+            || format!("process {}", self.process.pid),
+            |rank| format!("rank {rank}"),
+        )
     }
 
     /// Takes a step in.
@@ -81,7 +82,10 @@ impl Member {
 
     /// Whether its segment is due.
     pub(super) fn due(&self) -> bool {
-        self.steps.len() >= SEGMENT_STEPS || self.oldest.is_some_and(|oldest| oldest.elapsed().as_secs() >= SEGMENT_SECONDS)
+        self.steps.len() >= SEGMENT_STEPS
+            || self
+                .oldest
+                .is_some_and(|oldest| oldest.elapsed().as_secs() >= SEGMENT_SECONDS)
     }
 
     /// The steps since the last segment, as JSON lines.

@@ -89,7 +89,14 @@ pub(super) struct Parts {
 
 impl<'a> Recorder<'a> {
     pub(super) fn new(parts: Parts, screen: &'a mut dyn Screen) -> Self {
-        let Parts { journal, index, reader, environments, watcher, command } = parts;
+        let Parts {
+            journal,
+            index,
+            reader,
+            environments,
+            watcher,
+            command,
+        } = parts;
         Self {
             journal,
             index,
@@ -120,14 +127,24 @@ impl<'a> Recorder<'a> {
     /// Takes one event in. [`Event::Over`] is the caller's.
     pub(super) fn hear(&mut self, event: Event, events: &Sender<Event>) {
         match event {
-            Event::Joined { connection, process } => {
-                self.members.insert(connection, Member::new(connection, to_process(&process)));
+            Event::Joined {
+                connection,
+                process,
+            } => {
+                self.members
+                    .insert(connection, Member::new(connection, to_process(&process)));
                 if let Err(error) = self.watcher.watch(&process) {
-                    self.gap(&format!("end of process {}", process.pid), &error.to_string());
+                    self.gap(
+                        &format!("end of process {}", process.pid),
+                        &error.to_string(),
+                    );
                 }
             }
             Event::Refused { why } => self.gap("a connection to the sensor's socket", &why),
-            Event::Said { connection, envelope } => self.said(connection, *envelope, events),
+            Event::Said {
+                connection,
+                envelope,
+            } => self.said(connection, *envelope, events),
             Event::Left { connection, why } => self.left(connection, why),
             Event::Host(event) => self.host(event),
             Event::Code(code, gaps) => self.code(code, gaps),
@@ -139,7 +156,12 @@ impl<'a> Recorder<'a> {
 
     /// What is due by time: segments, the flush, a look at processes that do not speak.
     pub(super) fn tick(&mut self) {
-        let due: Vec<_> = self.members.iter().filter(|(_, member)| member.due()).map(|(key, _)| *key).collect();
+        let due: Vec<_> = self
+            .members
+            .iter()
+            .filter(|(_, member)| member.due())
+            .map(|(key, _)| *key)
+            .collect();
         for connection in due {
             self.close_segment(connection);
         }
@@ -161,7 +183,10 @@ impl<'a> Recorder<'a> {
     }
 
     pub(super) fn gap(&mut self, what: &str, why: &str) {
-        self.journal.record(Body::Gap(Gap { what: what.to_owned(), why: why.to_owned() }));
+        self.journal.record(Body::Gap(Gap {
+            what: what.to_owned(),
+            why: why.to_owned(),
+        }));
     }
 
     pub(super) fn finding(&mut self, finding: Finding) {
@@ -170,12 +195,17 @@ impl<'a> Recorder<'a> {
     }
 
     fn said(&mut self, connection: Connection, envelope: Envelope, events: &Sender<Event>) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some(member) = self.members.get_mut(&connection) else {
+            return;
+        };
         let missed = envelope.seq.saturating_sub(member.next_seq);
         member.next_seq = envelope.seq + 1;
         let label = member.label();
         if missed > 0 {
-            self.gap(&format!("{missed} messages of {label}"), "its sensor could not send them fast enough");
+            self.gap(
+                &format!("{missed} messages of {label}"),
+                "its sensor could not send them fast enough",
+            );
         }
         let at_us = envelope.at_us;
         match envelope.body {
@@ -200,7 +230,10 @@ impl<'a> Recorder<'a> {
             }
             Message::Renamed { from, to } => self.rename(&from, to, at_us),
             Message::Step(step) => {
-                let first = self.members.get(&connection).is_some_and(|member| member.step_count == 0);
+                let first = self
+                    .members
+                    .get(&connection)
+                    .is_some_and(|member| member.step_count == 0);
                 if let Some(member) = self.members.get_mut(&connection) {
                     member.step(*step);
                 }
@@ -211,16 +244,35 @@ impl<'a> Recorder<'a> {
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
-                self.journal.record_at(Tier::InProcess, at_us, Body::Gap(Gap { what: format!("{what} ({label})"), why }));
+                self.journal.record_at(
+                    Tier::InProcess,
+                    at_us,
+                    Body::Gap(Gap {
+                        what: format!("{what} ({label})"),
+                        why,
+                    }),
+                );
             }
-            Message::Bye { dropped, exception } => {
-                if let Some(member) = self.members.get_mut(&connection) {
-                    member.bye = Some(exception);
-                }
-                if dropped > 0 {
-                    self.gap(&format!("{dropped} messages of {label}"), "its queue was full");
-                }
-            }
+            Message::Bye { dropped, exception } => self.bye(connection, &label, dropped, exception),
+        }
+    }
+
+    fn bye(
+        &mut self,
+        connection: Connection,
+        label: &str,
+        dropped: u64,
+        exception: Option<String>,
+    ) {
+        if let Some(member) = self.members.get_mut(&connection) {
+            member.said_bye = true;
+            member.exception = exception;
+        }
+        if dropped > 0 {
+            self.gap(
+                &format!("{dropped} messages of {label}"),
+                "its queue was full",
+            );
         }
     }
 
@@ -233,8 +285,12 @@ impl<'a> Recorder<'a> {
 
     /// Records that a process takes part, once, when torch is there or it made a step without saying so.
     pub(super) fn joined(&mut self, connection: Connection, at_us: i64) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
-        let Some(hello) = member.hello.as_ref().filter(|_| !member.recorded) else { return };
+        let Some(member) = self.members.get_mut(&connection) else {
+            return;
+        };
+        let Some(hello) = member.hello.as_ref().filter(|_| !member.recorded) else {
+            return;
+        };
         let joined = Joined {
             process: member.process.clone(),
             rank: hello.rank,
@@ -245,18 +301,32 @@ impl<'a> Recorder<'a> {
         };
         member.recorded = true;
         let accelerators = member.ready.as_ref().map_or(0, |ready| ready.accelerators);
-        self.journal.record_at(Tier::InProcess, at_us, Body::Act(Act::Joined(Box::new(joined))));
+        self.journal.record_at(
+            Tier::InProcess,
+            at_us,
+            Body::Act(Act::Joined(Box::new(joined))),
+        );
         if accelerators > 0 {
-            self.gap("clocks, temperatures and errors of the accelerators", "this version does not read them");
+            self.gap(
+                "clocks, temperatures and errors of the accelerators",
+                "this version does not read them",
+            );
         }
     }
 
     fn modules(&mut self, connection: Connection, files: Vec<PathText>) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some(member) = self.members.get_mut(&connection) else {
+            return;
+        };
         for path in files {
             if !self.environments.covers(&path) && !self.taken.contains(&path) {
                 self.taken.insert(path.clone());
-                let asked = Asked { process: Some(member.process.clone()), rank: member.rank(), step: None, at_us: 0 };
+                let asked = Asked {
+                    process: Some(member.process.clone()),
+                    rank: member.rank(),
+                    step: None,
+                    at_us: 0,
+                };
                 let ticket = self.reader.ask(Purpose::Take(Kind::Script), &path);
                 self.asked.insert(ticket, asked);
             }
@@ -269,17 +339,28 @@ impl<'a> Recorder<'a> {
             self.own_outputs.insert(path);
             return;
         }
-        let known = self.checkpoints.contains(&path) || self.own_outputs.contains(&path) || self.taken.contains(&path);
+        let known = self.checkpoints.contains(&path)
+            || self.own_outputs.contains(&path)
+            || self.taken.contains(&path);
         if known || self.environments.covers(&path) {
             return;
         }
         self.taken.insert(path.clone());
-        let config = CONFIG_ENDINGS.iter().any(|ending| path.as_str().ends_with(ending));
+        let config = CONFIG_ENDINGS
+            .iter()
+            .any(|ending| path.as_str().ends_with(ending));
         let kind = if config { Kind::Config } else { Kind::Data };
         self.ask(Purpose::Take(kind), &path, connection, None, at_us);
     }
 
-    fn ask(&mut self, purpose: Purpose, path: &PathText, connection: Connection, step: Option<u64>, at_us: i64) {
+    fn ask(
+        &mut self,
+        purpose: Purpose,
+        path: &PathText,
+        connection: Connection,
+        step: Option<u64>,
+        at_us: i64,
+    ) {
         let member = self.members.get(&connection);
         let asked = Asked {
             process: member.map(|member| member.process.clone()),
@@ -296,13 +377,20 @@ impl<'a> Recorder<'a> {
         if self.network <= NETWORK_GAPS_MAX {
             let target = crate::redact::text(target);
             let etag = etag.map_or_else(String::new, |etag| format!(", etag {etag}"));
-            self.gap(&format!("what {label} read from {target}{etag}"), "read over the network: only the address is seen");
+            self.gap(
+                &format!("what {label} read from {target}{etag}"),
+                "read over the network: only the address is seen",
+            );
         }
     }
 
     fn look_at_maps(&mut self, connection: Connection) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
-        let Ok(mapped) = host::proc::mapped_files(member.process.pid) else { return };
+        let Some(member) = self.members.get_mut(&connection) else {
+            return;
+        };
+        let Ok(mapped) = host::proc::mapped_files(member.process.pid) else {
+            return;
+        };
         let mut new = Vec::new();
         for file in mapped.value {
             let path = PathText::from(file.path.as_path());
@@ -319,10 +407,16 @@ impl<'a> Recorder<'a> {
     }
 
     fn close_segment(&mut self, connection: Connection) {
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some(member) = self.members.get_mut(&connection) else {
+            return;
+        };
         let (process, rank) = (member.process.clone(), member.rank());
-        let Some((steps, bytes)) = member.segment() else { return };
-        let Some(segment) = self.journal.blob(&bytes) else { return };
+        let Some((steps, bytes)) = member.segment() else {
+            return;
+        };
+        let Some(segment) = self.journal.blob(&bytes) else {
+            return;
+        };
         let numbers = steps.iter().map(|step| step.step);
         let body = Steps {
             process,
@@ -332,17 +426,23 @@ impl<'a> Recorder<'a> {
             count: steps.len() as u64,
             segment,
         };
-        self.journal.record_at(Tier::InProcess, host::clock::wall_us(), Body::Steps(body));
+        self.journal
+            .record_at(Tier::InProcess, host::clock::wall_us(), Body::Steps(body));
     }
 
     fn left(&mut self, connection: Connection, why: Option<String>) {
         self.joined(connection, host::clock::wall_us());
         self.close_segment(connection);
-        let Some(member) = self.members.get_mut(&connection) else { return };
+        let Some(member) = self.members.get_mut(&connection) else {
+            return;
+        };
         member.left = true;
         let label = member.label();
         if let Some(why) = why {
-            self.gap(&format!("what {label} said from here on"), &format!("its sensor sent {why}"));
+            self.gap(
+                &format!("what {label} said from here on"),
+                &format!("its sensor sent {why}"),
+            );
         }
     }
 
@@ -352,16 +452,30 @@ impl<'a> Recorder<'a> {
                 self.context.stop_asked |= matches!(signal.number, 1 | 2 | 3 | 15);
                 let act = Signal {
                     number: signal.number,
-                    sender: signal.sender.as_ref().and_then(|sender| sender.id.as_ref()).map(to_process),
-                    name: signal.sender.as_ref().and_then(|sender| sender.name.clone()),
+                    sender: signal
+                        .sender
+                        .as_ref()
+                        .and_then(|sender| sender.id.as_ref())
+                        .map(to_process),
+                    name: signal
+                        .sender
+                        .as_ref()
+                        .and_then(|sender| sender.name.clone()),
                     uid: signal.sender.as_ref().map(|sender| sender.uid),
                     forwarded: signal.passed == Passed::Forwarded,
                 };
                 self.journal.record(Body::Act(Act::Signal(act)));
             }
-            HostEvent::Exited(exited) => self.exited(&to_process(&exited.process), to_outcome(Some(exited.status))),
-            HostEvent::WatchedExited { process, status, .. } => self.exited(&to_process(&process), to_outcome(status)),
-            HostEvent::SignalsLost { count } => self.gap(&format!("{count} signals"), "they came too fast"),
+            HostEvent::Exited(exited) => self.exited(
+                &to_process(&exited.process),
+                to_outcome(Some(exited.status)),
+            ),
+            HostEvent::WatchedExited {
+                process, status, ..
+            } => self.exited(&to_process(&process), to_outcome(status)),
+            HostEvent::SignalsLost { count } => {
+                self.gap(&format!("{count} signals"), "they came too fast");
+            }
             HostEvent::LeftBehind { .. } => {} // told once more, and finally, when the job is over
         }
     }
@@ -369,8 +483,14 @@ impl<'a> Recorder<'a> {
     /// A process ended: recorded when it takes part or is the command itself.
     fn exited(&mut self, process: &Process, outcome: Outcome) {
         let main = *process == self.command;
-        let found = self.members.values_mut().find(|member| member.process == *process);
-        if found.as_ref().is_some_and(|member| member.outcome.is_some()) {
+        let found = self
+            .members
+            .values_mut()
+            .find(|member| member.process == *process);
+        if found
+            .as_ref()
+            .is_some_and(|member| member.outcome.is_some())
+        {
             return;
         }
         let connection = found.map(|member| {
@@ -385,7 +505,9 @@ impl<'a> Recorder<'a> {
         if member.is_none() && !main {
             return;
         }
-        self.context.oom_kills = judge::oom_kills().zip(self.context.oom_before).map(|(now, before)| now.saturating_sub(before));
+        self.context.oom_kills = judge::oom_kills()
+            .zip(self.context.oom_before)
+            .map(|(now, before)| now.saturating_sub(before));
         let found = member.and_then(|member| judge::vanished(member, outcome, &self.context));
         let exit = Exit {
             process: process.clone(),
@@ -393,6 +515,7 @@ impl<'a> Recorder<'a> {
             outcome,
             main,
             last_step: member.and_then(|member| member.last_step),
+            exception: member.and_then(|member| member.exception.clone()),
         };
         self.context.another_fell |= outcome != Outcome::Exited { code: 0 };
         self.journal.record(Body::Act(Act::Exit(exit)));
@@ -406,7 +529,9 @@ impl<'a> Recorder<'a> {
             self.journal.record(Body::Gap(gap));
         }
         let Some(code) = code else { return };
-        let sealed = serde_json::to_vec(&code).ok().and_then(|bytes| self.journal.sealed_blob(&bytes));
+        let sealed = serde_json::to_vec(&code)
+            .ok()
+            .and_then(|bytes| self.journal.sealed_blob(&bytes));
         let load = Load {
             what: Kind::Code,
             path: code.top.clone(),
@@ -424,23 +549,36 @@ impl<'a> Recorder<'a> {
 
     /// Processes of the job that have torch in memory and no sensor: `python -I`, another architecture, a removed variable.
     fn look_for_silent_ones(&mut self) {
-        let Ok(pids) = host::proc::descendants_of(self.command.pid) else { return };
+        let Ok(pids) = host::proc::descendants_of(self.command.pid) else {
+            return;
+        };
         for pid in std::iter::once(self.command.pid).chain(pids) {
             let looks = self.looked_at.entry(pid).or_default();
             *looks += 1;
-            let speaks = self.members.values().any(|member| member.process.pid == pid);
+            let speaks = self
+                .members
+                .values()
+                .any(|member| member.process.pid == pid);
             if speaks || *looks > 6 {
                 continue;
             }
-            let Ok(mapped) = host::proc::mapped_files(pid) else { continue };
+            let Ok(mapped) = host::proc::mapped_files(pid) else {
+                continue;
+            };
             let torch = mapped.value.iter().any(|file| {
-                file.path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"libtorch"))
+                file.path
+                    .file_name()
+                    .is_some_and(|name| name.as_encoded_bytes().starts_with(b"libtorch"))
             });
             if torch {
                 self.looked_at.insert(pid, u32::MAX / 2);
                 // A forked worker of a process that speaks has its parent's memory and does no steps.
                 let parent = host::proc::parent(pid).unwrap_or(0);
-                if self.members.values().any(|member| member.process.pid == parent) {
+                if self
+                    .members
+                    .values()
+                    .any(|member| member.process.pid == parent)
+                {
                     continue;
                 }
                 self.unheard += 1;
@@ -452,12 +590,18 @@ impl<'a> Recorder<'a> {
 }
 
 pub(super) fn to_process(id: &ProcessId) -> Process {
-    Process { boot: id.boot.clone(), pid: id.pid, started: id.started }
+    Process {
+        boot: id.boot.clone(),
+        pid: id.pid,
+        started: id.started,
+    }
 }
 
 pub(super) fn to_outcome(status: Option<ExitStatus>) -> Outcome {
     match status {
-        Some(ExitStatus::Code(code)) => Outcome::Exited { code: i32::from(code) },
+        Some(ExitStatus::Code(code)) => Outcome::Exited {
+            code: i32::from(code),
+        },
         Some(ExitStatus::Signal { number, .. }) => Outcome::Signalled { signal: number },
         None => Outcome::Unknown,
     }

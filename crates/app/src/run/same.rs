@@ -23,16 +23,36 @@ pub(super) fn key(argv: &[OsString], cwd: &Path) -> Digest {
 }
 
 fn parts(argv: &[OsString], cwd: &Path) -> (Vec<u8>, Vec<u8>) {
-    let base = |path: &OsStr| Path::new(path).file_name().unwrap_or(path).as_bytes().to_vec();
-    let program = argv.first().map(|program| base(program)).unwrap_or_default();
+    let base = |path: &OsStr| {
+        Path::new(path)
+            .file_name()
+            .unwrap_or(path)
+            .as_bytes()
+            .to_vec()
+    };
+    let program = argv
+        .first()
+        .map(|program| base(program))
+        .unwrap_or_default();
     // `python3.11` and `python` are one program to whoever types them.
-    let program = if program.starts_with(b"python") { b"python".to_vec() } else { program };
+    let program = if program.starts_with(b"python") {
+        b"python".to_vec()
+    } else {
+        program
+    };
     let absolute = |path: &OsStr| cwd.join(path).as_os_str().as_bytes().to_vec();
     let mut rest = argv.iter().skip(1);
     while let Some(argument) = rest.next() {
         let bytes = argument.as_bytes();
         if bytes == b"-m" || bytes == b"--module" {
-            return (program, [&b"-m "[..], rest.next().map_or(&b""[..], |module| module.as_bytes())].concat());
+            return (
+                program,
+                [
+                    &b"-m "[..],
+                    rest.next().map_or(&b""[..], |module| module.as_bytes()),
+                ]
+                .concat(),
+            );
         }
         if bytes.ends_with(b".py") || bytes.ends_with(b".sh") {
             return (program, absolute(argument));
@@ -55,8 +75,14 @@ mod tests {
 
     #[test]
     fn a_resume_and_another_interpreter_are_the_same_command() {
-        assert_eq!(of("python train.py --steps 3"), of("/env/bin/python3.11 train.py --resume x.pt"));
-        assert_eq!(of("torchrun --nproc-per-node 2 train.py"), of("torchrun --nproc-per-node 4 /work/train.py"));
+        assert_eq!(
+            of("python train.py --steps 3"),
+            of("/env/bin/python3.11 train.py --resume x.pt")
+        );
+        assert_eq!(
+            of("torchrun --nproc-per-node 2 train.py"),
+            of("torchrun --nproc-per-node 4 /work/train.py")
+        );
     }
 
     #[test]

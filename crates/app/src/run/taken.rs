@@ -3,7 +3,7 @@
 use domain::entry::{Kind, Load, Write};
 use domain::{Body, Digest, Finding, Gap, Grade, PathText, Rule, Tier};
 use training::checkpoint::CheckpointSummary;
-use training::compare::compare;
+use training::compare::{TensorChange, compare};
 use training::lineage::{self, Lineage, Loaded, Saved};
 
 use super::event::{Purpose, ReadFile};
@@ -25,11 +25,14 @@ impl Recorder<'_> {
                 Purpose::Save => format!("checkpoint {} as it was saved", read.path),
                 Purpose::Resume => format!("checkpoint {} as it was loaded", read.path),
             };
-            self.journal.record(Body::Gap(Gap { what, why: why.clone() }));
+            self.journal.record(Body::Gap(Gap {
+                what,
+                why: why.clone(),
+            }));
         }
         match read.purpose {
             Purpose::Save => self.saved(read, asked),
-            Purpose::Resume => self.resumed(read, asked),
+            Purpose::Resume => self.resumed(&read, &asked),
             Purpose::Take(kind) => self.took(kind, read, asked),
         }
     }
@@ -41,7 +44,10 @@ impl Recorder<'_> {
         if kind == Kind::Mapped {
             return; // they are told together, as one tree
         }
-        let stored = read.content.as_ref().is_some_and(|content| self.journal.blob(content).is_some());
+        let stored = read
+            .content
+            .as_ref()
+            .is_some_and(|content| self.journal.blob(content).is_some());
         let load = Load {
             what: kind,
             path: read.path,
@@ -53,7 +59,8 @@ impl Recorder<'_> {
             step: asked.step,
             summary: None,
         };
-        self.journal.record_at(Tier::InProcess, asked.at_us, Body::Load(load));
+        self.journal
+            .record_at(Tier::InProcess, asked.at_us, Body::Load(load));
     }
 
     fn summary_blob(&mut self, summary: Option<&CheckpointSummary>) -> Option<Digest> {
@@ -78,7 +85,8 @@ impl Recorder<'_> {
             summary,
         };
         self.writes.insert(read.path, write.clone());
-        self.journal.record_at(Tier::InProcess, asked.at_us, Body::Write(write));
+        self.journal
+            .record_at(Tier::InProcess, asked.at_us, Body::Write(write));
         self.flush();
     }
 
@@ -91,7 +99,11 @@ impl Recorder<'_> {
                 _ => break,
             }
         }
-        if now == path { (path.clone(), None) } else { (now.clone(), Some(path.clone())) }
+        if now == path {
+            (path.clone(), None)
+        } else {
+            (now.clone(), Some(path.clone()))
+        }
     }
 
     /// A rename: a checkpoint that is still being read gets its final name; one that was recorded is recorded there too.
@@ -105,16 +117,20 @@ impl Recorder<'_> {
             write.from = Some(from.clone());
             write.path = to.clone();
             self.writes.insert(to.clone(), write.clone());
-            self.journal.record_at(Tier::InProcess, at_us, Body::Write(write));
+            self.journal
+                .record_at(Tier::InProcess, at_us, Body::Write(write));
             self.flush();
         } else {
             self.renamed.insert(from.clone(), to);
         }
     }
 
-    fn resumed(&mut self, read: ReadFile, asked: Asked) {
+    fn resumed(&mut self, read: &ReadFile, asked: &Asked) {
         let summary = self.summary_blob(read.summary.as_ref());
-        let stored = read.content.as_deref().is_some_and(|tree| self.journal.blob(tree).is_some());
+        let stored = read
+            .content
+            .as_deref()
+            .is_some_and(|tree| self.journal.blob(tree).is_some());
         let load = Load {
             what: Kind::Checkpoint,
             path: read.path.clone(),
@@ -126,10 +142,11 @@ impl Recorder<'_> {
             step: asked.step,
             summary,
         };
-        self.journal.record_at(Tier::InProcess, asked.at_us, Body::Load(load));
+        self.journal
+            .record_at(Tier::InProcess, asked.at_us, Body::Load(load));
         self.flush();
         let Some(digest) = read.digest else { return };
-        match self.lineage(&read, digest) {
+        match self.lineage(read, digest) {
             Ok(Some(mut finding)) if self.judged.insert((read.path.clone(), digest)) => {
                 finding.evidence.extend(summary);
                 finding.rank = asked.rank;
@@ -144,11 +161,21 @@ impl Recorder<'_> {
     fn lineage(&mut self, read: &ReadFile, digest: Digest) -> Result<Option<Finding>, String> {
         let store = self.journal.store().clone();
         self.index.sync(&store).map_err(|error| error.to_string())?;
-        let same_bytes = self.index.saves_of(&digest).map_err(|error| error.to_string())?;
-        let same_path = self.index.saves_at(&read.path).map_err(|error| error.to_string())?;
+        let same_bytes = self
+            .index
+            .saves_of(&digest)
+            .map_err(|error| error.to_string())?;
+        let same_path = self
+            .index
+            .saves_at(&read.path)
+            .map_err(|error| error.to_string())?;
         let saved: Vec<Saved> = same_bytes.iter().chain(&same_path).map(to_saved).collect();
         let step = read.summary.as_ref().and_then(checkpoint::stated_step);
-        let loaded = Loaded { path: read.path.clone(), digest, step };
+        let loaded = Loaded {
+            path: read.path.clone(),
+            digest,
+            step,
+        };
         Ok(match lineage::judge(&loaded, &saved) {
             Lineage::AsSaved { .. } => None,
             Lineage::Unknown => {
@@ -156,10 +183,19 @@ impl Recorder<'_> {
                 self.gap(&format!("origin of {}", read.path), why);
                 None
             }
-            Lineage::Older { saved, step, newest } => Some(older(read, saved.as_ref(), step, &newest)),
+            Lineage::Older {
+                saved,
+                step,
+                newest,
+            } => Some(older(read, saved.as_ref(), step, &newest)),
             Lineage::Changed { saved } => {
-                let before = same_path.iter().rev().find(|save| save.digest == saved.digest);
-                let before = before.and_then(|save| save.summary).and_then(|blob| store.blob(&blob).ok().flatten());
+                let before = same_path
+                    .iter()
+                    .rev()
+                    .find(|save| save.digest == saved.digest);
+                let before = before
+                    .and_then(|save| save.summary)
+                    .and_then(|blob| store.blob(&blob).ok().flatten());
                 let before = before.and_then(|bytes| CheckpointSummary::decode(&bytes).ok());
                 Some(changed(read, &saved, before.as_ref()))
             }
@@ -168,7 +204,13 @@ impl Recorder<'_> {
 }
 
 fn to_saved(save: &IndexedSave) -> Saved {
-    Saved { run: save.run.clone(), step: save.step, path: save.path.clone(), digest: save.digest, at: save.at_us.saturating_mul(1000) }
+    Saved {
+        run: save.run.clone(),
+        step: save.step,
+        path: save.path.clone(),
+        digest: save.digest,
+        at: save.at_us.saturating_mul(1000),
+    }
 }
 
 fn at_step(step: Option<u64>) -> String {
@@ -179,27 +221,47 @@ fn older(read: &ReadFile, saved: Option<&Saved>, step: Option<u64>, newest: &Sav
     let step = step.map_or_else(|| "step unknown".to_owned(), |step| format!("step {step}"));
     let origin = saved.map_or_else(
         || "no recorded run saved these bytes".to_owned(),
-        |saved| format!("these bytes were saved as {} by run {}{}", saved.path, saved.run, at_step(saved.step)),
+        |saved| {
+            format!(
+                "these bytes were saved as {} by run {}{}",
+                saved.path,
+                saved.run,
+                at_step(saved.step)
+            )
+        },
     );
     Finding {
         rule: Rule::CheckpointOlder,
         grade: Grade::Observed,
-        what: format!("{} holds the checkpoint of an earlier step: {step}", read.path),
+        what: format!(
+            "{} holds the checkpoint of an earlier step: {step}",
+            read.path
+        ),
         details: vec![
             origin,
-            format!("what belongs there was saved by run {}{}: {}", newest.run, at_step(newest.step), newest.digest.short()),
+            format!(
+                "what belongs there was saved by run {}{}: {}",
+                newest.run,
+                at_step(newest.step),
+                newest.digest.short()
+            ),
         ],
         path: Some(read.path.clone()),
         step: Some(0),
         rank: None,
         earlier: Some(newest.run.clone()),
         evidence: Vec::new(),
-        innocent: vec!["somebody went back to an earlier checkpoint on purpose and kept the newer name".to_owned()],
+        innocent: vec![
+            "somebody went back to an earlier checkpoint on purpose and kept the newer name"
+                .to_owned(),
+        ],
     }
 }
 
 fn changed(read: &ReadFile, saved: &Saved, before: Option<&CheckpointSummary>) -> Finding {
-    let now = read.digest.map_or_else(String::new, |digest| digest.short());
+    let now = read
+        .digest
+        .map_or_else(String::new, |digest| digest.short());
     let mut details = vec![format!(
         "run {} saved it{} with digest {}; loaded now: {now}",
         saved.run,
@@ -210,10 +272,22 @@ fn changed(read: &ReadFile, saved: &Saved, before: Option<&CheckpointSummary>) -
         (Some(before), Some(after)) => {
             let comparison = compare(before, after);
             details.push(comparison.describe());
-            details.extend(comparison.changed.iter().skip(1).take(TENSORS_TOLD - 1).map(|change| change.describe()));
+            details.extend(
+                comparison
+                    .changed
+                    .iter()
+                    .skip(1)
+                    .take(TENSORS_TOLD - 1)
+                    .map(TensorChange::describe),
+            );
         }
-        (None, _) => details.push("which tensors differ is not known: no summary was recorded when it was saved".to_owned()),
-        (_, None) => details.push("which tensors differ is not known: it cannot be read as a checkpoint now".to_owned()),
+        (None, _) => details.push(
+            "which tensors differ is not known: no summary was recorded when it was saved"
+                .to_owned(),
+        ),
+        (_, None) => details.push(
+            "which tensors differ is not known: it cannot be read as a checkpoint now".to_owned(),
+        ),
     }
     Finding {
         rule: Rule::CheckpointChanged,

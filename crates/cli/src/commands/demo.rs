@@ -19,7 +19,12 @@ impl Stage for Told {
 
 /// Plays the story.
 pub(crate) fn demo(surroundings: Surroundings, args: Demo) -> Result<Exit, AppError> {
-    let request = DemoRequest { surroundings, folder: args.folder, python: args.python, steps: args.steps };
+    let request = DemoRequest {
+        surroundings,
+        folder: args.folder,
+        python: args.python,
+        steps: args.steps,
+    };
     let told = demo::play(&request, &mut Told)?;
     if !told {
         message("taintline: the demo did not show what it should; see above\n");

@@ -10,7 +10,10 @@ pub(crate) fn generate(args: &Generate) -> Exit {
     let mut bytes = Vec::new();
     match args {
         Generate::Man => {
-            if clap_mangen::Man::new(Args::command()).render(&mut bytes).is_err() {
+            if clap_mangen::Man::new(Args::command())
+                .render(&mut bytes)
+                .is_err()
+            {
                 return Exit::Failed;
             }
         }

@@ -13,7 +13,11 @@ pub(crate) fn ledger(surroundings: &Surroundings, args: &Ledger) -> Result<Exit,
         Ledger::Audit(json) => {
             let view = app::audit(surroundings)?;
             super::show(&view, json.json, plain::audit);
-            Ok(if view.problems.is_empty() { Exit::Clean } else { Exit::Found })
+            Ok(if view.problems.is_empty() {
+                Exit::Clean
+            } else {
+                Exit::Found
+            })
         }
         Ledger::Reindex => {
             let runs = app::reindex(surroundings)?;

@@ -28,6 +28,12 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
 
 /// A view as text or as JSON.
 fn show<V: serde::Serialize>(view: &V, json: bool, plain: fn(&V) -> String) {
-    let text = if json { report::json(view).map(|text| text + "\n").unwrap_or_default() } else { plain(view) };
+    let text = if json {
+        report::json(view)
+            .map(|text| text + "\n")
+            .unwrap_or_default()
+    } else {
+        plain(view)
+    };
     crate::screen::out(&text);
 }

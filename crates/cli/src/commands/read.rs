@@ -9,19 +9,31 @@ use crate::exit::Exit;
 
 /// Lists runs.
 pub(crate) fn runs(surroundings: &Surroundings, json: &Json) -> Result<Exit, AppError> {
-    super::show(&Reading::open(surroundings)?.runs()?, json.json, plain::runs);
+    super::show(
+        &Reading::open(surroundings)?.runs()?,
+        json.json,
+        plain::runs,
+    );
     Ok(Exit::Clean)
 }
 
 /// Shows one run.
 pub(crate) fn show(surroundings: &Surroundings, args: &Show) -> Result<Exit, AppError> {
-    super::show(&Reading::open(surroundings)?.show(&args.run)?, args.json.json, plain::show);
+    super::show(
+        &Reading::open(surroundings)?.show(&args.run)?,
+        args.json.json,
+        plain::show,
+    );
     Ok(Exit::Clean)
 }
 
 /// Compares two runs.
 pub(crate) fn diff(surroundings: &Surroundings, args: &Diff) -> Result<Exit, AppError> {
     let reading = Reading::open(surroundings)?;
-    super::show(&app::diff(&reading, &args.left, &args.right)?, args.json.json, plain::diff);
+    super::show(
+        &app::diff(&reading, &args.left, &args.right)?,
+        args.json.json,
+        plain::diff,
+    );
     Ok(Exit::Clean)
 }

@@ -15,7 +15,10 @@ pub(crate) fn run(surroundings: Surroundings, args: Run) -> Result<Exit, AppErro
     let request = RunRequest {
         argv: args.command,
         surroundings,
-        budget: Budget { data: args.data_budget, checkpoint: args.checkpoint_budget },
+        budget: Budget {
+            data: args.data_budget,
+            checkpoint: args.checkpoint_budget,
+        },
         accept_environment: args.accept_environment,
     };
     let mut opened = |opening: &Opening| {
@@ -28,5 +31,9 @@ pub(crate) fn run(surroundings: Surroundings, args: Run) -> Result<Exit, AppErro
         message(&plain::summary(&report.view));
     }
     let command_only = args.exit_code == ExitCodeOf::Command;
-    Ok(Exit::of_run(report.outcome, report.record.findings.len(), command_only))
+    Ok(Exit::of_run(
+        report.outcome,
+        report.record.findings.len(),
+        command_only,
+    ))
 }

@@ -103,7 +103,7 @@ fn an_install_and_an_uninstall_are_lists_of_notes() {
                 ("numpy/core.so", "elf"),
                 ("n.pth", "import n"),
             ],
-        )
+        );
     });
     assert_eq!(findings(&found), [""; 0]);
     expect(&found, "purelib/numpy/core.so", Judgement::Installed);
@@ -156,7 +156,7 @@ fn an_edit_with_its_record_rewritten_is_a_change_without_a_version() {
                 ("six_more.py", "evil"),
                 ("six.txt", "t"),
             ],
-        )
+        );
     });
     expect(
         &found,
@@ -190,7 +190,7 @@ fn a_package_that_claims_the_file_of_another_takes_it_over() {
         site.write_in_site(
             "torch-2.0.dist-info/RECORD",
             line("torch/__init__.py", "torch"),
-        )
+        );
     };
     let found = after(|site| {
         strike(site);
@@ -237,7 +237,7 @@ fn a_folder_shared_by_packages_is_upgraded_by_one_of_them() {
                 "shared-b",
                 &version,
                 &[("shared/__init__.py", ""), ("shared/b.py", &text)],
-            )
+            );
         }
     };
     let found = after_both(shared("1.0", "b"), |site| {
@@ -390,4 +390,19 @@ fn permission_bits_and_gaps_are_notes() {
     });
     expect(&found, "purelib/six.py", Judgement::ModeOnly);
     expect(&found, "purelib/torch/data.json", Judgement::Gap);
+}
+
+#[test]
+fn code_and_plug_ins_in_a_folder_of_papers_are_no_bookkeeping() {
+    let found = after(|site| {
+        site.write_in_site("six-1.16.dist-info/entry_points.txt", "[x]\ny = evil");
+        site.write_in_site("new-1.dist-info/METADATA", "Name: new\nVersion: 1\n");
+        site.write_in_site("new-1.dist-info/evil.py", "x");
+    });
+    let hook = "purelib/six-1.16.dist-info/entry_points.txt";
+    expect(&found, hook, Judgement::UnownedHook);
+    let code = "purelib/new-1.dist-info/evil.py";
+    expect(&found, code, Judgement::Unowned);
+    let paper = "purelib/new-1.dist-info/METADATA";
+    expect(&found, paper, Judgement::Bookkeeping);
 }

@@ -1,9 +1,12 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use domain::Digest;
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
-use taintline_environment::records::{Claim, OddityKind, check};
-use taintline_environment::{Origin, Snapshot};
+use taintline_environment::records::OddityKind::{BadDigest, LongLine, NoName};
+use taintline_environment::records::{Claim, check};
+use taintline_environment::{Cache, Options, Origin, Snapshot};
 
-use crate::site::{Site, line, name};
+use crate::site::{Site, line, name, options, scan_folder};
 
 const TORCH: &str = "torch-2.0.dist-info/RECORD";
 
@@ -11,7 +14,7 @@ fn named<'a>(paths: impl IntoIterator<Item = &'a domain::PathText>) -> Vec<&'a s
     paths.into_iter().map(domain::PathText::as_str).collect()
 }
 
-fn package<'a>(snapshot: &'a Snapshot, index: usize) -> &'a str {
+fn package(snapshot: &Snapshot, index: usize) -> &str {
     &snapshot.packages[index].name
 }
 
@@ -151,7 +154,6 @@ fn a_broken_record_is_reported_and_the_rest_is_read() {
         .iter()
         .map(|oddity| (oddity.line, oddity.kind))
         .collect();
-    use OddityKind::{BadDigest, LongLine, NoName};
     assert_eq!(
         oddities,
         [
@@ -214,6 +216,38 @@ fn packages_of_old_installers_own_their_files_without_vouching() {
         Claim::WithoutDigest
     );
     assert_eq!(report.owners(&name("purelib/lone.py")).len(), 1);
+}
+
+#[test]
+fn what_could_not_be_listed_is_not_missing() {
+    let mut met_the_gap = false;
+    for moment in 0..8 {
+        let site = Site::new();
+        let (folder, aside) = (site.path(&Site::in_site("torch/optim")), site.path("aside"));
+        let calls = AtomicUsize::new(0);
+        let hide = || {
+            if calls.fetch_add(1, Ordering::Relaxed) == moment {
+                std::fs::rename(&folder, &aside).unwrap();
+            }
+            false
+        };
+        let options = Options {
+            should_stop: &hide,
+            threads: 1,
+            ..options()
+        };
+        let snapshot = scan_folder(
+            &site.path(&Site::in_site("")),
+            &mut Cache::empty(),
+            &options,
+        );
+        let report = check(&snapshot);
+        if snapshot.flat.contains_key(&name("root/torch/optim/.")) {
+            met_the_gap = true;
+            assert_eq!((report.missing.len(), report.unread), (0, 1));
+        }
+    }
+    assert!(met_the_gap);
 }
 
 proptest! {

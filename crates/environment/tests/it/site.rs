@@ -61,9 +61,9 @@ impl Site {
     pub(crate) fn remove_in_site(&self, name: &str) {
         let path = self.path(&Self::in_site(name));
         if path.is_dir() {
-            std::fs::remove_dir_all(path).unwrap()
+            std::fs::remove_dir_all(path).unwrap();
         } else {
-            std::fs::remove_file(path).unwrap()
+            std::fs::remove_file(path).unwrap();
         }
     }
 
@@ -120,7 +120,7 @@ pub(crate) fn line(path: &str, text: &str) -> String {
 pub(crate) fn options() -> Options<'static> {
     Options {
         sample_rehash_per_mille: 0,
-        ..Options::new(SystemTime::now() + Duration::from_secs(3600), 7)
+        ..Options::new(SystemTime::now() + Duration::from_hours(1), 7)
     }
 }
 

@@ -51,7 +51,10 @@ impl Machine<'_> {
             self.start = self.input.position;
             opcodes += 1;
             if opcodes > self.limits.opcodes {
-                break Oddity::Limit { what: "opcodes", limit: self.limits.opcodes };
+                break Oddity::Limit {
+                    what: "opcodes",
+                    limit: self.limits.opcodes,
+                };
             }
             match self.step() {
                 Ok(Some(root)) => {
@@ -75,8 +78,15 @@ impl Machine<'_> {
         if opcode == b'.' {
             return self.pop().map(Some);
         }
-        let known = self.scalar(opcode)? || self.container(opcode)? || self.bookkeeping(opcode)? || self.object(opcode)?;
-        if known { Ok(None) } else { Err(Oddity::UnknownOpcode(opcode)) }
+        let known = self.scalar(opcode)?
+            || self.container(opcode)?
+            || self.bookkeeping(opcode)?
+            || self.object(opcode)?;
+        if known {
+            Ok(None)
+        } else {
+            Err(Oddity::UnknownOpcode(opcode))
+        }
     }
 
     fn scalar(&mut self, opcode: u8) -> Flow<bool> {
@@ -202,7 +212,9 @@ impl Machine<'_> {
 
     fn bookkeeping(&mut self, opcode: u8) -> Flow<bool> {
         match opcode {
-            b'(' => self.marks.push(u32::try_from(self.stack.len()).unwrap_or(u32::MAX)),
+            b'(' => self
+                .marks
+                .push(u32::try_from(self.stack.len()).unwrap_or(u32::MAX)),
             b'0' => {
                 // As in CPython: a POP that meets a mark takes the mark away.
                 if self.stack.len() == self.fence() {
@@ -267,7 +279,11 @@ impl Machine<'_> {
             }
             0x93 => self.stack_global()?,
             b'R' | 0x81 => {
-                let how = if opcode == b'R' { How::Reduce } else { How::New };
+                let how = if opcode == b'R' {
+                    How::Reduce
+                } else {
+                    How::New
+                };
                 let (args, callable) = (self.pop()?, self.pop()?);
                 self.call(callable, args, None, how)?;
             }
@@ -306,7 +322,10 @@ impl Machine<'_> {
 
     fn global_lines(&mut self) -> Flow<Id> {
         let (module, name) = (self.input.line()?, self.input.line()?);
-        let global = Global { module: self.utf8(module), name: self.utf8(name) };
+        let global = Global {
+            module: self.utf8(module),
+            name: self.utf8(name),
+        };
         let id = self.store(Value::Global(Box::new(global)))?;
         self.effect(Deed::Import(id))?;
         Ok(id)
@@ -317,9 +336,15 @@ impl Machine<'_> {
         let texts = (self.program.text(module), self.program.text(name));
         let value = if let (Some(module), Some(name)) = texts {
             let left = self.name_bytes_left.checked_sub(module.len() + name.len());
-            let full = Oddity::Limit { what: "bytes of names", limit: self.limits.name_bytes as u64 };
+            let full = Oddity::Limit {
+                what: "bytes of names",
+                limit: self.limits.name_bytes as u64,
+            };
             self.name_bytes_left = left.ok_or(full)?;
-            Value::Global(Box::new(Global { module: module.to_owned(), name: name.to_owned() }))
+            Value::Global(Box::new(Global {
+                module: module.to_owned(),
+                name: name.to_owned(),
+            }))
         } else {
             self.note(Oddity::ComputedGlobal);
             Value::Opaque(Opaque::ComputedGlobal)
@@ -371,8 +396,13 @@ impl Machine<'_> {
 
     fn store(&mut self, value: Value) -> Flow<Id> {
         let values = &mut self.program.values;
-        let full = Oddity::Limit { what: "values", limit: self.limits.values as u64 };
-        let id = Id::at(values.len()).filter(|_| values.len() < self.limits.values).ok_or(full)?;
+        let full = Oddity::Limit {
+            what: "values",
+            limit: self.limits.values as u64,
+        };
+        let id = Id::at(values.len())
+            .filter(|_| values.len() < self.limits.values)
+            .ok_or(full)?;
         values.push(value);
         Ok(id)
     }
@@ -400,7 +430,11 @@ impl Machine<'_> {
     }
 
     fn pop_many(&mut self, count: usize) -> Flow<Vec<Id>> {
-        let height = self.stack.len().checked_sub(count).filter(|height| *height >= self.fence());
+        let height = self
+            .stack
+            .len()
+            .checked_sub(count)
+            .filter(|height| *height >= self.fence());
         Ok(self.stack.split_off(height.ok_or(Oddity::StackUnderflow)?))
     }
 
@@ -417,7 +451,10 @@ impl Machine<'_> {
     fn put(&mut self, index: u64) -> Flow {
         let top = self.top()?;
         if self.memo.len() >= self.limits.memo {
-            return Err(Oddity::Limit { what: "memo entries", limit: self.limits.memo as u64 });
+            return Err(Oddity::Limit {
+                what: "memo entries",
+                limit: self.limits.memo as u64,
+            });
         }
         self.memo.put(index, top);
         Ok(())
@@ -439,22 +476,35 @@ impl Machine<'_> {
 
     fn effect(&mut self, deed: Deed) -> Flow {
         if self.program.effects.len() >= self.limits.records {
-            return Err(Oddity::Limit { what: "effects", limit: self.limits.records as u64 });
+            return Err(Oddity::Limit {
+                what: "effects",
+                limit: self.limits.records as u64,
+            });
         }
-        self.program.effects.push(Effect { offset: self.start, deed });
+        self.program.effects.push(Effect {
+            offset: self.start,
+            deed,
+        });
         Ok(())
     }
 
     fn note(&mut self, oddity: Oddity) {
         if self.program.anomalies.len() < self.limits.records {
-            self.program.anomalies.push(Anomaly { offset: self.start, oddity });
+            self.program.anomalies.push(Anomaly {
+                offset: self.start,
+                oddity,
+            });
         }
     }
 }
 
 fn pairs(items: &[Id]) -> Flow<Vec<(Id, Id)>> {
     let (pairs, rest) = items.as_chunks::<2>();
-    if rest.is_empty() { Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect()) } else { Err(Oddity::OddItems) }
+    if rest.is_empty() {
+        Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect())
+    } else {
+        Err(Oddity::OddItems)
+    }
 }
 
 /// A memo index in decimal. CPython turns the text into an integer, blanks and all.
@@ -476,7 +526,9 @@ impl Memo {
     }
 
     fn get(&self, index: u64) -> Option<Id> {
-        let dense = usize::try_from(index).ok().and_then(|index| self.dense.get(index));
+        let dense = usize::try_from(index)
+            .ok()
+            .and_then(|index| self.dense.get(index));
         dense.or_else(|| self.sparse.get(&index)).copied()
     }
 
@@ -503,8 +555,12 @@ impl<'a> Input<'a> {
     }
 
     fn take(&mut self, size: u64) -> Flow<&'a [u8]> {
-        let end = usize::try_from(size).ok().and_then(|size| self.position.checked_add(size));
-        let part = end.and_then(|end| self.bytes.get(self.position..end)).ok_or(Oddity::Truncated)?;
+        let end = usize::try_from(size)
+            .ok()
+            .and_then(|size| self.position.checked_add(size));
+        let part = end
+            .and_then(|end| self.bytes.get(self.position..end))
+            .ok_or(Oddity::Truncated)?;
         self.position += part.len();
         Ok(part)
     }
@@ -514,7 +570,11 @@ impl<'a> Input<'a> {
     }
 
     fn array<const N: usize>(&mut self) -> Flow<[u8; N]> {
-        let array = self.bytes.get(self.position..).and_then(|rest| rest.first_chunk()).ok_or(Oddity::Truncated)?;
+        let array = self
+            .bytes
+            .get(self.position..)
+            .and_then(|rest| rest.first_chunk())
+            .ok_or(Oddity::Truncated)?;
         self.position += N;
         Ok(*array)
     }
@@ -527,7 +587,10 @@ impl<'a> Input<'a> {
     /// Up to the next line feed, which is taken away.
     fn line(&mut self) -> Flow<&'a [u8]> {
         let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let end = rest.iter().position(|byte| *byte == b'\n').ok_or(Oddity::Truncated)?;
+        let end = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or(Oddity::Truncated)?;
         self.position += end + 1;
         Ok(&rest[..end])
     }

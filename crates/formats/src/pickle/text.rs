@@ -7,7 +7,9 @@ use super::Value;
 
 /// The integer that `text` is with base 0, or `None`.
 pub(super) fn integer(text: &[u8]) -> Option<Value> {
-    let text = std::str::from_utf8(text).ok()?.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0');
+    let text = std::str::from_utf8(text)
+        .ok()?
+        .trim_matches(|c: char| c.is_ascii_whitespace() || c == '\0');
     let (negative, digits) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -26,7 +28,11 @@ pub(super) fn integer(text: &[u8]) -> Option<Value> {
 /// Base conversion by schoolbook; long decimals are refused because that is quadratic (and Python refuses them too).
 fn magnitude(digits: &str, base: u32) -> Option<Vec<u8>> {
     const MAX_DIGITS: usize = 4300;
-    let digits: Vec<u32> = digits.chars().filter(|c| *c != '_').map(|c| c.to_digit(base)).collect::<Option<_>>()?;
+    let digits: Vec<u32> = digits
+        .chars()
+        .filter(|c| *c != '_')
+        .map(|c| c.to_digit(base))
+        .collect::<Option<_>>()?;
     if digits.is_empty() || digits.len() > MAX_DIGITS {
         return None;
     }
@@ -60,19 +66,29 @@ fn signed(mut bytes: Vec<u8>, negative: bool) -> Value {
 
 /// The integer whose two's complement, little endian, is `bytes`.
 pub(super) fn long(bytes: &[u8]) -> Value {
-    let fill = if bytes.last().is_some_and(|byte| *byte >= 0x80) { 0xff } else { 0 };
+    let fill = if bytes.last().is_some_and(|byte| *byte >= 0x80) {
+        0xff
+    } else {
+        0
+    };
     let (low, high) = bytes.split_at(bytes.len().min(8));
     let mut small = [fill; 8];
     small[..low.len()].copy_from_slice(low);
     let value = i64::from_le_bytes(small);
     let fits = high.iter().all(|byte| *byte == fill) && (value < 0) == (fill == 0xff);
-    if fits { Value::Int(value) } else { Value::Big(bytes.to_vec()) }
+    if fits {
+        Value::Int(value)
+    } else {
+        Value::Big(bytes.to_vec())
+    }
 }
 
 /// The content of a quoted `STRING`, escapes resolved. Text if it is UTF-8, as torch asks for, else bytes.
 pub(super) fn quoted(line: &[u8]) -> Option<Value> {
     let line = line.trim_ascii_end();
-    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line else { return None };
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = line else {
+        return None;
+    };
     Some(text_or_bytes(unescape(inner)))
 }
 
@@ -84,7 +100,11 @@ pub(super) fn text_or_bytes(bytes: Vec<u8>) -> Value {
 fn unescape(mut rest: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(rest.len());
     while let Some((first, tail)) = rest.split_first() {
-        let (byte, used) = if *first == b'\\' { escape(tail) } else { (Some(*first), 0) };
+        let (byte, used) = if *first == b'\\' {
+            escape(tail)
+        } else {
+            (Some(*first), 0)
+        };
         bytes.extend(byte);
         rest = tail.get(used..).unwrap_or_default();
     }
@@ -93,7 +113,9 @@ fn unescape(mut rest: &[u8]) -> Vec<u8> {
 
 /// What stands behind a backslash: the byte that it means and how many bytes that took.
 fn escape(tail: &[u8]) -> (Option<u8>, usize) {
-    let Some(kind) = tail.first() else { return (Some(b'\\'), 0) };
+    let Some(kind) = tail.first() else {
+        return (Some(b'\\'), 0);
+    };
     match kind {
         b'\n' => (None, 1),
         b'\\' | b'\'' | b'"' => (Some(*kind), 1),
@@ -109,8 +131,15 @@ fn escape(tail: &[u8]) -> (Option<u8>, usize) {
             None => (Some(b'\\'), 0),
         },
         b'0'..=b'7' => {
-            let digits = tail.iter().take(3).take_while(|digit| (b'0'..=b'7').contains(digit)).count();
-            (number(tail.get(..digits), 8).map(|value| value.to_le_bytes()[0]), digits)
+            let digits = tail
+                .iter()
+                .take(3)
+                .take_while(|digit| (b'0'..=b'7').contains(digit))
+                .count();
+            (
+                number(tail.get(..digits), 8).map(|value| value.to_le_bytes()[0]),
+                digits,
+            )
         }
         _ => (Some(b'\\'), 0),
     }
@@ -132,7 +161,11 @@ pub(super) fn raw_unicode(line: &[u8]) -> String {
             (b'\\', Some(b'U')) => 8,
             _ => 0,
         };
-        let code = if digits > 0 { number(tail.get(1..=digits), 16) } else { None };
+        let code = if digits > 0 {
+            number(tail.get(1..=digits), 16)
+        } else {
+            None
+        };
         if let Some(code) = code {
             text.push(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER));
             rest = tail.get(digits + 1..).unwrap_or_default();
@@ -163,7 +196,10 @@ mod tests {
         for (text, value) in known {
             assert_eq!(integer(text.as_bytes()), Some(Value::Int(value)), "{text}");
         }
-        assert_eq!(integer(b"9223372036854775808"), Some(Value::Big(vec![0, 0, 0, 0, 0, 0, 0, 0x80, 0])));
+        assert_eq!(
+            integer(b"9223372036854775808"),
+            Some(Value::Big(vec![0, 0, 0, 0, 0, 0, 0, 0x80, 0]))
+        );
         assert_eq!(integer(b"12a"), None);
         assert_eq!(integer(b""), None);
     }
@@ -173,14 +209,23 @@ mod tests {
         assert_eq!(long(&[]), Value::Int(0));
         assert_eq!(long(&[0xff]), Value::Int(-1));
         assert_eq!(long(&[0xff, 0]), Value::Int(255));
-        assert_eq!(long(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0xff]), Value::Int(i64::MIN));
+        assert_eq!(
+            long(&[0, 0, 0, 0, 0, 0, 0, 0x80, 0xff]),
+            Value::Int(i64::MIN)
+        );
         assert!(matches!(long(&[0xff; 8]), Value::Int(-1)));
-        assert!(matches!(long(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]), Value::Big(_)));
+        assert!(matches!(
+            long(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0]),
+            Value::Big(_)
+        ));
     }
 
     #[test]
     fn strings_and_texts_lose_their_escapes() {
-        assert_eq!(quoted(br"'a\x41\101\n\q'"), Some(Value::Text("aAA\n\\q".to_owned())));
+        assert_eq!(
+            quoted(br"'a\x41\101\n\q'"),
+            Some(Value::Text("aAA\n\\q".to_owned()))
+        );
         assert_eq!(quoted("'é'".as_bytes()), Some(Value::Text("é".to_owned())));
         assert_eq!(quoted(b"'open"), None);
         assert_eq!(raw_unicode(b"a\\u00e9\\U0001F600\\x\xe9"), "aé😀\\xé");

@@ -1,15 +1,18 @@
 //! Random and mutated bytes: an answer, never a panic, and only what is in the file.
 
+use proptest::prelude::*;
 use taintline_formats::checkpoint::{Reading, read};
 use taintline_formats::pickle::{Limits, run};
-use proptest::prelude::*;
 
 use crate::support::{sample, sample_pickle};
 
 /// Whatever is read lies in the file.
 fn check(bytes: &[u8]) {
     let reading = read(&bytes);
-    assert!(reading.is_ok(), "memory cannot fail to be read: {reading:?}");
+    assert!(
+        reading.is_ok(),
+        "memory cannot fail to be read: {reading:?}"
+    );
     if let Ok(Reading::Checkpoint(checkpoint)) = reading {
         for tensor in checkpoint.tensors {
             assert!(tensor.offset >= tensor.storage_offset);

@@ -11,7 +11,10 @@ fn follow(bytes: &[u8]) -> Program {
 /// The result of a program that reaches its STOP.
 fn root(bytes: &[u8]) -> Option<Value> {
     let program = follow(bytes);
-    program.root.filter(|_| program.complete).map(|id| program.value(id).clone())
+    program
+        .root
+        .filter(|_| program.complete)
+        .map(|id| program.value(id).clone())
 }
 
 #[test]
@@ -56,13 +59,22 @@ fn every_way_to_call_is_a_call_that_was_not_made() {
     ];
     for bytes in ways {
         let program = follow(&bytes);
-        let Value::Call(call) = program.value(program.root.unwrap()) else { panic!("{}", bytes.escape_ascii()) };
+        let Value::Call(call) = program.value(program.root.unwrap()) else {
+            panic!("{}", bytes.escape_ascii())
+        };
         assert!(program.global(call.callable).unwrap().is("os", "system"));
         let args = program.items(call.args).unwrap();
         assert_eq!(program.value(args[0]), &Value::Text("x".to_owned()));
-        let deeds: Vec<_> = program.effects.iter().map(|effect| std::mem::discriminant(&effect.deed)).collect();
+        let deeds: Vec<_> = program
+            .effects
+            .iter()
+            .map(|effect| std::mem::discriminant(&effect.deed))
+            .collect();
         let id = program.root.unwrap();
-        assert_eq!(deeds, [Deed::Import(id), Deed::Call(id)].map(|deed| std::mem::discriminant(&deed)));
+        assert_eq!(
+            deeds,
+            [Deed::Import(id), Deed::Call(id)].map(|deed| std::mem::discriminant(&deed))
+        );
     }
 }
 
@@ -70,7 +82,14 @@ fn every_way_to_call_is_a_call_that_was_not_made() {
 fn a_call_that_is_popped_away_stays_in_the_record() {
     let program = follow(b"N(cos\nsystem\nS'x'\no0.");
     assert_eq!(program.value(program.root.unwrap()), &Value::None);
-    assert_eq!(program.effects.iter().filter(|effect| matches!(effect.deed, Deed::Call(_))).count(), 1);
+    assert_eq!(
+        program
+            .effects
+            .iter()
+            .filter(|effect| matches!(effect.deed, Deed::Call(_)))
+            .count(),
+        1
+    );
     assert_eq!(program.imports()[0].to_string(), "os.system");
 }
 
@@ -78,9 +97,19 @@ fn a_call_that_is_popped_away_stays_in_the_record() {
 fn changing_something_imported_is_recorded() {
     let program = follow(b"ctorch.nn\nfunctional\n}S'dropout'\nNsb.");
     let target = program.root.unwrap();
-    assert!(program.effects.iter().any(|effect| matches!(effect.deed, Deed::Build { target: id, .. } if id == target)));
+    assert!(
+        program
+            .effects
+            .iter()
+            .any(|effect| matches!(effect.deed, Deed::Build { target: id, .. } if id == target))
+    );
     let program = follow(b"ctorch\nconfig\nS'a'\nNs.");
-    assert!(program.effects.iter().any(|effect| matches!(effect.deed, Deed::SetItems(_))));
+    assert!(
+        program
+            .effects
+            .iter()
+            .any(|effect| matches!(effect.deed, Deed::SetItems(_)))
+    );
 }
 
 #[test]
@@ -89,16 +118,30 @@ fn the_memo_shares_and_does_not_copy() {
     let items = program.items(program.root.unwrap()).unwrap();
     assert_eq!(items[0], items[1]);
     assert_eq!(program.items(items[0]).unwrap().len(), 1);
-    assert_eq!(root(b"\x8c\x01a\x940\x8c\x01b\x940h\x00."), Some(Value::Text("a".to_owned())));
-    assert_eq!(root(b"Nr\xff\xff\xff\x7f0j\xff\xff\xff\x7f."), Some(Value::None));
+    assert_eq!(
+        root(b"\x8c\x01a\x940\x8c\x01b\x940h\x00."),
+        Some(Value::Text("a".to_owned()))
+    );
+    assert_eq!(
+        root(b"Nr\xff\xff\xff\x7f0j\xff\xff\xff\x7f."),
+        Some(Value::None)
+    );
 }
 
 #[test]
 fn extensions_and_computed_names_are_unknown_and_said_so() {
     let program = follow(b"\x82\x07)R.");
-    assert!(program.effects.iter().any(|effect| effect.deed == Deed::Extension(7)));
+    assert!(
+        program
+            .effects
+            .iter()
+            .any(|effect| effect.deed == Deed::Extension(7))
+    );
     let program = follow(b"ca\nb\n)R\x8c\x01x\x93.");
-    assert_eq!(program.value(program.root.unwrap()), &Value::Opaque(Opaque::ComputedGlobal));
+    assert_eq!(
+        program.value(program.root.unwrap()),
+        &Value::Opaque(Opaque::ComputedGlobal)
+    );
     assert_eq!(program.anomalies[0].oddity, Oddity::ComputedGlobal);
 }
 
@@ -107,7 +150,11 @@ fn every_break_has_its_place_and_its_kind() {
     let broken: [(&[u8], usize, Oddity); 12] = [
         (b"", 0, Oddity::Truncated),
         (b"NX\xff\xff\xff\xffab", 1, Oddity::Truncated),
-        (b"N\x8d\xff\xff\xff\xff\xff\xff\xff\xff", 1, Oddity::Truncated),
+        (
+            b"N\x8d\xff\xff\xff\xff\xff\xff\xff\xff",
+            1,
+            Oddity::Truncated,
+        ),
         (b"NI12", 1, Oddity::Truncated),
         (b"N\xff.", 1, Oddity::UnknownOpcode(0xff)),
         (b".", 0, Oddity::StackUnderflow),
@@ -122,14 +169,29 @@ fn every_break_has_its_place_and_its_kind() {
         let program = follow(bytes);
         assert!(!program.complete);
         let last = program.anomalies.last().unwrap();
-        assert_eq!((last.offset, &last.oddity), (offset, &oddity), "{}", bytes.escape_ascii());
+        assert_eq!(
+            (last.offset, &last.oddity),
+            (offset, &oddity),
+            "{}",
+            bytes.escape_ascii()
+        );
     }
 }
 
 #[test]
 fn limits_stop_the_machine_and_have_a_name() {
-    let limits = Limits { opcodes: 10, values: 5, memo: 2, records: 3, name_bytes: 8 };
-    let stopped = |bytes: &[u8]| match run(bytes, &limits).anomalies.last().map(|anomaly| anomaly.oddity.clone()) {
+    let limits = Limits {
+        opcodes: 10,
+        values: 5,
+        memo: 2,
+        records: 3,
+        name_bytes: 8,
+    };
+    let stopped = |bytes: &[u8]| match run(bytes, &limits)
+        .anomalies
+        .last()
+        .map(|anomaly| anomaly.oddity.clone())
+    {
         Some(Oddity::Limit { what, .. }) => what,
         other => panic!("{other:?}"),
     };

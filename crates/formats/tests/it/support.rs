@@ -115,7 +115,9 @@ impl Asm {
     }
 
     pub(crate) fn text(self, text: &str) -> Self {
-        self.raw(b"X").raw(&low32(text.len() as u64).to_le_bytes()).raw(text.as_bytes())
+        self.raw(b"X")
+            .raw(&low32(text.len() as u64).to_le_bytes())
+            .raw(text.as_bytes())
     }
 
     pub(crate) fn int(self, value: i32) -> Self {
@@ -127,11 +129,20 @@ impl Asm {
     }
 
     pub(crate) fn ints(self, values: &[i32]) -> Self {
-        values.iter().fold(self.raw(b"("), |asm, value| asm.int(*value)).raw(b"t")
+        values
+            .iter()
+            .fold(self.raw(b"("), |asm, value| asm.int(*value))
+            .raw(b"t")
     }
 
     /// `_rebuild_tensor_v2(storage, offset, size, stride, False, OrderedDict())`.
-    pub(crate) fn tensor(self, storage: (&str, &str, i32), offset: i32, size: &[i32], stride: &[i32]) -> Self {
+    pub(crate) fn tensor(
+        self,
+        storage: (&str, &str, i32),
+        offset: i32,
+        size: &[i32],
+        stride: &[i32],
+    ) -> Self {
         let (kind, key, elements) = storage;
         self.global("torch._utils", "_rebuild_tensor_v2")
             .raw(b"((")
@@ -218,6 +229,8 @@ pub(crate) fn with_pickle(pickle: &[u8]) -> Vec<u8> {
 /// The checkpoint that `bytes` must be.
 pub(crate) fn checkpoint(bytes: &[u8]) -> Checkpoint {
     let reading = read(&bytes);
-    let Ok(Reading::Checkpoint(checkpoint)) = reading else { unreachable!("no checkpoint: {reading:?}") };
+    let Ok(Reading::Checkpoint(checkpoint)) = reading else {
+        unreachable!("no checkpoint: {reading:?}")
+    };
     checkpoint
 }

@@ -17,10 +17,23 @@ fn names_shapes_and_places_are_read() {
     let header = r#"{"__metadata__":{"format":"pt"},"w":{"dtype":"BF16","shape":[2,3],"data_offsets":[0,12]},"b":{"dtype":"I64","shape":[],"data_offsets":[12,20]}}"#;
     let checkpoint = checkpoint(&file(header, 20));
     assert_eq!(checkpoint.gaps, []);
-    let rows: Vec<_> = checkpoint.tensors.iter().map(|t| (t.name.as_str(), t.dtype, &t.shape[..], t.bytes)).collect();
-    assert_eq!(rows, [("w", "bfloat16", &[2, 3][..], 12), ("b", "int64", &[], 8)]);
+    let rows: Vec<_> = checkpoint
+        .tensors
+        .iter()
+        .map(|t| (t.name.as_str(), t.dtype, &t.shape[..], t.bytes))
+        .collect();
+    assert_eq!(
+        rows,
+        [("w", "bfloat16", &[2, 3][..], 12), ("b", "int64", &[], 8)]
+    );
     assert_eq!(checkpoint.tensors[1].offset, 8 + header.len() as u64 + 12);
-    assert_eq!(checkpoint.scalars, [("__metadata__.format".to_owned(), Scalar::Text("pt".to_owned()))]);
+    assert_eq!(
+        checkpoint.scalars,
+        [(
+            "__metadata__.format".to_owned(),
+            Scalar::Text("pt".to_owned())
+        )]
+    );
 }
 
 #[test]
@@ -43,8 +56,14 @@ fn overlaps_holes_doubles_and_wrong_sizes_are_gaps() {
             Oddity::Size("c".to_owned()),
             Oddity::OutOfBounds("d".to_owned()),
             Oddity::Overlap("a".to_owned()),
-            Oddity::Hole { offset: start + 6, bytes: 1 },
-            Oddity::Hole { offset: start + 8, bytes: 2 },
+            Oddity::Hole {
+                offset: start + 6,
+                bytes: 1
+            },
+            Oddity::Hole {
+                offset: start + 8,
+                bytes: 2
+            },
         ]
     );
     assert_eq!(checkpoint.tensors.len(), 2);
@@ -53,8 +72,14 @@ fn overlaps_holes_doubles_and_wrong_sizes_are_gaps() {
 #[test]
 fn a_header_that_is_no_json_is_told() {
     let reading = read(&file("{\"a\":1}", 0).as_slice()).unwrap();
-    assert!(matches!(reading, Reading::NotReadable(NotReadable::Header(HeaderError::Json { .. }))));
+    assert!(matches!(
+        reading,
+        Reading::NotReadable(NotReadable::Header(HeaderError::Json { .. }))
+    ));
     let deep = format!("{{\"a\":{}", "[".repeat(100_000));
     let reading = read(&file(&deep, 0).as_slice()).unwrap();
-    assert!(matches!(reading, Reading::NotReadable(NotReadable::Header(HeaderError::Json { .. }))));
+    assert!(matches!(
+        reading,
+        Reading::NotReadable(NotReadable::Header(HeaderError::Json { .. }))
+    ));
 }

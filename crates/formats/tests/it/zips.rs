@@ -9,7 +9,10 @@ fn members_are_found_with_the_place_of_their_bytes() {
     for wide in [false, true] {
         let mut zip = Zip::default();
         zip.wide = wide;
-        let bytes = zip.stored("a/x", b"first").stored("a/y", b"second").finish();
+        let bytes = zip
+            .stored("a/x", b"first")
+            .stored("a/y", b"second")
+            .finish();
         let directory = read(&bytes.as_slice()).unwrap();
         assert_eq!(directory.oddities, []);
         let member = directory.find(b"A/Y").unwrap();
@@ -21,7 +24,10 @@ fn members_are_found_with_the_place_of_their_bytes() {
 
 #[test]
 fn names_twice_overlaps_and_other_local_names_are_noted() {
-    let mut zip = Zip::default().stored("a", b"first").member("b", "c", 0, b"x").stored("A", b"second");
+    let mut zip = Zip::default()
+        .stored("a", b"first")
+        .member("b", "c", 0, b"x")
+        .stored("A", b"second");
     zip.list("d", 0, 0, 5);
     let directory = read(&zip.finish().as_slice()).unwrap();
     assert_eq!(
@@ -45,13 +51,19 @@ fn members_whose_bytes_are_missing_are_noted_and_left_out() {
     assert_eq!(directory.members.len(), 1);
     assert_eq!(
         directory.oddities,
-        [Oddity::BytesMissing("far".to_owned()), Oddity::BytesMissing("long".to_owned())]
+        [
+            Oddity::BytesMissing("far".to_owned()),
+            Oddity::BytesMissing("long".to_owned())
+        ]
     );
 }
 
 #[test]
 fn an_archive_cut_anywhere_is_an_error_or_says_what_is_odd() {
-    let bytes = Zip::default().stored("a", b"first").stored("b", b"second").finish();
+    let bytes = Zip::default()
+        .stored("a", b"first")
+        .stored("b", b"second")
+        .finish();
     for cut in 0..bytes.len() {
         match read(&&bytes[..cut]) {
             Ok(directory) => assert!(!directory.oddities.is_empty(), "cut at {cut}"),
@@ -68,5 +80,11 @@ fn bytes_behind_the_end_and_a_wrong_count_are_noted() {
     bytes[count] = 7;
     bytes.extend(b"tail");
     let directory = read(&bytes.as_slice()).unwrap();
-    assert_eq!(directory.oddities, [Oddity::TrailingBytes(4), Oddity::Count { found: 1, said: 7 }]);
+    assert_eq!(
+        directory.oddities,
+        [
+            Oddity::TrailingBytes(4),
+            Oddity::Count { found: 1, said: 7 }
+        ]
+    );
 }

@@ -77,7 +77,8 @@ fn find(name: &OsStr, search: &OsStr) -> Result<PathBuf, StartError> {
             Err(cause) => Err(StartError::NotExecutable { path, cause }),
         };
     }
-    // As execvp: a match that may not be executed is passed over, and only told when nothing else is found.
+    // As execvp: a match that may not be executed is passed over, and only told when nothing else is found. Unlike it, a
+    // folder that we may not look into is no match: nobody can say that the program is there.
     let mut refused = None;
     for folder in std::env::split_paths(search) {
         let path = if folder.as_os_str().is_empty() {
@@ -85,9 +86,11 @@ fn find(name: &OsStr, search: &OsStr) -> Result<PathBuf, StartError> {
         } else {
             folder.join(name)
         };
+        if std::fs::metadata(&path).is_err() {
+            continue;
+        }
         match executable(&path) {
             Ok(()) => return Ok(path),
-            Err(cause) if is_absent(&cause) => {}
             Err(cause) => {
                 refused.get_or_insert((path, cause));
             }
@@ -160,6 +163,11 @@ mod tests {
         assert!(matches!(
             find(OsStr::new("no-such-tool"), search),
             Err(StartError::NotFound { name }) if name == "no-such-tool"
+        ));
+        std::os::unix::fs::symlink("loop", folder.path().join("loop")).unwrap();
+        assert!(matches!(
+            find(OsStr::new("loop"), search),
+            Err(StartError::NotFound { .. })
         ));
         assert!(matches!(
             find(search, OsStr::new("")),

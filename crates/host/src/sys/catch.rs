@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::thread::{self, ThreadId};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -121,6 +122,8 @@ pub(crate) struct Caught {
     channels: &'static Channels,
     saved: Vec<(i32, libc::sigaction)>,
     mask: libc::sigset_t,
+    /// The thread whose mask that was.
+    thread: ThreadId,
 }
 
 impl Caught {
@@ -135,6 +138,7 @@ impl Caught {
             channels,
             saved: Vec::with_capacity(numbers.len() + 1),
             mask: change_mask(libc::SIG_BLOCK, &empty_set()),
+            thread: thread::current().id(),
         };
         let mut wanted = empty_set();
         for number in numbers.iter().copied().chain([libc::SIGCHLD]) {
@@ -196,7 +200,7 @@ impl Caught {
             .any(|(taken, action)| *taken == number && action.sa_sigaction == libc::SIG_IGN)
     }
 
-    /// The signal mask of this thread before we caught.
+    /// The signal mask before we caught, of the thread that caught.
     pub(super) fn mask(&self) -> &libc::sigset_t {
         &self.mask
     }
@@ -208,7 +212,10 @@ impl Drop for Caught {
             // SAFETY: `action` is what sigaction(2) itself gave for this signal.
             unsafe { libc::sigaction(*number, &raw const *action, ptr::null_mut()) };
         }
-        change_mask(libc::SIG_SETMASK, &self.mask);
+        // A job may be followed, and dropped, on another thread, whose mask was never changed.
+        if self.thread == thread::current().id() {
+            change_mask(libc::SIG_SETMASK, &self.mask);
+        }
         IN_USE.store(false, Ordering::SeqCst);
     }
 }

@@ -62,7 +62,7 @@ fn a_process_named_to_confuse_is_read_right() {
     std::fs::copy("/bin/sleep", &program).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut child = Command::new(&program)
-        .args(["60", ""])
+        .arg("60")
         .env_clear()
         .env("A", "b=c")
         .stdin(Stdio::null())

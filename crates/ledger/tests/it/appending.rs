@@ -33,6 +33,19 @@ fn entries_come_back_in_order_whatever_the_batches() {
 }
 
 #[test]
+fn equal_entries_are_each_there_when_a_batch_fills_exactly_one_tile() {
+    let world = World::new();
+    for round in 1..=4 {
+        world
+            .writer()
+            .append(&vec![b"same"; if round == 1 { 8 } else { 256 }])
+            .unwrap();
+        world.sound();
+    }
+    assert_eq!(world.entries(), vec![b"same"; 8 + 3 * 256]);
+}
+
+#[test]
 fn an_entry_that_is_too_large_is_refused_with_its_whole_batch() {
     let world = World::new();
     let writer = world.writer();

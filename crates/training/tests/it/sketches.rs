@@ -14,12 +14,22 @@ fn sketch_of(values: &[f32]) -> Sketch {
 /// Buckets and signs as another implementation of the module header's words gave them.
 #[test]
 fn the_function_is_the_documented_one() {
-    for (position, bucket, sign) in [(0, 42, 1.0), (1, 66, -1.0), (2, 15, 1.0), (3, 111, -1.0), (1000, 40, -1.0)] {
+    for (position, bucket, sign) in [
+        (0, 42, 1.0),
+        (1, 66, -1.0),
+        (2, 15, 1.0),
+        (3, 111, -1.0),
+        (1000, 40, -1.0),
+    ] {
         let mut values = vec![0.0; position + 1];
         values[position] = 2.5;
         let mut expected = [0.0; 128];
         expected[bucket] = sign * 2.5;
-        assert_eq!(sketch_of(&values), Sketch::from_buckets(expected), "position {position}");
+        assert_eq!(
+            sketch_of(&values),
+            Sketch::from_buckets(expected),
+            "position {position}"
+        );
     }
 }
 
@@ -30,7 +40,9 @@ fn squared_norms_are_unbiased_with_the_stated_spread() {
         .map(|seed| {
             let values = normals(u64::from(seed), 5000, 0.02);
             let truth = norm(values.iter().copied().map(f64::from));
-            (Sketch::distance(&Sketch::from_buckets([0.0; 128]), &sketch_of(&values), 1.0) / truth).powi(2) - 1.0
+            (Sketch::distance(&Sketch::from_buckets([0.0; 128]), &sketch_of(&values), 1.0) / truth)
+                .powi(2)
+                - 1.0
         })
         .collect();
     let count = f64::from(SEEDS);
@@ -41,7 +53,10 @@ fn squared_norms_are_unbiased_with_the_stated_spread() {
     // The spread of a sample variance is √(2/n) for a normal variable; this one is chi-squared with 128 degrees, whose
     // excess kurtosis 12/128 adds to that.
     let spread = 4.0 * ((2.0 + 12.0 / 128.0) / count).sqrt();
-    assert!((variance / theory - 1.0).abs() <= spread, "variance {variance}, theory {theory}");
+    assert!(
+        (variance / theory - 1.0).abs() <= spread,
+        "variance {variance}, theory {theory}"
+    );
 }
 
 #[test]
@@ -49,10 +64,22 @@ fn the_norm_of_a_small_change_is_within_four_deviations_for_every_seed() {
     for seed in 0..50 {
         let before = normals(seed, 20_000, 0.02);
         let noise = normals(seed + 1000, 20_000, 0.0002);
-        let after: Vec<f32> = before.iter().zip(&noise).map(|(value, noise)| value + noise).collect();
-        let truth = norm(before.iter().zip(&after).map(|(a, b)| f64::from(*b) - f64::from(*a)));
+        let after: Vec<f32> = before
+            .iter()
+            .zip(&noise)
+            .map(|(value, noise)| value + noise)
+            .collect();
+        let truth = norm(
+            before
+                .iter()
+                .zip(&after)
+                .map(|(a, b)| f64::from(*b) - f64::from(*a)),
+        );
         let estimate = Sketch::distance(&sketch_of(&before), &sketch_of(&after), 1.0);
-        assert!((estimate / truth - 1.0).abs() <= 4.0 * RELATIVE_ERROR, "seed {seed}: {estimate} for {truth}");
+        assert!(
+            (estimate / truth - 1.0).abs() <= 4.0 * RELATIVE_ERROR,
+            "seed {seed}: {estimate} for {truth}"
+        );
     }
 }
 
@@ -75,8 +102,14 @@ fn every_element_type_gives_the_sketch_of_its_values() {
     let expected = sketch_of(&[1.0, 0.0, 2.0]);
     let brains = [0x80, 0x3f, 0, 0, 0, 0x40];
     let halves = [0, 0x3c, 0, 0, 0, 0x40];
-    let doubles: Vec<u8> = [1.0f64, 0.0, 2.0].into_iter().flat_map(f64::to_le_bytes).collect();
-    let longs: Vec<u8> = [1i64, 0, 2].into_iter().flat_map(i64::to_le_bytes).collect();
+    let doubles: Vec<u8> = [1.0f64, 0.0, 2.0]
+        .into_iter()
+        .flat_map(f64::to_le_bytes)
+        .collect();
+    let longs: Vec<u8> = [1i64, 0, 2]
+        .into_iter()
+        .flat_map(i64::to_le_bytes)
+        .collect();
     let cases: [(ElementKind, &[u8]); 5] = [
         (ElementKind::Bf16, &brains),
         (ElementKind::F16, &halves),
@@ -94,9 +127,15 @@ fn every_element_type_gives_the_sketch_of_its_values() {
 #[test]
 fn elements_that_are_not_finite_are_counted_and_left_out() {
     let mut sketcher = Sketcher::new();
-    sketcher.update(ElementKind::F32, &bytes(&[1.0, f32::NAN, 2.0, f32::NEG_INFINITY]));
+    sketcher.update(
+        ElementKind::F32,
+        &bytes(&[1.0, f32::NAN, 2.0, f32::NEG_INFINITY]),
+    );
     assert_eq!(sketcher.sketch(), sketch_of(&[1.0, 0.0, 2.0, 0.0]));
-    assert_eq!((sketcher.non_finite(), sketcher.sum_of_squares().to_bits()), (2, 5.0f64.to_bits()));
+    assert_eq!(
+        (sketcher.non_finite(), sketcher.sum_of_squares().to_bits()),
+        (2, 5.0f64.to_bits())
+    );
 }
 
 #[test]

@@ -25,7 +25,13 @@ fn sample() -> CheckpointSummary {
         ("done", Scalar::Bool(false)),
         ("best", Scalar::None),
         ("note\t", Scalar::Text("a\tb \\ c\n".to_owned())),
-        ("rng", Scalar::Many { count: 625, mark: 77 }),
+        (
+            "rng",
+            Scalar::Many {
+                count: 625,
+                mark: 77,
+            },
+        ),
     ] {
         summarizer.scalar(name, scalar);
     }
@@ -41,7 +47,9 @@ fn the_digest_is_that_of_the_bytes_however_they_are_cut() {
     for size in [1, 3, 5, 399] {
         let mut summarizer = Summarizer::new();
         let mut feed = summarizer.tensor("w", "float32", &[100]);
-        bytes(&values).chunks(size).for_each(|chunk| feed.chunk(chunk));
+        bytes(&values)
+            .chunks(size)
+            .for_each(|chunk| feed.chunk(chunk));
         feed.finish();
         assert_eq!(summarizer.finish(), whole, "chunks of {size}");
     }
@@ -50,10 +58,23 @@ fn the_digest_is_that_of_the_bytes_however_they_are_cut() {
 #[test]
 fn what_is_written_is_read_back() {
     let summary = sample();
-    assert_eq!(CheckpointSummary::decode(&summary.encode()).as_ref(), Ok(&summary));
+    assert_eq!(
+        CheckpointSummary::decode(&summary.encode()).as_ref(),
+        Ok(&summary)
+    );
     let json = serde_json::to_string(&summary).unwrap();
-    assert_eq!(serde_json::from_str::<CheckpointSummary>(&json).unwrap(), summary);
-    assert!(summary.tensors[2].values.as_ref().unwrap().norm.is_infinite());
+    assert_eq!(
+        serde_json::from_str::<CheckpointSummary>(&json).unwrap(),
+        summary
+    );
+    assert!(
+        summary.tensors[2]
+            .values
+            .as_ref()
+            .unwrap()
+            .norm
+            .is_infinite()
+    );
     assert_eq!(summary.tensors[3].values, None);
 }
 
@@ -80,20 +101,28 @@ fn a_summary_in_another_form_is_refused_with_the_line() {
         if !text.is_char_boundary(cut) || text.as_bytes()[..cut].ends_with(b"\n") {
             continue;
         }
-        assert!(CheckpointSummary::decode(&text.as_bytes()[..cut]).is_err(), "cut at {cut}");
+        assert!(
+            CheckpointSummary::decode(&text.as_bytes()[..cut]).is_err(),
+            "cut at {cut}"
+        );
     }
 }
 
 #[test]
 fn what_was_not_seen_makes_a_summary_incomplete() {
     let mut summarizer = Summarizer::new();
-    summarizer.tensor("w", "float32", &[4]).abandon("the file ends");
+    summarizer
+        .tensor("w", "float32", &[4])
+        .abandon("the file ends");
     let mut feed = summarizer.tensor("cut", "float32", &[1]);
     feed.chunk(&[0, 0, 0]);
     feed.finish();
     let summary = summarizer.finish();
     assert!(!summary.complete);
-    assert_eq!(summary.gaps, ["w: the file ends", "cut: the last element is cut off"]);
+    assert_eq!(
+        summary.gaps,
+        ["w: the file ends", "cut: the last element is cut off"]
+    );
     assert_eq!(CheckpointSummary::decode(&summary.encode()), Ok(summary));
 }
 

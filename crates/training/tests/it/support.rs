@@ -25,18 +25,30 @@ impl Random {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "single precision is wanted")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "single precision is wanted"
+)]
 pub(crate) fn normals(seed: u64, count: usize, scale: f64) -> Vec<f32> {
     let mut random = Random(seed);
-    (0..count).map(|_| (scale * random.normal()) as f32).collect()
+    (0..count)
+        .map(|_| (scale * random.normal()) as f32)
+        .collect()
 }
 
 pub(crate) fn bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    values
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect()
 }
 
 pub(crate) fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
-    values.into_iter().map(|value| value * value).sum::<f64>().sqrt()
+    values
+        .into_iter()
+        .map(|value| value * value)
+        .sum::<f64>()
+        .sqrt()
 }
 
 /// A summary of tensors of single precision.
