@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+# Modules of the package that stand alone are tested in this process, from the source.
+sys.path.insert(0, str(REPOSITORY / "python"))
 
 
 @pytest.fixture(scope="session")

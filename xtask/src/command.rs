@@ -61,7 +61,7 @@ pub(crate) fn run_for_summary(
     let mut summary = None;
     let outcome = run_lines(command, stream, &mut |text| {
         if is_summary(text) {
-            summary = Some(text.trim().to_owned());
+            summary = Some(text.trim_matches([' ', '=']).to_owned());
         }
     });
     (outcome, summary)

@@ -80,9 +80,11 @@ struct Output {
     cut: bool,
 }
 
+/// Runs git. Its exit code comes in band, behind a NUL at the end of the output: the host's event loop reaps every child of
+/// this process and may well be faster than we are.
 fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> {
-    let mut child = Command::new("git")
-        .arg("-C")
+    let mut child = Command::new("/bin/sh")
+        .args(["-c", "\"$@\"; printf '\\0%d' $?", "sh", "git", "-C"])
         .arg(folder)
         .args([
             "-c",
@@ -101,21 +103,66 @@ fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> 
         .spawn()
         .map_err(|error| format!("git cannot be started: {error}"))?;
     let mut bytes = Vec::new();
-    let mut cut = false;
     if let Some(stdout) = child.stdout.take() {
-        let mut stdout = stdout.take(limit + 1);
+        let mut stdout = stdout.take(limit + 8);
         stdout
             .read_to_end(&mut bytes)
             .map_err(|error| format!("git cannot be read: {error}"))?;
-        cut = bytes.len() as u64 > limit;
-        bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     }
-    if cut {
-        let _ = child.kill();
+    let _ = child.wait();
+    let length = usize::try_from(limit).unwrap_or(usize::MAX);
+    if bytes.len() > length {
+        bytes.truncate(length);
+        return Ok(Output { bytes, cut: true });
     }
-    match child.wait() {
-        Ok(status) if status.success() || cut => Ok(Output { bytes, cut }),
-        Ok(_) => Err("not in a git work tree that this user may read".to_owned()),
-        Err(error) => Err(format!("git cannot be waited for: {error}")),
+    let end = bytes.iter().rposition(|byte| *byte == 0);
+    let code = end.and_then(|end| bytes.get(end + 1..)).map(<[u8]>::to_vec);
+    bytes.truncate(end.unwrap_or(0));
+    match code.as_deref() {
+        Some(b"0") => Ok(Output { bytes, cut: false }),
+        Some(b"127") => Err("git is not installed".to_owned()),
+        _ => Err("not in a git work tree that this user may read".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_outside_git_is_a_gap_and_not_clean_code() {
+        let folder = tempfile::tempdir().unwrap();
+        let (code, gaps) = examine(folder.path());
+        assert!(code.is_none() && gaps.len() == 1, "{gaps:?}");
+    }
+
+    #[test]
+    fn commit_and_dirt_are_seen_and_no_program_of_the_repository_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let marker = folder.path().join("ran");
+        let sh = |line: &str| {
+            let done = Command::new("/bin/sh")
+                .args(["-c", line])
+                .current_dir(folder.path())
+                .output()
+                .unwrap();
+            assert!(done.status.success(), "{line}");
+        };
+        sh(
+            "git init -q . && git config user.email a@b.c && git config user.name n && echo one > a.py && git add a.py && git commit -qm first",
+        );
+        sh(&format!(
+            "git config core.fsmonitor 'touch {0}; false' && git config diff.external 'touch {0}'",
+            marker.display()
+        ));
+        sh("echo two > a.py && echo new > b.py");
+        let (code, gaps) = examine(folder.path());
+        let code = code.unwrap();
+        assert!(gaps.is_empty(), "{gaps:?}");
+        assert_eq!(code.commit.map(|commit| commit.len()), Some(40));
+        let dirty: Vec<_> = code.dirty.iter().map(PathText::as_str).collect();
+        assert_eq!(dirty, ["a.py", "b.py"]);
+        assert!(code.diff.contains("+two"));
+        assert!(!marker.exists());
     }
 }

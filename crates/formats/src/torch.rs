@@ -212,7 +212,7 @@ impl<'a> Walker<'a> {
             }
             Maker::Wrapper => match self.program.items(call.args) {
                 Some([inner]) if !matches!(self.program.value(*inner), Value::Call(_)) => {
-                    self.visit(*inner)
+                    self.visit(*inner);
                 }
                 _ => self.object(&global.to_string()),
             },

@@ -46,7 +46,7 @@ const ALLOWED: &[Row] = &[
             "serde_json",
             "thiserror",
         ],
-        &["tempfile"],
+        &["proptest", "tempfile"],
     ),
     (
         "formats",

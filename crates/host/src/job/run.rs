@@ -225,8 +225,11 @@ impl Job {
             // Read before it is reaped; then nobody has this number any more.
             let stat = Stat::of(pid);
             let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            let Some((_, word)) = waitpid(number, WaitOptions::NOHANG)? else {
-                return Err(io::ErrorKind::NotFound.into());
+            // Another thread of the supervisor may have started this child and reaped it between the two calls.
+            let word = match waitpid(number, WaitOptions::NOHANG) {
+                Ok(Some((_, word))) => word,
+                Ok(None) | Err(rustix::io::Errno::CHILD) => continue,
+                Err(error) => return Err(error.into()),
             };
             if self.echo_pid == Some(pid) {
                 self.echo_pid = None;

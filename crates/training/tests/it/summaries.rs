@@ -88,12 +88,10 @@ fn a_summary_in_another_form_is_refused_with_the_line() {
         ("s many 625:", "s many 0625:"),
         ("bfloat16 2x3", "bfloat16 2x03"),
         ("s bool", "q bool"),
-        ("\té", "é"),
     ] {
         let bad = text.replacen(from, to, 1);
-        if bad != text {
-            assert!(CheckpointSummary::decode(bad.as_bytes()).is_err(), "{to}");
-        }
+        assert_ne!(bad, text, "{to}");
+        assert!(CheckpointSummary::decode(bad.as_bytes()).is_err(), "{to}");
     }
     let swapped = text.replace("s bool false\tdone\n", "") + "s bool false\tdone\n";
     assert!(CheckpointSummary::decode(swapped.as_bytes()).is_err());
