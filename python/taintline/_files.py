@@ -88,7 +88,9 @@ class Files:
     def resolved(self, host, port, *rest):
         if isinstance(host, bytes):
             host = host.decode("ascii", "replace")
-        if isinstance(host, str) and not _local(host):
+        # `urllib` asks for the whole authority of a proxy or a URL, with the user in it.
+        host = host.rpartition("@")[2] if isinstance(host, str) else ""
+        if not _local(host):
             self._target(host if port is None else f"{host}:{port}")
 
     def connected(self, socket, address):

@@ -28,8 +28,11 @@ class Roots:
 
     def search(self):
         """Looks for roots until [`rest`]."""
-        self.wanted = True
-        self.arm()
+        try:
+            self.wanted = True
+            self.arm()
+        except Exception as error:
+            self.sensor.gap("batches", error)
 
     def rest(self):
         """Looks no longer."""

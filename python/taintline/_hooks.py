@@ -29,7 +29,20 @@ def _train(sensor, torch):
     _wrap_clip(steps, torch)
     steps.roots = _forward.Roots(sensor, torch, steps)
     steps.roots.search()
+    _wrap_groups(steps, optimizer.Optimizer)
     sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)
+
+
+def _wrap_groups(steps, kind):
+    """A new optimizer is a sign of a new model: its root is looked for before its first step."""
+    add = kind.add_param_group
+
+    @functools.wraps(add)
+    def add_param_group(self, *args, **kwargs):
+        steps.roots.search()
+        return add(self, *args, **kwargs)
+
+    kind.add_param_group = add_param_group
 
 
 def _wrap_backward(steps, torch):

@@ -20,6 +20,8 @@ MODEL_SHARE, GRADIENT_SHARE = 0.01, 0.005
 PATIENCE = 200
 # Losses of one backward pass that are told.
 LOSSES_MAX = 16
+# Steps of each optimizer during which roots are looked for.
+SEARCH_STEPS = 2
 
 
 class Known:
@@ -46,6 +48,7 @@ class Steps:
         self.generator = torch.default_generator
         self.scalars = frozenset((torch.Tensor, torch.nn.Parameter))
         self.known = weakref.WeakKeyDictionary()
+        self.optimizers = 0
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
         self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
         self.spent = [0] * 8
@@ -199,7 +202,8 @@ class Steps:
             return
         known = self.known.get(optimizer)
         if known is None:
-            known = self.known[optimizer] = Known(len(self.known))
+            known = self.known[optimizer] = Known(self.optimizers)
+            self.optimizers += 1
         known.steps += 1
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         states = optimizer.state
@@ -222,6 +226,8 @@ class Steps:
         self.backwards = 0
         roots = self.roots
         if roots is not None:
+            if not self.forwards:
+                self.sensor.gap("batches", f"no forward pass of a module came before step {self.sensor.last_step}")
             if not self.forwards or self.searching():
                 roots.search()
             else:
@@ -231,7 +237,7 @@ class Steps:
 
     def searching(self):
         """Whether an optimizer is new."""
-        return any(known.steps < 2 for known in self.known.values())
+        return any(known.steps < SEARCH_STEPS for known in self.known.values())
 
     def _number(self, known, parameters, states):
         """The step's number, and whether we counted it."""

@@ -5,6 +5,8 @@ The cost is the thread's own time and not the clock's, so that a busy machine do
 
 # Weight of the newest measurement.
 WEIGHT = 0.2
+# Nanoseconds of a look that are not worth saving: the record itself costs more.
+FREE = 100_000
 # Looks between two changes, so that one slow moment does not swing it.
 SETTLE = 8
 # Rarest: every 2^20th step.
@@ -44,7 +46,7 @@ class Throttle:
         self.interval = interval if self.interval is None else self.interval + WEIGHT * (interval - self.interval)
         if self.cost is None or self.looks < SETTLE:
             return
-        needed = self.cost / (self.share * self.interval) if self.interval > 0 else 1.0
+        needed = self.cost / max(self.share * self.interval, FREE)
         power = self.power
         if needed > 1 << power and power < POWER_MAX:
             power += 1

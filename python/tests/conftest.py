@@ -22,8 +22,10 @@ sys.path.insert(0, str(REPOSITORY / "python"))
 @pytest.fixture(scope="session")
 def sensor(tmp_path_factory):
     """The folder with `taintline/` and `startup/`: as laid out, or laid out here from what was built."""
-    laid = Path(os.environ.get("TAINTLINE_SENSOR_DIR", REPOSITORY / "target/taintline/lib/taintline/sensor"))
-    if (laid / "startup/sitecustomize.py").exists():
+    if "TAINTLINE_SENSOR_DIR" in os.environ:
+        return Path(os.environ["TAINTLINE_SENSOR_DIR"])
+    laid = REPOSITORY / "target/taintline/lib/taintline/sensor"
+    if (laid / "taintline/_native.abi3.so").exists() and up_to_date(laid):
         return laid
     built = [REPOSITORY / "target" / profile / "lib_native.so" for profile in ("release", "debug")]
     built = sorted((file for file in built if file.exists()), key=lambda file: file.stat().st_mtime)
@@ -34,6 +36,13 @@ def sensor(tmp_path_factory):
         shutil.copytree(REPOSITORY / "python" / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(built[-1], folder / "taintline/_native.abi3.so")
     return folder
+
+
+def up_to_date(laid):
+    """Whether what is laid out is what is in the sources."""
+    sources = [file for part in ("taintline", "startup") for file in (REPOSITORY / "python" / part).glob("*.py")]
+    copies = [laid / file.relative_to(REPOSITORY / "python") for file in sources]
+    return all(copy.exists() and copy.read_bytes() == file.read_bytes() for file, copy in zip(sources, copies))
 
 
 class Collector:

@@ -42,6 +42,7 @@ pub struct Root {
 pub struct Layout {
     roots: Vec<Root>,
     files: Vec<Root>,
+    left_out: Vec<PathBuf>,
 }
 
 /// What became of a root or single file of a [`Layout`] on this machine.
@@ -85,6 +86,13 @@ impl Layout {
             kind: RootKind::Other,
             path: path.into(),
         });
+        self
+    }
+
+    /// Leaves a folder out wherever the walk meets it, unless it is a root itself: a base interpreter's `site-packages`, which a
+    /// virtual environment does not import from. It need not exist.
+    pub fn leave_out(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.left_out.push(path.into());
         self
     }
 
@@ -139,7 +147,7 @@ pub(crate) struct Resolved {
     pub(crate) files: Vec<(String, PathBuf)>,
     /// Roots that exist and could not be looked at.
     pub(crate) gaps: Vec<(String, Gap)>,
-    /// (device, inode) of every folder in `folders`.
+    /// (device, inode) of every folder in `folders`, and of those that are left out.
     pub(crate) ids: HashSet<(u64, u64)>,
 }
 
@@ -152,6 +160,12 @@ pub(crate) fn resolve(layout: &Layout) -> Resolved {
         ids: HashSet::new(),
     };
     let mut seen: HashMap<(u64, u64), String> = HashMap::new();
+    // Known to the walk as a place that it does not go to; a root of the same identity is walked from its own start.
+    let left_out = layout
+        .left_out
+        .iter()
+        .filter_map(|path| identify(path).ok().flatten());
+    resolved.ids.extend(left_out.map(|(_, id)| id));
     for root in layout.roots.iter().chain(&layout.files) {
         let mut place = Place {
             name: root.name.clone(),

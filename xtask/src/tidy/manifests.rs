@@ -28,7 +28,7 @@ const ALLOWED: &[Row] = &[
     ),
     (
         "cli",
-        &["clap", "clap_complete", "clap_mangen"],
+        &["clap", "clap_complete", "clap_mangen", "serde"],
         &["insta", "serde_json", "tempfile"],
     ),
     (

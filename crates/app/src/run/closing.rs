@@ -88,6 +88,7 @@ impl Recorder<'_> {
 
     /// The last look and the last entry.
     pub(super) fn close(mut self, outcome: Outcome, wall: Duration) -> RunReport {
+        self.tell_moved_away();
         self.look_at_environments();
         self.record_members();
         self.tell_unheard();
@@ -118,6 +119,15 @@ impl Recorder<'_> {
             record,
             outcome,
             view,
+        }
+    }
+
+    fn tell_moved_away(&mut self) {
+        for path in std::mem::take(&mut self.moved_away).into_keys() {
+            self.gap(
+                &format!("checkpoint {path} as it was saved"),
+                "it was gone before it could be opened",
+            );
         }
     }
 

@@ -287,6 +287,10 @@ fn layout(hello: &Hello) -> Layout {
             RootKind::Site
         };
         if seen.insert(path(root)) {
+            if kind == RootKind::Stdlib {
+                layout.leave_out(path(root).join("site-packages"));
+                layout.leave_out(path(root).join("dist-packages"));
+            }
             layout.add_root(name, kind, path(root));
         }
     }

@@ -362,6 +362,12 @@ impl Worker {
     }
 }
 
+/// Whether something is at the path now.
+pub(super) fn exists(path: &PathText) -> bool {
+    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()));
+    path.symlink_metadata().is_ok()
+}
+
 /// Opens without ever blocking on a pipe or device; the flag tells a folder.
 fn open(path: &PathText) -> Result<(File, Identity, bool), String> {
     let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()));

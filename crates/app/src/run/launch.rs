@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
 use domain::entry::{Act, Command, End, Launch};
-use domain::{Body, Digest, Outcome, PathText, Person};
+use domain::{Body, Digest, Gap, Outcome, PathText, Person};
 use host::identity;
-use ledger::Store;
+use ledger::{Store, Writer};
 
 use super::event::Event;
 use super::{Opening, RunRequest, same};
@@ -30,6 +30,7 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let surroundings = &request.surroundings;
     let place = surroundings.store_to_write();
     let store = Store::open_or_create(&place)?;
+    keep_out_of_git(&place);
     let keys = surroundings.keys()?;
     let mut index = Index::open(&store)?;
     let person = person();
@@ -38,6 +39,7 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let (run, name) = super::identity(&index)?;
     let same = same::key(&request.argv, &surroundings.cwd);
     let head = writer.head().size;
+    let opening_gaps = opening_gaps(&writer);
     let mut journal = Journal::new(store.clone(), writer, run, 0);
     let command = Command {
         argv: request
@@ -77,6 +79,9 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         head,
     };
     journal.record(Body::Act(Act::Launch(Box::new(launch))));
+    for gap in opening_gaps {
+        journal.record(Body::Gap(gap));
+    }
     if request.accept_environment {
         journal.record(Body::Act(Act::EnvironmentAccepted));
     }
@@ -96,6 +101,28 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         same,
         opening,
     })
+}
+
+/// The store lies in a project's folder: it must not slip into a commit.
+fn keep_out_of_git(place: &Path) {
+    let file = place.join(".gitignore");
+    if !file.exists() {
+        let _ = std::fs::write(file, "*\n"); // a convenience; the record does not depend on it
+    }
+}
+
+/// What stood in the way when the log was opened: part of the record, for it may be somebody's work.
+fn opening_gaps(writer: &Writer) -> Vec<Gap> {
+    let opening = writer.opening();
+    let passed = opening.passed_over.iter().map(|log| Gap {
+        what: format!("continuation of log {}", log.log),
+        why: format!("{}; `taintline ledger audit` says more", log.why),
+    });
+    let removed = opening.key_without_log.then(|| Gap {
+        what: format!("earlier entries of log {}", writer.log()),
+        why: "its key was there and the log was not: it was removed, or a process died when it was made".to_owned(),
+    });
+    passed.chain(removed).collect()
 }
 
 fn person() -> Person {

@@ -17,7 +17,7 @@ use host::signals::Passed;
 
 use super::environment::Environments;
 use super::event::{Connection, Event, Purpose};
-use super::files::Reader;
+use super::files::{self, Reader};
 use super::judge::{self, Context};
 use super::process::Member;
 use crate::index::Index;
@@ -52,6 +52,8 @@ pub(super) struct Recorder<'a> {
     pub(super) asked: HashMap<u64, Asked>,
     /// Where saved files are now: renames by path.
     pub(super) renamed: BTreeMap<PathText, PathText>,
+    /// Saved checkpoints that were gone before they could be opened.
+    pub(super) moved_away: BTreeMap<PathText, Asked>,
     pub(super) taken: BTreeSet<PathText>,
     pub(super) own_outputs: BTreeSet<PathText>,
     pub(super) checkpoints: BTreeSet<PathText>,
@@ -75,6 +77,8 @@ pub(super) struct Asked {
     pub(super) rank: Option<u32>,
     pub(super) step: Option<u64>,
     pub(super) at_us: i64,
+    /// Name that a checkpoint was written under, when it is read under its final one.
+    pub(super) from: Option<PathText>,
 }
 
 /// What the recorder is made of, beside its empty state.
@@ -110,6 +114,7 @@ impl<'a> Recorder<'a> {
             code_top: None,
             asked: HashMap::new(),
             renamed: BTreeMap::new(),
+            moved_away: BTreeMap::new(),
             taken: BTreeSet::new(),
             own_outputs: BTreeSet::new(),
             checkpoints: BTreeSet::new(),
@@ -219,11 +224,7 @@ impl<'a> Recorder<'a> {
             }
             Message::Modules { files } => self.modules(connection, files),
             Message::Opened { path, write } => self.opened(connection, path, write, at_us),
-            Message::Saved { path, step, .. } => {
-                self.checkpoints.insert(path.clone());
-                self.own_outputs.insert(path.clone());
-                self.ask(Purpose::Save, &path, connection, step, at_us);
-            }
+            Message::Saved { path, step, .. } => self.heard_save(connection, path, step, at_us),
             Message::Loading { path, step, .. } => {
                 self.checkpoints.insert(path.clone());
                 self.ask(Purpose::Resume, &path, connection, step, at_us);
@@ -326,6 +327,7 @@ impl<'a> Recorder<'a> {
                     rank: member.rank(),
                     step: None,
                     at_us: 0,
+                    from: None,
                 };
                 let ticket = self.reader.ask(Purpose::Take(Kind::Script), &path);
                 self.asked.insert(ticket, asked);
@@ -353,6 +355,35 @@ impl<'a> Recorder<'a> {
         self.ask(Purpose::Take(kind), &path, connection, None, at_us);
     }
 
+    /// A checkpoint was saved. When it is gone already it was renamed, and the next message says to what.
+    fn heard_save(
+        &mut self,
+        connection: Connection,
+        path: PathText,
+        step: Option<u64>,
+        at_us: i64,
+    ) {
+        self.checkpoints.insert(path.clone());
+        self.own_outputs.insert(path.clone());
+        if files::exists(&path) {
+            self.ask(Purpose::Save, &path, connection, step, at_us);
+        } else {
+            let asked = self.asked_by(connection, step, at_us);
+            self.moved_away.insert(path, asked);
+        }
+    }
+
+    fn asked_by(&self, connection: Connection, step: Option<u64>, at_us: i64) -> Asked {
+        let member = self.members.get(&connection);
+        Asked {
+            process: member.map(|member| member.process.clone()),
+            rank: member.and_then(Member::rank),
+            step,
+            at_us,
+            from: None,
+        }
+    }
+
     fn ask(
         &mut self,
         purpose: Purpose,
@@ -361,13 +392,7 @@ impl<'a> Recorder<'a> {
         step: Option<u64>,
         at_us: i64,
     ) {
-        let member = self.members.get(&connection);
-        let asked = Asked {
-            process: member.map(|member| member.process.clone()),
-            rank: member.and_then(Member::rank),
-            step,
-            at_us,
-        };
+        let asked = self.asked_by(connection, step, at_us);
         let ticket = self.reader.ask(purpose, path);
         self.asked.insert(ticket, asked);
     }

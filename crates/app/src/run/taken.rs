@@ -73,7 +73,10 @@ impl Recorder<'_> {
             self.journal.blob(tree);
         }
         let Some(process) = asked.process else { return };
-        let (path, from) = self.final_name(&read.path);
+        let (path, from) = match asked.from {
+            Some(from) => (read.path.clone(), Some(from)),
+            None => self.final_name(&read.path),
+        };
         let write = Write {
             path,
             from,
@@ -113,6 +116,18 @@ impl Recorder<'_> {
         }
         self.checkpoints.insert(to.clone());
         self.own_outputs.insert(to.clone());
+        if let Some(asked) = self.moved_away.remove(from) {
+            self.renamed.insert(from.clone(), to.clone());
+            let ticket = self.reader.ask(Purpose::Save, &to);
+            self.asked.insert(
+                ticket,
+                Asked {
+                    from: Some(from.clone()),
+                    ..asked
+                },
+            );
+            return;
+        }
         if let Some(mut write) = self.writes.remove(from) {
             write.from = Some(from.clone());
             write.path = to.clone();
