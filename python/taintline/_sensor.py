@@ -41,7 +41,9 @@ class Sensor:
         self.ready = None
         self.last_step = None
         self.modules_known = set()
+        self.files_known = set()
         self.modules_at = None
+        self.program = None
         self._connect()
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.bye)
@@ -102,6 +104,7 @@ class Sensor:
             self.link = None
             self.gaps = set()
             self.modules_known = set()
+            self.files_known = set()
             self.modules_at = None
         except Exception:
             self.ended = True
@@ -117,6 +120,8 @@ class Sensor:
 
     def after_torch(self, torch):
         """Torch is executed: sets the hooks, says ready."""
+        # At the interpreter's end `__main__` has lost its file.
+        self.program = _file_of(sys.modules.get("__main__"), "__main__")
         try:
             from . import _hooks
 
@@ -160,8 +165,11 @@ class Sensor:
         for name in [name for name in list(sys.modules) if name not in self.modules_known]:
             self.modules_known.add(name)
             file = _file_of(sys.modules.get(name), name)
-            if file is None:
+            if file is None and name == "__main__":
+                file = self.program
+            if file is None or file in self.files_known:
                 continue
+            self.files_known.add(file)
             if size + len(file) > CHUNK_BYTES:
                 self.send({"type": "modules", "files": files})
                 files, size = [], 0

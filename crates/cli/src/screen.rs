@@ -45,7 +45,7 @@ pub(crate) struct Live {
 
 impl Screen for Live {
     fn found(&mut self, finding: &Finding) {
-        message(&format!("taintline  FOUND\n{}", plain::finding(finding)));
+        message(&plain::found(finding));
     }
 
     fn finishing(&mut self, left: &str) {

@@ -314,6 +314,9 @@ fn unread(gap: &Gap) -> Node {
     }
 }
 
+/// Files above this size are chosen as much more rarely as they are larger, so that no single library makes a scan slow.
+const SAMPLED_EVENLY: u64 = 4 * 1024 * 1024;
+
 /// Whether a file that the cache knows is read again: a keyed mix of its identity, so that it differs from scan to scan.
 fn is_sampled(key: &FileKey, options: &Options<'_>) -> bool {
     let mut mixed = options.sample_seed;
@@ -323,7 +326,8 @@ fn is_sampled(key: &FileKey, options: &Options<'_>) -> bool {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
     }
-    mixed % 1000 < u64::from(options.sample_rehash_per_mille)
+    let all = 1000 * key.size.max(SAMPLED_EVENLY) / SAMPLED_EVENLY;
+    mixed % all < u64::from(options.sample_rehash_per_mille)
 }
 
 fn assemble(resolved: Resolved, found: &[Found], work: &Work) -> Snapshot {

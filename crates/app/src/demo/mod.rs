@@ -277,7 +277,9 @@ impl Play<'_> {
             "The record itself: every entry, tile, tree head and blob is checked.",
         );
         let view = audit(&self.surroundings)?;
-        self.say(report::plain::audit(&view).trim_end());
+        for line in report::plain::audit(&view).lines() {
+            self.say(line);
+        }
         self.expect(view.problems.is_empty(), "the ledger is as it was written");
         Ok(())
     }

@@ -5,6 +5,16 @@ use domain::Finding;
 use super::WIDTH;
 use crate::sanitise;
 
+/// The line that is printed the moment that something is found; the details come with the summary.
+pub fn found(finding: &Finding) -> String {
+    format!(
+        "taintline  FOUND  {}   {}   [{}]\n",
+        sanitise(&finding.what),
+        finding.grade,
+        finding.rule
+    )
+}
+
 /// A finding over several lines, indented by two.
 pub fn finding(finding: &Finding) -> String {
     let what = sanitise(&finding.what);

@@ -7,7 +7,7 @@ mod show;
 mod summary;
 
 pub use diff::{audit, diff};
-pub use finding::finding;
+pub use finding::{finding, found};
 pub use runs::runs;
 pub use show::show;
 pub use summary::{opening, summary};

@@ -1,0 +1,145 @@
+//! A full disk: at the start nothing is started; in mid-run the job goes on and the summary says what is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::world::World;
+
+/// A small disk of its own, gone with the value.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// `None`, with the reason printed, where this user may not mount.
+    fn mount(folder: PathBuf, size: &str) -> Option<Self> {
+        std::fs::create_dir(&folder).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o"])
+            .arg(format!("size={size}"))
+            .arg("tmpfs")
+            .arg(&folder)
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(Self(folder)),
+            _ => {
+                eprintln!("skipped: a small disk can only be mounted by root");
+                None
+            }
+        }
+    }
+
+    fn fill(&self) {
+        let filled = Command::new("/bin/sh")
+            .args(["-c", "dd if=/dev/zero of=filler bs=4k 2>/dev/null; dd if=/dev/zero of=rest bs=1 2>/dev/null"])
+            .current_dir(&self.0)
+            .status();
+        assert!(!filled.unwrap().success(), "the disk did not become full");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn store(path: &Path) -> String {
+    path.join("store").display().to_string()
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_stops_before_anything_is_started() {
+    let world = World::new();
+    let Some(disk) = Disk::mount(world.folder().join("disk"), "256k") else {
+        return;
+    };
+    disk.fill();
+    world
+        .taintline([
+            "--store",
+            &store(&disk.0),
+            "run",
+            "--",
+            "/usr/bin/touch",
+            "started",
+        ])
+        .ends(2)
+        .says(&["No space left", "hint:", "nothing was started"]);
+    assert!(!world.work.join("started").exists());
+}
+
+#[test]
+fn a_disk_that_fills_up_between_two_runs_stops_the_second_and_keeps_the_first() {
+    let world = World::new();
+    let Some(disk) = Disk::mount(world.folder().join("disk"), "1m") else {
+        return;
+    };
+    let store = store(&disk.0);
+    world
+        .taintline(["--store", &store, "run", "--", "true"])
+        .ends(0);
+    disk.fill();
+    world
+        .taintline(["--store", &store, "run", "--", "/usr/bin/touch", "started"])
+        .ends(2)
+        .says(&["No space left", "hint:"]);
+    assert!(!world.work.join("started").exists());
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    world
+        .taintline(["--store", &store, "ledger", "audit"])
+        .ends(0);
+    let runs = world.json(&["--store", &store, "runs"]);
+    assert_eq!(runs["runs"][0]["outcome"], "exit 0");
+}
+
+#[test]
+fn a_disk_that_fills_up_in_mid_run_costs_the_record_and_not_the_job() {
+    let world = World::new();
+    let Some(disk) = Disk::mount(world.folder().join("disk"), "1m") else {
+        return;
+    };
+    let store = store(&disk.0);
+    let script = format!(
+        "cd {}; dd if=/dev/zero of=filler bs=4k 2>/dev/null; dd if=/dev/zero of=rest bs=1 2>/dev/null; echo went on; exit 5",
+        disk.0.display()
+    );
+    let done = world
+        .taintline(["--store", &store, "run", "--", "/bin/sh", "-c", &script])
+        .ends(5)
+        .says(&["not recorded: entries of the run:", "No space left"]);
+    assert_eq!(done.out, b"went on\n");
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    world
+        .taintline(["--store", &store, "ledger", "audit"])
+        .ends(0);
+    let runs = world.json(&["--store", &store, "runs"]);
+    assert_eq!(
+        runs["runs"][0]["state"], "interrupted",
+        "its end is not on the disk"
+    );
+    world
+        .taintline(["--store", &store, "run", "--", "true"])
+        .ends(0);
+}
+
+#[test]
+fn a_disk_that_becomes_read_only_in_mid_run_costs_the_record_and_not_the_job() {
+    let world = World::new();
+    let Some(disk) = Disk::mount(world.folder().join("disk"), "1m") else {
+        return;
+    };
+    let store = store(&disk.0);
+    let script = format!(
+        "mount -o remount,ro {} && echo read-only; exit 6",
+        disk.0.display()
+    );
+    let done = world
+        .taintline(["--store", &store, "run", "--", "/bin/sh", "-c", &script])
+        .ends(6)
+        .says(&["not recorded: entries of the run:"]);
+    assert_eq!(done.out, b"read-only\n");
+    world
+        .taintline(["--store", &store, "run", "--", "/usr/bin/touch", "started"])
+        .ends(2)
+        .says(&["hint:"]);
+    assert!(!world.work.join("started").exists());
+}

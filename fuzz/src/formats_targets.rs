@@ -1,0 +1,195 @@
+//! `formats`: places lie in the file, lists are bounded, a second look sees the same.
+
+use formats::checkpoint::{self, Checkpoint, Reading, Tensor};
+use formats::pickle::{Limits, Program, run};
+use formats::{safetensors as header, sniff as magic, zip as archive};
+
+use crate::seeds;
+
+/// Reading from memory cannot fail, so an error of reading is a wrong offset inside the parser.
+const IN_MEMORY: &str = "bytes in memory were asked for outside of the input";
+
+/// [`formats::zip::read`].
+pub fn zip(data: &[u8]) -> bool {
+    let directory = match archive::read(&data) {
+        Ok(directory) => directory,
+        Err(error) => {
+            assert!(!matches!(error, archive::ZipError::Io(_)), "{IN_MEMORY}");
+            assert!(bounded_text(&error.to_string()));
+            return false;
+        }
+    };
+    assert!(directory.members.len() as u64 <= archive::MAX_MEMBERS);
+    assert!(directory.oddities.len() <= archive::MAX_ODDITIES);
+    for member in &directory.members {
+        let end = member.data_offset.checked_add(member.stored_size);
+        assert!(
+            end.is_some_and(|end| end <= data.len() as u64),
+            "{member:?} lies outside"
+        );
+        assert!(directory.find(&member.name).is_some());
+    }
+    let again = archive::read(&data).ok();
+    assert_eq!(again.as_ref(), Some(&directory), "two looks differ");
+    !directory.members.is_empty()
+}
+
+/// [`formats::pickle::run`], whole and broken off: what stands before a break would have been done.
+pub fn pickle(data: &[u8]) -> bool {
+    let limits = Limits::default();
+    let program = run(data, &limits);
+    check_program(data, &program, &limits);
+    let cut = data.len() / 2;
+    let half = run(&data[..cut], &limits);
+    assert_eq!(
+        half.effects.get(..),
+        program.effects.get(..half.effects.len()),
+        "the first half does something that the whole does not"
+    );
+    let small = Limits {
+        opcodes: 50,
+        values: 20,
+        memo: 5,
+        records: 3,
+        name_bytes: 40,
+    };
+    check_program(data, &run(data, &small), &small);
+    program.complete
+}
+
+fn check_program(data: &[u8], program: &Program, limits: &Limits) {
+    assert!(program.end <= data.len());
+    assert!(program.values().count() <= limits.values);
+    assert!(program.effects.len() <= limits.records);
+    // One more says that there are more.
+    assert!(program.anomalies.len() <= limits.records + 1);
+    assert!(!program.complete || program.root.is_some());
+    let places = program.effects.iter().map(|effect| effect.offset);
+    let odd = program.anomalies.iter().map(|anomaly| anomaly.offset);
+    assert!(places.chain(odd).all(|offset| offset <= data.len()));
+    let imports = program.imports();
+    assert!(imports.is_sorted());
+    for anomaly in &program.anomalies {
+        assert!(bounded_text(&anomaly.oddity.to_string()));
+    }
+}
+
+/// [`formats::checkpoint::read`] on a file of any format.
+pub fn checkpoint(data: &[u8]) -> bool {
+    let first = checkpoint::read(&data);
+    let second = checkpoint::read(&data);
+    // Through text, because a float that is not a number does not equal itself.
+    assert_eq!(
+        format!("{first:?}"),
+        format!("{second:?}"),
+        "two looks differ"
+    );
+    assert!(first.is_ok(), "{IN_MEMORY}: {first:?}");
+    match first {
+        Ok(Reading::Checkpoint(found)) => {
+            check_checkpoint(data, &found);
+            true
+        }
+        Ok(Reading::NotReadable(why)) => {
+            assert!(bounded_text(&why.to_string()));
+            false
+        }
+        Err(_) => false,
+    }
+}
+
+/// [`checkpoint`] on a torch archive whose pickle is the input.
+pub fn checkpoint_pickle(data: &[u8]) -> bool {
+    checkpoint(&seeds::torch_zip(data))
+}
+
+fn check_checkpoint(data: &[u8], found: &Checkpoint) {
+    assert!(found.tensors.len() <= checkpoint::MAX_TENSORS);
+    assert!(found.scalars.len() <= checkpoint::MAX_SCALARS);
+    assert!(found.gaps.len() <= checkpoint::MAX_GAPS + 1);
+    assert!(found.imports.is_sorted());
+    for tensor in &found.tensors {
+        check_tensor(data, tensor);
+    }
+    for (name, scalar) in &found.scalars {
+        assert!(
+            name.len() <= checkpoint::MAX_NAME + "__metadata__.".len(),
+            "a long name"
+        );
+        if let checkpoint::Scalar::Text(text) = scalar {
+            assert!(text.len() <= checkpoint::MAX_TEXT);
+        }
+    }
+    for gap in &found.gaps {
+        assert!(gap.to_string().len() <= data.len() * 8 + 4096);
+    }
+}
+
+fn check_tensor(data: &[u8], tensor: &Tensor) {
+    let inside = |offset: u64, bytes: u64| {
+        offset
+            .checked_add(bytes)
+            .is_some_and(|end| end <= data.len() as u64)
+    };
+    assert!(tensor.name.len() <= checkpoint::MAX_NAME);
+    assert!(
+        inside(tensor.storage_offset, tensor.storage_bytes),
+        "{tensor:?}"
+    );
+    assert!(inside(tensor.offset, tensor.bytes), "{tensor:?}");
+    assert_eq!(tensor.shape.len(), tensor.stride.len());
+    if tensor.is_contiguous() {
+        assert_eq!(
+            tensor.elements().checked_mul(tensor.element_size),
+            Some(tensor.bytes),
+            "{tensor:?}"
+        );
+    }
+    if tensor.bytes > 0 {
+        let end = tensor.storage_offset + tensor.storage_bytes;
+        assert!(tensor.offset >= tensor.storage_offset && tensor.offset + tensor.bytes <= end);
+    }
+}
+
+/// [`formats::safetensors::read`].
+pub fn safetensors(data: &[u8]) -> bool {
+    match header::read(&data) {
+        Ok(Ok(found)) => {
+            assert!(found.data_offset <= data.len() as u64);
+            let names = found.tensors.len() + found.metadata.len();
+            assert!(names <= data.len());
+            assert!(found.oddities.len() <= 3 * found.tensors.len() + 1);
+            checkpoint(data)
+        }
+        Ok(Err(error)) => {
+            assert!(bounded_text(&error.to_string()));
+            false
+        }
+        Err(_) => unreachable!("{IN_MEMORY}"),
+    }
+}
+
+/// [`safetensors`] on a file whose header is the input, with 24 bytes of tensors behind it.
+pub fn safetensors_header(data: &[u8]) -> bool {
+    safetensors(&seeds::with_header(data))
+}
+
+/// [`formats::sniff::sniff`]: the same answer twice, and one that the readers agree with.
+pub fn sniff(data: &[u8]) -> bool {
+    let format = magic::sniff(&data).ok();
+    assert_eq!(format, magic::sniff(&data).ok());
+    let Some(format) = format else {
+        unreachable!("{IN_MEMORY}")
+    };
+    assert_eq!(format == magic::Format::Empty, data.is_empty());
+    if format == magic::Format::SafeTensors {
+        assert!(matches!(header::read(&data), Ok(result)
+            if result != Err(header::HeaderError::Truncated)));
+    }
+    format != magic::Format::Unknown
+}
+
+/// An error is for a person: never longer than a screen.
+fn bounded_text(text: &str) -> bool {
+    !text.is_empty() && text.len() < 4096
+}

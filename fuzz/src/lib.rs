@@ -1,0 +1,72 @@
+//! What must hold of every parser on any bytes, once, for two drivers.
+//!
+//! Each target is a function over bytes that panics when a promise of the product is broken: what is decoded is encoded to
+//! the same bytes, every place that a parser names lies in the file, every list stays below its limit, and a second look
+//! sees the same. It returns whether the parser took the input, so that a driver can tell a target that is exercised from
+//! one that refuses everything at the first byte. libFuzzer calls them from `fuzz_targets/`, the smoke run from
+//! `src/bin/smoke.rs`; neither knows more about the parsers than [`TARGETS`] says.
+
+mod domain_targets;
+mod environment_targets;
+mod formats_targets;
+mod ledger_targets;
+pub mod mutate;
+mod seeds;
+mod training_targets;
+
+pub use domain_targets::{entry, envelope, names, path_text, tree};
+pub use environment_targets::{papers, record};
+pub use formats_targets::{
+    checkpoint, checkpoint_pickle, pickle, safetensors, safetensors_header, sniff, zip,
+};
+pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
+pub use training_targets::{sketch, summary};
+
+/// One function to be fuzzed, and where to start.
+pub struct Target {
+    /// Its name, which is that of the function and of the libFuzzer target.
+    pub name: &'static str,
+    /// Runs it; `true` when the parser took the input. Panics when a promise is broken.
+    pub run: fn(&[u8]) -> bool,
+    /// Inputs to start from, built anew at each call; the parser takes at least the first.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Byte strings that mean something to the parser.
+    pub words: &'static [&'static [u8]],
+}
+
+macro_rules! targets {
+    ($($name:ident $seeds:ident $words:ident;)*) => {
+        /// All targets.
+        pub const TARGETS: &[Target] = &[$(Target {
+            name: stringify!($name),
+            run: $name,
+            seeds: seeds::$seeds,
+            words: seeds::$words,
+        }),*];
+    };
+}
+
+targets! {
+    zip zips ZIP;
+    pickle pickles PICKLE;
+    checkpoint checkpoints ZIP;
+    checkpoint_pickle pickles PICKLE;
+    safetensors safetensors SAFETENSORS;
+    safetensors_header safetensors_headers SAFETENSORS;
+    sniff sniffs ZIP;
+    note notes NOTE;
+    bundle bundles NONE;
+    tile_name tile_names TILE;
+    verifier_key verifier_keys NOTE;
+    tree_head notes NOTE;
+    tree_head_signed tree_head_texts NOTE;
+    tree trees TREE;
+    entry entries JSON;
+    envelope envelopes JSON;
+    path_text path_texts ESCAPE;
+    names names NONE;
+    record records RECORD;
+    papers papers RECORD;
+    summary summaries SUMMARY;
+    sketch sketches NONE;
+}
