@@ -82,7 +82,12 @@ impl AppError {
             Self::Store(ledger::StoreError::Newer { .. }) => {
                 Some("use the newer Taintline, or another store with --store")
             }
-            Self::Store(_) | Self::NotRecorded { .. } => Some(
+            Self::Store(_)
+            | Self::Ledger(_)
+            | Self::Blob(_)
+            | Self::Index(_)
+            | Self::Secret(_)
+            | Self::NotRecorded { .. } => Some(
                 "name a writable place with space with --store or TAINTLINE_STORE; nothing was started",
             ),
             Self::Start(_) => Some("check the command behind `--`; nothing was started"),

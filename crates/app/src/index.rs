@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::entry::{Act, Kind, Launch, Write};
-use domain::{Body, Digest, Entry, Outcome, PathText, Process, RunId};
-use ledger::Store;
+use domain::{Body, Digest, Entry, Gap, Outcome, PathText, Process, RunId};
+use ledger::{Log, Store};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-const SCHEMA_VERSION: i64 = 1;
-const BATCH: u64 = 4096;
+const SCHEMA_VERSION: i64 = 2;
+/// As many as lie in one file of a log, so that one that cannot be read costs no more than itself.
+const BATCH: u64 = 256;
 
 const SCHEMA: &str = "
 CREATE TABLE logs (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT;
-CREATE TABLE entries (run TEXT NOT NULL, seq INTEGER NOT NULL, log TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (run, seq)) STRICT, WITHOUT ROWID;
+CREATE TABLE entries (run TEXT NOT NULL, seq INTEGER NOT NULL, log TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (run, seq, log)) STRICT, WITHOUT ROWID;
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, same TEXT NOT NULL, started_us INTEGER NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,
     ticks INTEGER NOT NULL, command TEXT NOT NULL, log TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'open', ended_us INTEGER, wall_us INTEGER,
@@ -103,10 +104,23 @@ pub(crate) struct IndexedSave {
     pub(crate) summary: Option<Digest>,
 }
 
+/// Where an entry of a run is.
+#[derive(Debug, Clone)]
+pub(crate) struct IndexedEntry {
+    /// Its number within the run.
+    pub(crate) seq: u64,
+    /// The log.
+    pub(crate) log: String,
+    /// Its number within the log.
+    pub(crate) number: u64,
+}
+
 /// The index of one store.
 pub(crate) struct Index {
     connection: Connection,
     path: PathBuf,
+    /// Logs that could not be read to their end.
+    unread: Vec<Gap>,
 }
 
 impl Index {
@@ -149,6 +163,7 @@ impl Index {
         let mut index = Self {
             connection,
             path: path.to_owned(),
+            unread: Vec::new(),
         };
         index.lay_out().map_err(sql)?;
         Ok(index)
@@ -169,53 +184,66 @@ impl Index {
         transaction.commit()
     }
 
-    /// Takes in what the logs have beyond the index. A log that became shorter empties the index first.
+    /// Takes in what the logs have beyond the index. A log that became shorter empties the index first. One that cannot be
+    /// read (damaged, or rewritten by somebody who wants to hide) does not hide the others: it becomes a gap.
     pub(crate) fn sync(&mut self, store: &Store) -> Result<(), IndexError> {
+        self.unread.clear();
+        for log in store.logs()? {
+            match self.sync_log(&log) {
+                Err(IndexError::Log(error)) => self.unread.push(Gap {
+                    what: format!("log {}", log.name()),
+                    why: format!("{error}; `taintline ledger audit` names all that is wrong"),
+                }),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    fn sync_log(&mut self, log: &Log) -> Result<(), IndexError> {
         let path = self.path.clone();
         let sql = |source| IndexError::Sqlite {
             path: path.clone(),
             source,
         };
-        for log in store.logs()? {
-            let size = log.head()?.size;
-            let known = self.size_of(log.name()).map_err(sql)?;
-            if size == known {
-                continue;
-            }
-            let transaction = self
-                .connection
-                .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-                .map_err(sql)?;
-            let mut next = transaction
-                .query_row(
-                    "SELECT size FROM logs WHERE name = ?1",
-                    [log.name()],
-                    |row| row.get::<_, u64>(0),
-                )
-                .optional()
-                .map_err(sql)?
-                .unwrap_or(0);
-            if size < next {
-                return Err(sql(rusqlite::Error::InvalidQuery)); // rebuilt by `open`
-            }
-            while next < size {
-                let end = size.min(next + BATCH);
-                for (number, bytes) in (next..end).zip(log.entries(next..end)?) {
-                    if let Ok(entry) = Entry::decode(&bytes) {
-                        apply(&transaction, log.name(), number, &entry).map_err(sql)?;
+        let size = log.head()?.size;
+        if size == self.size_of(log.name()).map_err(sql)? {
+            return Ok(());
+        }
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .map_err(sql)?;
+        let known = "SELECT size FROM logs WHERE name = ?1";
+        let known = transaction.query_row(known, [log.name()], |row| row.get::<_, u64>(0));
+        let mut next = known.optional().map_err(sql)?.unwrap_or(0);
+        if size < next {
+            return Err(sql(rusqlite::Error::InvalidQuery)); // rebuilt by `open`
+        }
+        let mut read = Ok(());
+        while next < size {
+            let end = size.min((next / BATCH + 1) * BATCH);
+            match log.entries(next..end) {
+                Ok(batch) => {
+                    for (number, bytes) in (next..end).zip(batch) {
+                        if let Ok(entry) = Entry::decode(&bytes) {
+                            apply(&transaction, log.name(), number, &entry).map_err(sql)?;
+                        }
                     }
                 }
-                next = end;
+                Err(error) => {
+                    read = Err(error.into()); // what came before it is kept, and the next command tries again
+                    break;
+                }
             }
-            transaction
-                .execute(
-                    "INSERT INTO logs VALUES (?1, ?2) ON CONFLICT DO UPDATE SET size = ?2",
-                    params![log.name(), size],
-                )
-                .map_err(sql)?;
-            transaction.commit().map_err(sql)?;
+            next = end;
         }
-        Ok(())
+        let insert = "INSERT INTO logs VALUES (?1, ?2) ON CONFLICT DO UPDATE SET size = ?2";
+        transaction
+            .execute(insert, params![log.name(), next])
+            .map_err(sql)?;
+        transaction.commit().map_err(sql)?;
+        read
     }
 
     fn size_of(&self, log: &str) -> rusqlite::Result<u64> {
@@ -246,10 +274,21 @@ impl Index {
         Ok(self.runs()?.into_iter().filter(prefix).collect())
     }
 
-    /// Numbers of the entries of a run, by log.
-    pub(crate) fn entries_of(&self, run: RunId) -> Result<Vec<(String, u64)>, IndexError> {
-        let sql = "SELECT log, number FROM entries WHERE run = ?1 ORDER BY seq";
-        self.query(sql, [run.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+    /// Where the entries of a run are, in their order; one that was recorded again in a further log is there twice.
+    pub(crate) fn entries_of(&self, run: RunId) -> Result<Vec<IndexedEntry>, IndexError> {
+        let sql = "SELECT seq, log, number FROM entries WHERE run = ?1 ORDER BY seq, log";
+        self.query(sql, [run.to_string()], |row| {
+            Ok(IndexedEntry {
+                seq: row.get(0)?,
+                log: row.get(1)?,
+                number: row.get(2)?,
+            })
+        })
+    }
+
+    /// Logs that could not be read to their end when the index was brought up to the ledger.
+    pub(crate) fn unread(&self) -> &[Gap] {
+        &self.unread
     }
 
     /// The number that the next entry of a run has.
@@ -324,12 +363,13 @@ fn apply(
     entry: &Entry,
 ) -> rusqlite::Result<()> {
     let run = entry.run.to_string();
-    let insert = "INSERT OR IGNORE INTO entries VALUES (?1, ?2, ?3, ?4)";
-    if transaction
-        .prepare_cached(insert)?
-        .execute(params![run, entry.seq, log, number])?
-        == 0
-    {
+    let known = transaction
+        .prepare_cached("SELECT 1 FROM entries WHERE run = ?1 AND seq = ?2")?
+        .exists(params![run, entry.seq])?;
+    transaction
+        .prepare_cached("INSERT OR IGNORE INTO entries VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![run, entry.seq, log, number])?;
+    if known {
         return Ok(()); // recorded again, in a further log, after the first was rewritten
     }
     let add = |sql: &str| transaction.prepare_cached(sql)?.execute([&run]).map(|_| ());

@@ -32,7 +32,11 @@ pub(crate) struct Journal {
     last_capture_us: i64,
     lost: u64,
     failure: Option<String>,
+    /// Why evidence could not be stored, told once a reason.
+    not_stored: Option<String>,
     rewritten: Vec<Finding>,
+    /// The log whose rewriting is told already, while there is no further one.
+    told: Option<String>,
     log: String,
     size: u64,
     record: RunRecord,
@@ -53,7 +57,9 @@ impl Journal {
             last_capture_us: 0,
             lost: 0,
             failure: None,
+            not_stored: None,
             rewritten: Vec::new(),
+            told: None,
             log: String::new(),
             size: 0,
             record: RunRecord::new(run),
@@ -114,7 +120,7 @@ impl Journal {
         }
     }
 
-    /// Stores evidence; `None` when it could not be stored, which the next flush tells.
+    /// Stores evidence; `None` when it could not be stored, which becomes a gap.
     pub(crate) fn blob(&mut self, bytes: &[u8]) -> Option<Digest> {
         self.blobs(&[bytes.to_vec()])
             .and_then(|digests| digests.into_iter().next())
@@ -125,7 +131,15 @@ impl Journal {
         match self.store.put_blobs(blobs) {
             Ok(digests) => Some(digests),
             Err(error) => {
-                self.failure = Some(error.to_string());
+                let why = error.to_string();
+                self.failure = Some(why.clone());
+                if self.not_stored.as_ref() != Some(&why) {
+                    self.not_stored = Some(why.clone());
+                    self.record(Body::Gap(Gap {
+                        what: "part of the evidence".to_owned(),
+                        why,
+                    }));
+                }
                 None
             }
         }
@@ -179,49 +193,51 @@ impl Journal {
         self.queued_bytes = 0;
     }
 
+    /// Goes on in a further log. Where that is not possible (the whole store was taken away) the finding is made all the
+    /// same, and each flush tries again.
     fn go_on_elsewhere(&mut self) -> bool {
         let old = self.log.clone();
         let described = match self.writer.check() {
             Err(error) => error.to_string(),
             Ok(_) => "it was put back meanwhile".to_owned(),
         };
-        match self.writer.continue_elsewhere() {
-            Ok(log) => self.log = log,
+        let further = self.writer.continue_elsewhere();
+        let (on, possible) = match further {
+            Ok(log) => {
+                let on = format!(
+                    "the record goes on in log {log}, with all entries of this run once more"
+                );
+                self.log = log;
+                (on, true)
+            }
             Err(error) => {
                 self.failure = Some(error.to_string());
-                return false;
+                (format!("the record cannot go on elsewhere: {error}"), false)
             }
-        }
-        let finding = Finding {
-            rule: Rule::LedgerRewritten,
-            grade: Grade::Observed,
-            what: format!("log {old} is not the one that this run's supervisor wrote"),
-            details: vec![
-                described,
-                format!(
-                    "the record goes on in log {}, with all entries of this run once more",
-                    self.log
-                ),
-            ],
-            path: Some(domain::PathText::from_bytes(
-                format!("ledger/{old}").as_bytes(),
-            )),
-            step: None,
-            rank: None,
-            earlier: None,
-            evidence: Vec::new(),
-            innocent: vec!["a backup of the store was put back while the run was going".to_owned()],
         };
-        self.rewritten.push(finding.clone());
-        let again: Vec<_> = self.kept.iter().chain(&self.queue).cloned().collect();
+        if self.told.as_ref() != Some(&old) {
+            let finding = rewritten(&old, vec![described, on]);
+            self.rewritten.push(finding.clone());
+            self.record(Body::Finding(finding));
+        }
+        if !possible {
+            self.told = Some(old);
+            return false;
+        }
+        self.told = None;
+        self.write_again()
+    }
+
+    /// All entries of the run, in the log that is the writer's now.
+    fn write_again(&mut self) -> bool {
+        let again: Vec<_> = self.kept.drain(..).chain(self.queue.drain(..)).collect();
         self.queue = again;
         self.queued_bytes = self.queue.iter().map(Vec::len).sum();
-        self.kept.clear();
         self.kept_bytes = 0;
-        self.record(Body::Finding(finding));
         match self.writer.append(&self.queue) {
             Ok(appended) => {
                 self.size = appended.head.size;
+                self.failure = None;
                 self.keep();
                 true
             }
@@ -265,5 +281,22 @@ impl Journal {
     /// Log and its size after the last flush.
     pub(crate) fn position(&self) -> (&str, u64) {
         (&self.log, self.size)
+    }
+}
+
+fn rewritten(log: &str, details: Vec<String>) -> Finding {
+    Finding {
+        rule: Rule::LedgerRewritten,
+        grade: Grade::Observed,
+        what: format!("log {log} is not the one that this run's supervisor wrote"),
+        details,
+        path: Some(domain::PathText::from_bytes(
+            format!("ledger/{log}").as_bytes(),
+        )),
+        step: None,
+        rank: None,
+        earlier: None,
+        evidence: Vec::new(),
+        innocent: vec!["a backup of the store was put back while the run was going".to_owned()],
     }
 }

@@ -1,13 +1,14 @@
 //! The use-cases that only read: `runs`, `show`, `diff`, and the ledger's `audit` and `reindex`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use domain::Entry;
-use ledger::Store;
+use domain::{Entry, Gap, RunId};
+use ledger::{Log, Store};
 use report::view::{AuditView, LogView, ProblemView, RunView, RunsView};
 
 use crate::error::AppError;
-use crate::index::{Index, IndexedRun};
+use crate::index::{Index, IndexedEntry, IndexedRun};
 use crate::place::Surroundings;
 use crate::present;
 use crate::record::RunRecord;
@@ -36,6 +37,7 @@ impl Reading {
         Ok(RunsView {
             schema: "taintline.runs/1",
             runs,
+            gaps: self.index.unread().to_vec(),
         })
     }
 
@@ -67,15 +69,28 @@ impl Reading {
     pub fn record(&self, run: &IndexedRun) -> Result<RunRecord, AppError> {
         let logs = self.store.logs()?;
         let mut record = RunRecord::new(run.id);
-        for (log, number) in self.index.entries_of(run.id)? {
-            let Some(log) = logs.iter().find(|candidate| candidate.name() == log) else {
-                continue;
+        let mut missing = BTreeMap::new();
+        for place in self.index.entries_of(run.id)? {
+            let entry = match logs.iter().find(|log| log.name() == place.log) {
+                Some(log) => entry_at(log, &place, run.id),
+                None => Err("the log is gone".to_owned()),
             };
-            for bytes in log.entries(number..number + 1)? {
-                if let Ok(entry) = Entry::decode(&bytes) {
+            match entry {
+                Ok(entry) => {
+                    missing.remove(&place.seq);
                     record.apply(entry);
                 }
+                Err(_) if record.has(place.seq) => {} // there is a second one, in a further log
+                Err(why) => {
+                    missing.insert(place.seq, (place, why));
+                }
             }
+        }
+        for (place, why) in missing.into_values() {
+            record.add_gap(Gap {
+                what: format!("entry {} of log {}", place.number, place.log),
+                why,
+            });
         }
         Ok(record)
     }
@@ -84,10 +99,32 @@ impl Reading {
     pub fn show(&self, name: &str) -> Result<RunView, AppError> {
         let run = self.find(name)?;
         let entries = self.index.entries_of(run.id)?;
-        let last = entries.last().map_or(0, |(_, number)| *number);
-        let place = format!("{}, {} entries up to number {last}", run.log, entries.len());
-        Ok(present::run(&self.store, &self.record(&run)?, place))
+        let place = entries.last().map_or_else(
+            || run.log.clone(),
+            |last| {
+                format!(
+                    "{}, {} entries up to number {}",
+                    last.log,
+                    last.seq + 1,
+                    last.number
+                )
+            },
+        );
+        let mut view = present::run(&self.store, &self.record(&run)?, place);
+        view.gaps.extend_from_slice(self.index.unread());
+        Ok(view)
     }
+}
+
+/// The entry at a place of the index, if it still is the one that the index means.
+fn entry_at(log: &Log, place: &IndexedEntry, run: RunId) -> Result<Entry, String> {
+    let bytes = log
+        .entries(place.number..place.number.saturating_add(1))
+        .map_err(|error| error.to_string())?;
+    let entry = bytes.first().and_then(|bytes| Entry::decode(bytes).ok());
+    entry
+        .filter(|entry| entry.run == run && entry.seq == place.seq)
+        .ok_or_else(|| "another entry is there now".to_owned())
 }
 
 /// Checks every byte of the ledger and of the blob store.

@@ -115,7 +115,12 @@ impl RunRecord {
         }
     }
 
-    fn add_gap(&mut self, gap: Gap) {
+    /// Whether the entry of this number, or a later one, was taken in.
+    pub(crate) fn has(&self, seq: u64) -> bool {
+        seq < self.next_seq
+    }
+
+    pub(crate) fn add_gap(&mut self, gap: Gap) {
         if !self.gaps.contains(&gap) {
             self.gaps.push(gap);
         }

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
 #[derive(Debug, Parser)]
-#[command(name = "taintline", version, about, long_about = None, max_term_width = 100, after_help = CODES)]
+#[command(name = "taintline", version, max_term_width = 100, after_help = CODES)]
 pub(crate) struct Args {
     /// Folder of the store; else TAINTLINE_STORE, else `.taintline` here or above.
     #[arg(long, global = true, value_name = "FOLDER")]

@@ -11,7 +11,14 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = match args::Args::try_parse() {
+        Ok(args) => args,
+        Err(error) if error.use_stderr() => {
+            screen::usage(&error.render().to_string());
+            return exit::Exit::Failed.into();
+        }
+        Err(help) => help.exit(),
+    };
     match commands::dispatch(args) {
         Ok(exit) => exit.into(),
         Err(error) => {

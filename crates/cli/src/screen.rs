@@ -20,6 +20,12 @@ pub(crate) fn message(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Says how the command line was not understood. The words are the parser's, but what they quote is whatever was typed.
+pub(crate) fn usage(text: &str) {
+    let lines: Vec<_> = text.lines().map(sanitise).collect();
+    message(&format!("{}\n", lines.join("\n")));
+}
+
 /// Says what went wrong, why, and what to do.
 pub(crate) fn error(error: &AppError) {
     let mut text = format!("taintline: {}\n", sanitise(&error.to_string()));

@@ -49,6 +49,8 @@ pub struct RunsView {
     pub schema: &'static str,
     /// Newest last.
     pub runs: Vec<RunLine>,
+    /// What of the ledger could not be read, so that runs may be missing.
+    pub gaps: Vec<Gap>,
 }
 
 /// The code of a run.

@@ -137,8 +137,10 @@ fn write_seeds(folder: &Path) -> std::io::Result<()> {
 /// Starts the worker and judges how it ended.
 fn watch(options: &Options) -> std::io::Result<bool> {
     println!("smoke: --seed {}", options.seed);
-    let folder = tempfile::tempdir()?;
+    // In memory where that is possible: the scratch file is written once an input.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
     let scratch = folder.path().join("input");
+    let limits = format!("ulimit -c 0 && ulimit -v {ADDRESS_KIB} && exec \"$0\" \"$@\"");
     let mut worker = Command::new("sh")
         .args([
             "-c",
@@ -294,11 +296,7 @@ impl Worker {
         for (index, seed) in seeds.iter().enumerate() {
             let fine = self.run(tally, seed)?;
             if index == 0 && fine && tally.taken == 0 {
-                self.fail(
-                    tally.target,
-                    "its first good input is refused".to_owned(),
-                    seed,
-                );
+                self.fail(tally.target, "its first good input is refused", seed);
             }
         }
         Ok(())
@@ -315,13 +313,14 @@ impl Worker {
         match result {
             Ok(taken) => tally.taken += u64::from(taken),
             Err(panic) => {
-                let small = shrink(target, data, &panic);
-                self.fail(target, panic, &small);
+                if self.is_new(target, &panic) {
+                    report(target.name, &panic, &shrink(target, data, &panic));
+                }
                 return Ok(false);
             }
         }
         if took > SLOW && timed(target, data).1 > SLOW {
-            self.fail(target, format!("takes more than {SLOW:?}"), data);
+            self.fail(target, &format!("takes more than {SLOW:?}"), data);
             return Ok(false);
         }
         if took > WORTH_A_LOOK {
@@ -329,7 +328,7 @@ impl Worker {
             self.peak_kib = now;
             if now > PEAK_KIB && now > before {
                 let how = format!("memory rises from {before} to {now} KiB");
-                self.fail(target, how, data);
+                self.fail(target, &how, data);
                 return Ok(false);
             }
         }
@@ -337,16 +336,22 @@ impl Worker {
     }
 
     /// Prints a failure unless the same was printed before.
-    fn fail(&mut self, target: &Target, how: String, data: &[u8]) {
-        let key = format!(
-            "{}: {}",
-            target.name,
-            how.split_inclusive(": ").next().unwrap_or(&how)
-        );
-        if self.failures.insert(key) {
-            report(target.name, &how, data);
+    fn fail(&mut self, target: &Target, how: &str, data: &[u8]) {
+        if self.is_new(target, how) {
+            report(target.name, how, data);
         }
     }
+
+    /// Whether this target has not failed at the same place yet.
+    fn is_new(&mut self, target: &Target, how: &str) -> bool {
+        self.failures
+            .insert(format!("{}: {}", target.name, place(how)))
+    }
+}
+
+/// Where a panic happened; of another failure all of it.
+fn place(how: &str) -> &str {
+    how.split(": ").next().unwrap_or(how)
 }
 
 fn timed(target: &Target, data: &[u8]) -> (Result<bool, String>, Duration) {
@@ -363,7 +368,6 @@ fn timed(target: &Target, data: &[u8]) -> (Result<bool, String>, Duration) {
 
 /// The input without the pieces that the failure does not need.
 fn shrink(target: &Target, data: &[u8], panic: &str) -> Vec<u8> {
-    let place = |panic: &str| panic.split(": ").next().map(str::to_owned);
     let began = Instant::now();
     let mut small = data.to_vec();
     let mut piece = small.len().next_power_of_two();

@@ -1,5 +1,6 @@
 //! After the job: wait for what is still read, look once more, close the record.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
@@ -11,6 +12,7 @@ use host::job::LeftBehind;
 
 use super::RunReport;
 use super::event::{Connection, Event};
+use super::process::Member;
 use super::recorder::Recorder;
 use crate::present;
 
@@ -89,6 +91,7 @@ impl Recorder<'_> {
     /// The last look and the last entry.
     pub(super) fn close(mut self, outcome: Outcome, wall: Duration) -> RunReport {
         self.tell_moved_away();
+        self.record_sharded();
         self.look_at_environments();
         self.record_members();
         self.tell_unheard();
@@ -135,7 +138,7 @@ impl Recorder<'_> {
         for (prefix, judged) in self.environments.changed_since() {
             if !judged.is_empty() {
                 let against = format!("as it was scanned while the run was going, below {prefix}");
-                let mut told = std::collections::BTreeSet::new();
+                let mut told = BTreeSet::new();
                 self.tell_changes(
                     Rule::EnvironmentChangedDuringRun,
                     &judged,
@@ -215,10 +218,21 @@ impl Recorder<'_> {
                 "no process of the run imported torch with its sensor",
             );
         } else if self.members.values().all(|member| member.step_count == 0) {
-            self.gap(
-                "steps",
-                "no process made an optimizer step that the sensor could see",
-            );
+            let why = "no process made an optimizer step that the sensor could see";
+            self.gap("steps", why);
+        }
+        let ranks: BTreeSet<u32> = self.members.values().filter_map(Member::rank).collect();
+        let worlds = self
+            .members
+            .values()
+            .filter_map(|member| member.hello.as_ref()?.world_size);
+        let world = worlds.max().unwrap_or(0);
+        let missing = u64::from(world).saturating_sub(ranks.len() as u64);
+        if let Some(first) = (0..world).find(|rank| !ranks.contains(rank)) {
+            let what = format!("{missing} ranks of the job, first rank {first}");
+            let why =
+                "no process of that rank was heard here: on another host, or without the sensor";
+            self.gap(&what, why);
         }
     }
 }

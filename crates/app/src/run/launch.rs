@@ -10,7 +10,7 @@ use host::identity;
 use ledger::{Store, Writer};
 
 use super::event::Event;
-use super::{Opening, RunRequest, same};
+use super::{Opening, RunRequest, reach, same};
 use crate::error::AppError;
 use crate::index::Index;
 use crate::journal::Journal;
@@ -79,7 +79,7 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         head,
     };
     journal.record(Body::Act(Act::Launch(Box::new(launch))));
-    for gap in opening_gaps {
+    for gap in opening_gaps.into_iter().chain(reach::gaps(&request.argv)) {
         journal.record(Body::Gap(gap));
     }
     if request.accept_environment {

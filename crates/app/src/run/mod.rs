@@ -14,8 +14,10 @@ mod judge;
 mod launch;
 mod listener;
 mod process;
+mod reach;
 mod recorder;
 mod same;
+mod shards;
 mod taken;
 
 pub(crate) use judge::signal_name;
@@ -26,7 +28,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use domain::{Outcome, RunId};
+use domain::{Body, Gap, Outcome, RunId};
 use host::job::Job;
 use host::listen::PrivateListener;
 
@@ -100,6 +102,10 @@ pub fn run(
     let job = match Job::start(&request.argv, &changes) {
         Ok(job) => job,
         Err(error) => {
+            launched.journal.record(Body::Gap(Gap {
+                what: "the whole run".to_owned(),
+                why: format!("the command did not start: {error}"),
+            }));
             launched.journal.record(launch::not_started(127));
             launched.journal.flush();
             return Err(error.into());

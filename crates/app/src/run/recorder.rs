@@ -20,6 +20,7 @@ use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
 use super::judge::{self, Context};
 use super::process::Member;
+use super::shards;
 use crate::index::Index;
 use crate::journal::Journal;
 
@@ -56,6 +57,8 @@ pub(super) struct Recorder<'a> {
     pub(super) moved_away: BTreeMap<PathText, Asked>,
     pub(super) taken: BTreeSet<PathText>,
     pub(super) own_outputs: BTreeSet<PathText>,
+    /// Indexes of sharded checkpoints that the run wrote.
+    pub(super) shard_indexes: BTreeSet<PathText>,
     pub(super) checkpoints: BTreeSet<PathText>,
     /// Checkpoints written by this run, by where they are now.
     pub(super) writes: BTreeMap<PathText, Write>,
@@ -117,6 +120,7 @@ impl<'a> Recorder<'a> {
             moved_away: BTreeMap::new(),
             taken: BTreeSet::new(),
             own_outputs: BTreeSet::new(),
+            shard_indexes: BTreeSet::new(),
             checkpoints: BTreeSet::new(),
             writes: BTreeMap::new(),
             judged: BTreeSet::new(),
@@ -338,6 +342,9 @@ impl<'a> Recorder<'a> {
 
     fn opened(&mut self, connection: Connection, path: PathText, write: bool, at_us: i64) {
         if write {
+            if path.as_str().ends_with(shards::INDEX_ENDING) {
+                self.shard_indexes.insert(path.clone());
+            }
             self.own_outputs.insert(path);
             return;
         }

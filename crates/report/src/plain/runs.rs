@@ -7,11 +7,18 @@ use crate::{sanitise, shorten};
 
 /// A table of runs.
 pub fn runs(view: &RunsView) -> String {
-    if view.runs.is_empty() {
+    if view.runs.is_empty() && view.gaps.is_empty() {
         return "no runs are recorded here yet; next: taintline run -- python train.py\n"
             .to_owned();
     }
-    view.runs.iter().map(line).collect()
+    let gaps = view.gaps.iter().map(|gap| {
+        format!(
+            "not read: {}: {}\n",
+            sanitise(&gap.what),
+            sanitise(&gap.why)
+        )
+    });
+    view.runs.iter().map(line).chain(gaps).collect()
 }
 
 fn line(run: &RunLine) -> String {
