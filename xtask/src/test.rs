@@ -194,9 +194,16 @@ impl Session<'_> {
     }
 }
 
-/// The tests in `python/tests`, against the laid out sensor and binary.
+/// The tests in `python/tests` and `tests/e2e`, against the laid out sensor and binary.
 fn pytest(project: &Project, python: &Python) -> Outcome<Command> {
-    let mut pytest = python.command(&["-m", "pytest", "-p", "no:cacheprovider", "python/tests"]);
+    let mut pytest = python.command(&[
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "python/tests",
+        "tests/e2e",
+    ]);
     pytest
         .current_dir(&project.root)
         .env("PATH", command::path_with(python.folder()))

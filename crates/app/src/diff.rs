@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::entry::{Code, Kind, Variable};
+use domain::entry::{Code, Command, Kind, Variable};
 use domain::{Digest, Gap, PathText, StepRecord};
 use report::view::{DiffView, Difference};
 
@@ -93,6 +93,9 @@ impl Comparison<'_> {
                 Some(left),
                 Some(right),
             ));
+        } else if self.written(&self.left) != self.written(&self.right) {
+            let what = "a value of the command line that is blanked here".to_owned();
+            differences.push(difference("command", what, None, None));
         }
         if left_cwd != right_cwd {
             differences.push(difference(
@@ -103,6 +106,13 @@ impl Comparison<'_> {
             ));
         }
         self.dimension("command", differences);
+    }
+
+    /// The arguments as they were typed, for comparison only.
+    fn written(&self, record: &RunRecord) -> Option<Vec<PathText>> {
+        let command = unsealed(&self.reading.store, &record.launch.as_ref()?.command)?;
+        let command: Command = serde_json::from_slice(&command).ok()?;
+        Some(command.argv)
     }
 
     fn code(&mut self) {

@@ -45,6 +45,7 @@ pub(crate) fn arguments(argv: &[String]) -> Vec<String> {
 pub(crate) fn text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut blank_next = false;
+    let mut named = false;
     let mut rest = text;
     while !rest.is_empty() {
         let end = rest.find(is_separator).unwrap_or(rest.len());
@@ -64,7 +65,9 @@ pub(crate) fn text(text: &str) -> String {
         } else {
             shown.push_str(&one_word(word));
         }
-        blank_next = scheme || announces(word, separator);
+        let sign = matches!(word, ":" | "=");
+        blank_next = scheme || announces(word, separator) || (sign && named);
+        named = is_secret_name(word);
         shown.push_str(separator);
     }
     shown
@@ -84,7 +87,6 @@ fn announces(word: &str, separator: &str) -> bool {
         return false;
     }
     match word {
-        ":" | "=" => false,
         flag if flag.starts_with('-') => !flag.contains('=') && is_secret_name(flag),
         _ => word.strip_suffix([':', '=']).is_some_and(is_secret_name),
     }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-use taintline_environment::{Cache, Layout, Options, RootKind, records, scan};
+use taintline_environment::{Cache, Layout, Options, RootKind, Snapshot, records, scan};
 
 fn main() {
     let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
@@ -41,6 +41,12 @@ fn main() {
     let (clock, cpu) = (Instant::now(), cpu_seconds());
     let report = records::check(&snapshot);
     let (check_wall, check_cpu) = (clock.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    println!("scan       {scan_wall:.3} s wall, {scan_cpu:.3} s cpu");
+    println!("check      {check_wall:.3} s wall, {check_cpu:.3} s cpu");
+    describe(&snapshot, &report, &cache);
+}
+
+fn describe(snapshot: &Snapshot, report: &records::RecordReport, cache: &Cache) {
     let totals = snapshot.totals;
     println!("digest     {}", snapshot.root.digest());
     println!(
@@ -60,7 +66,6 @@ fn main() {
         cache.start(),
         snapshot.cache_lies.len()
     );
-    println!("scan       {scan_wall:.3} s wall, {scan_cpu:.3} s cpu");
     println!(
         "records    {} vouched, {} without digest, {} mismatched, {} missing, {} unowned, {} outside, {} oddities",
         report.vouched,
@@ -77,7 +82,6 @@ fn main() {
     for mismatch in report.mismatched.iter().take(5) {
         println!("mismatch   {}", mismatch.path);
     }
-    println!("check      {check_wall:.3} s wall, {check_cpu:.3} s cpu");
 }
 
 /// User and system time of this process: ticks of 10 ms from `/proc/self/stat`, where it is there, summed over threads

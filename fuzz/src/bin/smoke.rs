@@ -142,10 +142,7 @@ fn watch(options: &Options) -> std::io::Result<bool> {
     let scratch = folder.path().join("input");
     let limits = format!("ulimit -c 0 && ulimit -v {ADDRESS_KIB} && exec \"$0\" \"$@\"");
     let mut worker = Command::new("sh")
-        .args([
-            "-c",
-            &format!("ulimit -c 0 -v {ADDRESS_KIB}; exec \"$0\" \"$@\""),
-        ])
+        .args(["-c", &limits])
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .args(["--seed", &options.seed.to_string(), "--scratch"])

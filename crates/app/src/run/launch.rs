@@ -41,30 +41,8 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let head = writer.head().size;
     let opening_gaps = opening_gaps(&writer);
     let mut journal = Journal::new(store.clone(), writer, run, 0);
-    let command = Command {
-        argv: request
-            .argv
-            .iter()
-            .map(|argument| PathText::from(Path::new(argument)))
-            .collect(),
-        cwd: PathText::from(surroundings.cwd.as_path()),
-    };
     let secret = secret::of_store(&store, &keys)?;
-    let all = surroundings
-        .variables
-        .iter()
-        .map(|(name, value)| (name, value));
-    let variables = variables::collect(all, &secret);
-    let sealed = |journal: &mut Journal, bytes: Result<Vec<u8>, serde_json::Error>| {
-        bytes.ok().and_then(|bytes| journal.sealed_blob(&bytes))
-    };
-    let command = sealed(&mut journal, serde_json::to_vec(&command));
-    let variables = sealed(&mut journal, serde_json::to_vec(&variables));
-    let (Some(command), Some(variables)) = (command, variables) else {
-        return Err(AppError::NotRecorded {
-            why: journal.gap().map_or_else(String::new, |gap| gap.why),
-        });
-    };
+    let (command, variables) = sealed(request, &mut journal, &secret)?;
     let launch = Launch {
         name: name.clone(),
         taintline: env!("CARGO_PKG_VERSION").to_owned(),
@@ -86,9 +64,7 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         journal.record(Body::Act(Act::EnvironmentAccepted));
     }
     if !journal.flush() {
-        return Err(AppError::NotRecorded {
-            why: journal.gap().map_or_else(String::new, |gap| gap.why),
-        });
+        return Err(not_recorded(&journal));
     }
     let opening = Opening {
         name: name.to_string(),
@@ -101,6 +77,39 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         same,
         opening,
     })
+}
+
+/// Command line and variables, sealed.
+fn sealed(
+    request: &RunRequest,
+    journal: &mut Journal,
+    secret: &[u8; 32],
+) -> Result<(Digest, Digest), AppError> {
+    let surroundings = &request.surroundings;
+    let argv = request
+        .argv
+        .iter()
+        .map(|argument| PathText::from(Path::new(argument)));
+    let command = Command {
+        argv: argv.collect(),
+        cwd: PathText::from(surroundings.cwd.as_path()),
+    };
+    let all = surroundings
+        .variables
+        .iter()
+        .map(|(name, value)| (name, value));
+    let variables = variables::collect(all, secret);
+    let mut seal = |bytes: Result<Vec<u8>, serde_json::Error>| {
+        bytes.ok().and_then(|bytes| journal.sealed_blob(&bytes))
+    };
+    let command = seal(serde_json::to_vec(&command));
+    let variables = seal(serde_json::to_vec(&variables));
+    command.zip(variables).ok_or_else(|| not_recorded(journal))
+}
+
+fn not_recorded(journal: &Journal) -> AppError {
+    let why = journal.gap().map_or_else(String::new, |gap| gap.why);
+    AppError::NotRecorded { why }
 }
 
 /// The store lies in a project's folder: it must not slip into a commit.

@@ -15,7 +15,7 @@ fn is_harmless(done: &Done) {
     ] {
         let acting = text.chars().find(|character| {
             (character.is_control() && *character != '\n')
-                || matches!(*character, '\u{200b}'..='\u{202e}' | '\u{e0000}'..='\u{e007f}')
+                || matches!(*character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{e0000}'..='\u{e007f}')
         });
         assert_eq!(acting, None, "{text:?}");
     }

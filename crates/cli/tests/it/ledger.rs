@@ -157,7 +157,13 @@ fn a_log_that_cannot_be_read_does_not_hide_the_others() {
         .ends(1)
         .says(&["someone@elsewhere"]);
     let listed = world.taintline(["runs"]).ends(0).out();
-    assert_eq!(listed.lines().count(), 2, "{listed}");
+    assert_eq!(listed.lines().count(), 3, "{listed}");
+    assert!(
+        listed.contains("not read: log someone@elsewhere"),
+        "{listed}"
+    );
+    let shown = world.json(&["show", "last"]);
+    assert!(shown["gaps"].to_string().contains("someone@elsewhere"));
     world.sh("exit 0").ends(0);
 }
 

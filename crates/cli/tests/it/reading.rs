@@ -91,7 +91,7 @@ fn man_page_and_completions_come_from_the_same_definition() {
     world
         .taintline(["generate", "man"])
         .ends(0)
-        .says(&[".TH", "audit", "accept\\-environment"]);
+        .says(&[".TH", "taintline\\-run", "Exit codes"]);
     world
         .taintline(["generate", "completions", "bash"])
         .ends(0)

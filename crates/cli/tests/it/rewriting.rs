@@ -37,7 +37,7 @@ fn is_named(script: &str) -> World {
         shown["command"].as_str().unwrap().contains("done"),
         "the launch was recorded once more"
     );
-    // The further log is sound: whatever the audit names, it is not in it.
+    // The record ends in a further log, and that is sound: whatever the audit names, it is not in it.
     let log = shown["ledger"]
         .as_str()
         .unwrap()
@@ -45,6 +45,7 @@ fn is_named(script: &str) -> World {
         .next()
         .unwrap()
         .to_owned();
+    assert!(log.ends_with("~2"), "{log}");
     let audit = world.taintline(["ledger", "audit", "--json"]);
     let audit: serde_json::Value = serde_json::from_slice(&audit.out).unwrap();
     assert!(
@@ -61,6 +62,7 @@ fn is_named(script: &str) -> World {
     }
     // And life goes on.
     world.sh("exit 5").ends(5);
+    world.taintline(["show", "last"]).ends(0).says(&["exit 5"]);
     world
 }
 

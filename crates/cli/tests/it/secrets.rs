@@ -93,10 +93,26 @@ fn the_value_of_a_variable_that_may_be_secret_is_kept_nowhere() {
     }
     finish(&mut command).ends(0);
     is_shown_nowhere(&world);
-    for file in files_below(world.folder()) {
+    for file in files_below(&world.store()) {
         let bytes = std::fs::read(&file).unwrap();
         assert!(!holds(&bytes, SECRET.as_bytes()), "{}", file.display());
     }
+}
+
+#[test]
+fn a_command_line_that_differs_in_a_secret_only_is_not_called_equal() {
+    let world = World::new();
+    for value in [SECRET, "another"] {
+        world
+            .taintline(["run", "--", "/bin/true", "--token", value])
+            .ends(0);
+    }
+    let names = world.run_names();
+    let differs = world
+        .taintline(["diff", &names[0], &names[1]])
+        .ends(0)
+        .says(&["blanked"]);
+    assert!(!differs.out().contains(SECRET), "{}", differs.out());
 }
 
 #[test]

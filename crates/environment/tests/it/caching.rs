@@ -1,3 +1,5 @@
+//! What the cache may and may not save a scan from reading.
+
 use std::fs::{File, FileTimes};
 use std::path::Path;
 use std::time::SystemTime;

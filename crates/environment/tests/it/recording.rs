@@ -1,3 +1,5 @@
+//! RECORD files, honest and hostile.
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use domain::Digest;

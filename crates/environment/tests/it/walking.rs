@@ -1,3 +1,5 @@
+//! What a walk meets on a real file system.
+
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::sync::atomic::{AtomicUsize, Ordering};
