@@ -17,7 +17,7 @@ const SCHEMA_VERSION: i64 = 2;
 const BATCH: u64 = 256;
 
 const SCHEMA: &str = "
-CREATE TABLE logs (name TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT;
+CREATE TABLE logs (name TEXT PRIMARY KEY, size INTEGER NOT NULL, last TEXT) STRICT;
 CREATE TABLE entries (run TEXT NOT NULL, seq INTEGER NOT NULL, log TEXT NOT NULL, number INTEGER NOT NULL, PRIMARY KEY (run, seq, log)) STRICT, WITHOUT ROWID;
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, same TEXT NOT NULL, started_us INTEGER NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,
@@ -124,19 +124,23 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens the index and brings it up to the ledger; a broken or older one is made anew.
+    /// Opens the index and brings it up to the ledger; a broken or older one is made anew. Where the store cannot be written,
+    /// as an investigator's copy, the index lives in memory.
     pub(crate) fn open(store: &Store) -> Result<Self, IndexError> {
         let path = store.root().join("index.sqlite");
-        let attempt = Self::connect(&path).and_then(|mut index| index.sync(store).map(|()| index));
-        match attempt {
-            Err(IndexError::Sqlite { .. }) => {
-                remove(&path)?;
-                let mut index = Self::connect(&path)?;
-                index.sync(store)?;
-                Ok(index)
-            }
-            other => other,
+        let attempt = |index: Result<Self, IndexError>| {
+            index.and_then(|mut index| index.sync(store).map(|()| index))
+        };
+        match attempt(Self::connect(&path)) {
+            Err(IndexError::Sqlite { .. }) => {}
+            other => return other,
         }
+        if remove(&path).is_ok()
+            && let Ok(index) = attempt(Self::connect(&path))
+        {
+            return Ok(index);
+        }
+        attempt(Self::connect(Path::new(":memory:")))
     }
 
     /// Throws the index away and builds it from the ledger.
@@ -184,7 +188,8 @@ impl Index {
         transaction.commit()
     }
 
-    /// Takes in what the logs have beyond the index. A log that became shorter empties the index first. One that cannot be
+    /// Takes in what the logs have beyond the index. A log that became shorter, or another one under the same name, empties
+    /// the index first. One that cannot be
     /// read (damaged, or rewritten by somebody who wants to hide) does not hide the others: it becomes a gap.
     pub(crate) fn sync(&mut self, store: &Store) -> Result<(), IndexError> {
         self.unread.clear();
@@ -206,25 +211,26 @@ impl Index {
             path: path.clone(),
             source,
         };
+        // In this order: another process may append and index in between, and a log only grows.
+        let (known, last) = indexed(&self.connection, log.name()).map_err(sql)?;
         let size = log.head()?.size;
-        if size == self.size_of(log.name()).map_err(sql)? {
+        if known > size || (known > 0 && last != Some(digest_at(log, known - 1)?)) {
+            return Err(sql(rusqlite::Error::InvalidQuery)); // rebuilt by `open`
+        }
+        if size == known {
             return Ok(());
         }
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
             .map_err(sql)?;
-        let known = "SELECT size FROM logs WHERE name = ?1";
-        let known = transaction.query_row(known, [log.name()], |row| row.get::<_, u64>(0));
-        let mut next = known.optional().map_err(sql)?.unwrap_or(0);
-        if size < next {
-            return Err(sql(rusqlite::Error::InvalidQuery)); // rebuilt by `open`
-        }
+        let (mut next, mut last) = indexed(&transaction, log.name()).map_err(sql)?;
         let mut read = Ok(());
         while next < size {
             let end = size.min((next / BATCH + 1) * BATCH);
             match log.entries(next..end) {
                 Ok(batch) => {
+                    last = batch.last().map(|bytes| Digest::of(bytes));
                     for (number, bytes) in (next..end).zip(batch) {
                         if let Ok(entry) = Entry::decode(&bytes) {
                             apply(&transaction, log.name(), number, &entry).map_err(sql)?;
@@ -238,21 +244,14 @@ impl Index {
             }
             next = end;
         }
-        let insert = "INSERT INTO logs VALUES (?1, ?2) ON CONFLICT DO UPDATE SET size = ?2";
         transaction
-            .execute(insert, params![log.name(), next])
+            .execute(
+                "INSERT OR REPLACE INTO logs VALUES (?1, ?2, ?3)",
+                params![log.name(), next, last.map(|last| last.to_string())],
+            )
             .map_err(sql)?;
         transaction.commit().map_err(sql)?;
         read
-    }
-
-    fn size_of(&self, log: &str) -> rusqlite::Result<u64> {
-        let found =
-            self.connection
-                .query_row("SELECT size FROM logs WHERE name = ?1", [log], |row| {
-                    row.get(0)
-                });
-        Ok(found.optional()?.unwrap_or(0))
     }
 
     /// All runs, oldest first.
@@ -351,6 +350,20 @@ impl Index {
             source,
         })
     }
+}
+
+/// How far a log is indexed, and the digest of the last entry there.
+fn indexed(connection: &Connection, log: &str) -> rusqlite::Result<(u64, Option<Digest>)> {
+    let sql = "SELECT size, last FROM logs WHERE name = ?1";
+    let found = connection.query_row(sql, [log], |row| {
+        Ok((row.get(0)?, optional_digest(row, 1)?))
+    });
+    Ok(found.optional()?.unwrap_or((0, None)))
+}
+
+fn digest_at(log: &Log, number: u64) -> Result<Digest, ledger::LogError> {
+    let entries = log.entries(number..number.saturating_add(1))?;
+    Ok(Digest::of(entries.first().map_or(&[][..], Vec::as_slice)))
 }
 
 const RUN: &str = "SELECT id, name, started_us, state, boot, pid, ticks, wall_us, outcome, steps, findings, command, log FROM runs";

@@ -9,15 +9,28 @@ use crate::error::AppError;
 use crate::index::{Index, IndexedRun};
 use crate::journal::wall_us;
 
-/// Whether the supervisor of an open run is alive. One of another boot is not; one of another host cannot be seen.
+/// Whether the supervisor of an open run is alive. One of an earlier boot is not; one of another host cannot be seen from
+/// here and counts as alive.
 pub(crate) fn is_alive(run: &IndexedRun) -> bool {
-    let Process { boot, pid, started } = &run.supervisor;
+    is_elsewhere(&run.log) || process_lives(&run.supervisor)
+}
+
+/// Whether a process of this host lives.
+pub(crate) fn process_lives(process: &Process) -> bool {
+    let Process { boot, pid, started } = process;
     ProcessId {
         boot: boot.clone(),
         pid: *pid,
         started: *started,
     }
     .is_alive()
+}
+
+/// Whether a log, named `user@host` or `user@host~2`, is of another host that shares this store.
+fn is_elsewhere(log: &str) -> bool {
+    let base = log.split('~').next().unwrap_or(log);
+    base.rsplit_once('@')
+        .is_some_and(|(_, host)| host != host::identity::host_name())
 }
 
 /// Records an `Interrupted` act for each such run that began on this host.

@@ -120,13 +120,8 @@ fn state(record: &RunRecord) -> State {
         (None, true) => State::Interrupted,
         (None, false) => {
             let alive = record.launch.as_ref().is_some_and(|launch| {
-                let Process { boot, pid, started } = &launch.supervisor;
-                host::identity::ProcessId {
-                    boot: boot.clone(),
-                    pid: *pid,
-                    started: *started,
-                }
-                .is_alive()
+                let elsewhere = launch.person.host != host::identity::host_name();
+                elsewhere || interrupted::process_lives(&launch.supervisor)
             });
             if alive {
                 State::Running
