@@ -153,6 +153,10 @@ func hashEntries(folder string, size int64) (memory, error) {
 // compareTiles compares every file of hashes, at every level, with what Go would have written.
 func compareTiles(folder string, size int64, stored memory) error {
 	for _, tile := range tlog.NewTiles(height, 0, size) {
+		// Go lists the narrower ones too, which a log may have removed.
+		if count := size >> (uint(tile.L) * height); tile.W < 1<<height && count != tile.N<<height+int64(tile.W) {
+			continue
+		}
 		want, err := tlog.ReadTileData(tile, stored)
 		if err != nil {
 			return err

@@ -24,14 +24,6 @@ def sha256(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def leaf(entry: bytes) -> bytes:
-    return sha256(b"\x00", entry)
-
-
-def node(left: bytes, right: bytes) -> bytes:
-    return sha256(b"\x01", left, right)
-
-
 def root(hashes: list) -> bytes:
     """RFC 6962, section 2.1: split at the largest power of two below the count."""
     if not hashes:
@@ -39,7 +31,7 @@ def root(hashes: list) -> bytes:
     if len(hashes) == 1:
         return hashes[0]
     split = 1 << (len(hashes) - 1).bit_length() - 1
-    return node(root(hashes[:split]), root(hashes[split:]))
+    return sha256(b"\x01", root(hashes[:split]), root(hashes[split:]))
 
 
 def unbase64(text: str) -> bytes:
@@ -119,7 +111,7 @@ def read_leaves(folder: Path, size: int) -> list:
             end = 2 + int.from_bytes(data[:2], "big")
             if len(data) < end:
                 raise Wrong(f"{name}: an entry is cut off")
-            leaves.append(leaf(data[2:end]))
+            leaves.append(sha256(b"\x00", data[2:end]))
             data = data[end:]
         if data:
             raise Wrong(f"{name}: bytes behind the last entry")

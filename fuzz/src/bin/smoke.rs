@@ -34,12 +34,13 @@ const WORTH_A_LOOK: Duration = Duration::from_millis(2);
 const SHRINKING: Duration = Duration::from_secs(3);
 
 const USAGE: &str =
-    "smoke [--seconds N] [--seed N] [--only NAME] [--all] [--hex BYTES] [--write-seeds FOLDER]
+    "smoke [--seconds N] [--seed N] [--only NAME] [--all] [--hex BYTES | --file PATH] [--write-seeds FOLDER]
   --seconds N           how long, 20 unless told otherwise
   --seed N              the inputs of an earlier run
   --only NAME           one target alone
   --all                 go on after a failure; each different one is printed once
   --hex BYTES           this input alone, with --only
+  --file PATH           the same with bytes from a file
   --write-seeds FOLDER  write the good inputs for libFuzzer, FOLDER/NAME/N, and end";
 
 /// The last panic: what and where.
@@ -51,7 +52,7 @@ struct Options {
     seed: u64,
     only: Option<String>,
     all: bool,
-    hex: Option<Vec<u8>>,
+    input: Option<Vec<u8>>,
     write_seeds: Option<PathBuf>,
     scratch: Option<PathBuf>,
 }
@@ -86,7 +87,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         seed: RandomState::new().hash_one(0) >> 16,
         only: None,
         all: false,
-        hex: None,
+        input: None,
         write_seeds: None,
         scratch: None,
     };
@@ -101,7 +102,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
             "--seconds" => options.seconds = number()?,
             "--seed" => options.seed = number()?,
             "--only" => options.only = Some(value),
-            "--hex" => options.hex = Some(bytes_of(&value).ok_or("--hex: not hexadecimal")?),
+            "--hex" => options.input = Some(bytes_of(&value).ok_or("--hex: not hexadecimal")?),
+            "--file" => options.input = Some(fs::read(&value).map_err(|error| error.to_string())?),
             "--write-seeds" => options.write_seeds = Some(value.into()),
             "--scratch" => options.scratch = Some(value.into()),
             _ => return Err(format!("{name} is not known")),
@@ -110,8 +112,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
     if options.targets().is_empty() {
         return Err("--only: there is no such target".to_owned());
     }
-    if options.hex.is_some() && options.only.is_none() {
-        return Err("--hex needs --only".to_owned());
+    if options.input.is_some() && options.only.is_none() {
+        return Err("--hex and --file need --only".to_owned());
     }
     Ok(options)
 }
@@ -247,12 +249,12 @@ fn work(options: &Options, scratch: &Path) -> std::io::Result<bool> {
         .into_iter()
         .map(Tally::new)
         .collect::<Vec<_>>();
-    if let (Some(data), Some(tally)) = (&options.hex, tallies.first_mut()) {
+    if let (Some(data), Some(tally)) = (&options.input, tallies.first_mut()) {
         let fine = worker.run(tally, data)?;
+        let verdict = if fine { "fine" } else { "failed" };
         println!(
-            "smoke: {}: {}",
-            tally.target.name,
-            if fine { "fine" } else { "failed" }
+            "smoke: {}: {verdict} in {:?}",
+            tally.target.name, tally.slowest
         );
         return Ok(fine);
     }

@@ -138,14 +138,8 @@ impl Recorder<'_> {
         for (prefix, judged) in self.environments.changed_since() {
             if !judged.is_empty() {
                 let against = format!("as it was scanned while the run was going, below {prefix}");
-                let mut told = BTreeSet::new();
-                self.tell_changes(
-                    Rule::EnvironmentChangedDuringRun,
-                    &judged,
-                    &against,
-                    None,
-                    &mut told,
-                );
+                let rule = Rule::EnvironmentChangedDuringRun;
+                self.tell_changes(rule, &judged, &against, None);
             }
         }
     }

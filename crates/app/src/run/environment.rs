@@ -46,6 +46,8 @@ pub(super) struct Examined {
     pub(super) python: String,
     pub(super) snapshot: Snapshot,
     pub(super) report: RecordReport,
+    /// Files that a RECORD vouches for.
+    pub(super) vouched: u64,
     /// Name of the last good run, and how this environment differs from that one's.
     pub(super) compared: Option<(String, Vec<Judged>)>,
     /// Why it could not be compared, when it could not.
@@ -212,52 +214,77 @@ struct Scan {
 impl Scan {
     fn examine(self) -> Examined {
         let snapshot = scan(&self.layout, &self.store, &self.stop);
-        let report = records::check(&snapshot);
-        let (compared, not_compared) = match self.compare(&snapshot, &report) {
-            Ok(compared) => (compared, None),
+        let (good, not_compared) = match self.last_good() {
+            Ok(good) => (good, None),
             Err(why) => (None, Some(why)),
         };
-        Examined {
+        // The very tree of a good run needs no further look: its RECORDs were checked then.
+        let unchanged = good
+            .as_ref()
+            .filter(|good| good.tree == snapshot.root.digest());
+        let vouched = unchanged.and_then(|good| Some(good.summary.as_ref()?.vouched));
+        let mut examined = Examined {
             key: self.key,
-            prefix: self.prefix,
-            python: self.python,
+            prefix: self.prefix.clone(),
+            python: self.python.clone(),
+            vouched: vouched.unwrap_or(0),
             snapshot,
-            report,
-            compared,
+            report: RecordReport::default(),
+            compared: None,
             not_compared,
+        };
+        if let (Some(good), Some(_)) = (unchanged, vouched) {
+            examined.compared = Some((good.run.clone(), Vec::new()));
+            return examined;
         }
+        examined.report = records::check(&examined.snapshot);
+        examined.vouched = examined.report.vouched;
+        if let Some(good) = good {
+            match self.compare(&good, &examined) {
+                Ok(judged) => examined.compared = Some((good.run, judged)),
+                Err(why) => examined.not_compared = Some(why),
+            }
+        }
+        examined
     }
 
-    fn compare(
-        &self,
-        snapshot: &Snapshot,
-        report: &RecordReport,
-    ) -> Result<Option<(String, Vec<Judged>)>, String> {
+    fn last_good(&self) -> Result<Option<Good>, String> {
         let index = Index::open(&self.store).map_err(|error| error.to_string())?;
-        let good = index
-            .last_good_environment(&self.same, self.run)
-            .map_err(|error| error.to_string())?;
-        let Some((name, tree, summary)) = good else {
+        let good = index.last_good_environment(&self.same, self.run);
+        let Some((run, tree, summary)) = good.map_err(|error| error.to_string())? else {
             return Ok(None);
         };
-        if tree == snapshot.root.digest() {
-            return Ok(Some((name, Vec::new())));
-        }
-        let blob = |digest: &Digest| self.store.blob(digest).ok().flatten();
-        let before = environment::flatten(tree, |digest| blob(&digest))
-            .map_err(|error| format!("the tree of run {name}: {error}"))?;
-        let summary = summary.and_then(|digest| blob(&digest));
+        let summary = summary.and_then(|digest| self.store.blob(&digest).ok().flatten());
+        let summary = summary.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Ok(Some(Good { run, tree, summary }))
+    }
+
+    fn compare(&self, good: &Good, examined: &Examined) -> Result<Vec<Judged>, String> {
+        let (run, snapshot) = (&good.run, &examined.snapshot);
+        let before =
+            environment::flatten(good.tree, |digest| self.store.blob(&digest).ok().flatten())
+                .map_err(|error| format!("the tree of run {run}: {error}"))?;
+        let summary = good.summary.as_ref();
         let summary =
-            summary.and_then(|bytes| serde_json::from_slice::<EnvironmentSummary>(&bytes).ok());
-        let summary =
-            summary.ok_or_else(|| format!("the list of packages of run {name} cannot be read"))?;
+            summary.ok_or_else(|| format!("the list of packages of run {run} cannot be read"))?;
         let changes = environment::compare(&before, &snapshot.flat);
         let same_python = summary.python == self.python;
-        Ok(Some((
-            name,
-            environment::judge(changes, &summary.packages, snapshot, report, same_python),
-        )))
+        let packages = &summary.packages;
+        Ok(environment::judge(
+            changes,
+            packages,
+            snapshot,
+            &examined.report,
+            same_python,
+        ))
     }
+}
+
+/// The environment of the last good run of the same command.
+struct Good {
+    run: String,
+    tree: Digest,
+    summary: Option<EnvironmentSummary>,
 }
 
 fn scan(layout: &Layout, store: &Store, stop: &AtomicBool) -> Snapshot {

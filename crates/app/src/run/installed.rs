@@ -16,21 +16,14 @@ impl Recorder<'_> {
     /// Records the tree and judges it.
     pub(super) fn environment(&mut self, examined: Examined) {
         self.record_environment(&examined);
-        let mut told = BTreeSet::new();
         if let Some((run, judged)) = &examined.compared {
             let against = format!("last good run of this command: {run}");
-            self.tell_changes(
-                Rule::EnvironmentChanged,
-                judged,
-                &against,
-                Some(run),
-                &mut told,
-            );
+            self.tell_changes(Rule::EnvironmentChanged, judged, &against, Some(run));
         }
         if let Some(why) = &examined.not_compared {
             self.gap("comparison with the environment of the last good run", why);
         }
-        self.tell_record(&examined, &mut told);
+        self.tell_record(&examined);
         for lie in &examined.snapshot.cache_lies {
             let what = format!(
                 "{} changed although device, inode, size and both times did not",
@@ -68,7 +61,7 @@ impl Recorder<'_> {
             files: snapshot.totals.files,
             bytes: snapshot.totals.bytes,
             hashed: snapshot.totals.read_files,
-            vouched: examined.report.vouched,
+            vouched: examined.vouched,
         };
         let summary = serde_json::to_vec(&summary)
             .ok()
@@ -115,46 +108,30 @@ impl Recorder<'_> {
         judged: &[Judged],
         against: &str,
         earlier: Option<&String>,
-        told: &mut BTreeSet<PathText>,
     ) {
         let wrong: Vec<_> = judged
             .iter()
-            .filter(|judged| judged.judgement.is_finding())
+            .filter(|one| one.judgement.is_finding())
             .collect();
-        for one in wrong.iter().take(FILES_MAX) {
-            told.insert(one.change.path.clone());
-            let package = one.package.as_deref().unwrap_or("no package");
-            let mut details = vec![format!(
-                "{} ({package}): {}",
-                change_words(one),
-                meaning(one.judgement)
-            )];
-            details.push(against.to_owned());
-            if one.change.path
-                == wrong
-                    .last()
-                    .map(|last| last.change.path.clone())
-                    .unwrap_or_default()
-            {
-                // the last one told also says how many are not
-            }
-            let left = wrong.len().saturating_sub(FILES_MAX);
-            if left > 0 && told.len() == FILES_MAX {
-                details.push(format!("and {left} files more"));
-            }
-            let what = format!("{} is not the file that was there before", one.change.path);
-            let innocent = vec!["somebody edits an installed package on purpose: then say so with --accept-environment".to_owned()];
-            let mut finding = file_finding(rule, what, details, &one.change.path, innocent);
+        let untold = wrong.len().saturating_sub(FILES_MAX);
+        for (index, one) in wrong.iter().take(FILES_MAX).enumerate() {
+            let mut finding = change_finding(rule, one, against);
             finding.earlier = earlier.cloned();
+            if untold > 0 && index + 1 == FILES_MAX {
+                finding.details.push(format!(
+                    "and {untold} files more; `taintline diff` lists them"
+                ));
+            }
             self.finding(finding);
         }
-        let ordinary = judged.iter().filter(|one| {
-            matches!(
-                one.judgement,
-                Judgement::Upgraded | Judgement::Installed | Judgement::InterpreterUpgraded
-            )
-        });
-        let packages: BTreeSet<_> = ordinary.filter_map(|one| one.package.clone()).collect();
+        let packages: BTreeSet<_> = judged
+            .iter()
+            .filter(|one| {
+                use Judgement::{Installed, InterpreterUpgraded, Upgraded};
+                matches!(one.judgement, Upgraded | Installed | InterpreterUpgraded)
+            })
+            .filter_map(|one| one.package.clone())
+            .collect();
         if !packages.is_empty() {
             let names: Vec<_> = packages.iter().take(8).cloned().collect();
             let what = format!(
@@ -169,19 +146,19 @@ impl Recorder<'_> {
         }
     }
 
-    fn tell_record(&mut self, examined: &Examined, told: &mut BTreeSet<PathText>) {
+    /// What stands beside the papers. Only without a good run to compare with: what that one had was judged then, and what
+    /// came since is told as a change.
+    fn tell_record(&mut self, examined: &Examined) {
+        if examined.compared.is_some() {
+            return;
+        }
         let packages = &examined.snapshot.packages;
         let name = |index: usize| {
             packages
                 .get(index)
                 .map_or_else(|| "?".to_owned(), |p| format!("{} {}", p.name, p.version))
         };
-        let wrong: Vec<_> = examined
-            .report
-            .mismatched
-            .iter()
-            .filter(|one| !told.contains(&one.path))
-            .collect();
+        let wrong = &examined.report.mismatched;
         for one in wrong.iter().take(FILES_MAX) {
             let what = format!("{} is not what {} installed", one.path, name(one.package));
             let mut details = vec![format!(
@@ -204,20 +181,9 @@ impl Recorder<'_> {
                 innocent,
             ));
         }
-        let known: BTreeSet<_> = examined
-            .compared
-            .iter()
-            .flat_map(|(_, judged)| judged.iter().map(|one| &one.change.path))
-            .collect();
-        let compared = examined.compared.is_some();
-        let hooks = examined
-            .snapshot
-            .hooks
-            .iter()
-            .filter(|hook| hook.code_lines > 0);
-        for hook in hooks {
-            let unowned = examined.report.unowned.contains(&hook.path);
-            if !unowned || told.contains(&hook.path) || (compared && !known.contains(&hook.path)) {
+        let hooks = examined.snapshot.hooks.iter();
+        for hook in hooks.filter(|hook| hook.code_lines > 0) {
+            if !examined.report.unowned.contains(&hook.path) {
                 continue;
             }
             let what = format!(
@@ -256,6 +222,35 @@ fn file_finding(
         evidence: Vec::new(),
         innocent,
     }
+}
+
+fn change_finding(rule: Rule, judged: &Judged, against: &str) -> Finding {
+    let path = &judged.change.path;
+    let package = judged.package.as_deref().unwrap_or("no package");
+    let (rule, what) = match (rule, judged.judgement) {
+        (Rule::EnvironmentChanged, Judgement::UnownedHook | Judgement::Unowned) => (
+            Rule::EnvironmentUnowned,
+            format!("{path} is new or changed and belongs to no package"),
+        ),
+        _ => (
+            rule,
+            format!("{path} is not the file that was there before"),
+        ),
+    };
+    let words = format!(
+        "{} ({package}): {}",
+        change_words(judged),
+        meaning(judged.judgement)
+    );
+    let innocent =
+        "somebody changes the environment on purpose: then say so with --accept-environment";
+    file_finding(
+        rule,
+        what,
+        vec![words, against.to_owned()],
+        path,
+        vec![innocent.to_owned()],
+    )
 }
 
 fn change_words(judged: &Judged) -> String {

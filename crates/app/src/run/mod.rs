@@ -134,6 +134,7 @@ pub fn run(
     };
     let mut recorder = Recorder::new(parts, screen);
     recorder.context.oom_before = oom_before;
+    recorder.accept_environment = request.accept_environment;
     let outcome = attend(&mut recorder, &queue, &events);
     recorder.finish(&queue, &events, &stop);
     Ok(recorder.close(outcome, began.elapsed()))

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use domain::entry::{Act, Code, Exit, Identity, Joined, Kind, Load, Signal, Steps, Write};
 use domain::sensor::{Envelope, Hello, Message};
-use domain::{Body, Digest, Finding, Gap, Outcome, PathText, Process, Tier};
+use domain::{Body, Digest, Finding, Gap, Outcome, PathText, Process, Rule, Tier};
 use host::exits::ExitStatus;
 use host::identity::ProcessId;
 use host::job::HostEvent;
@@ -48,7 +48,8 @@ pub(super) struct Recorder<'a> {
     pub(super) context: Context,
     pub(super) watcher: host::exits::Watcher,
     pub(super) command: Process,
-    pub(super) code_top: Option<PathText>,
+    /// The environment as found is meant.
+    pub(super) accept_environment: bool,
     /// Tickets of files being read, with who asked and the step then.
     pub(super) asked: HashMap<u64, Asked>,
     /// Where saved files are now: renames by path.
@@ -114,7 +115,7 @@ impl<'a> Recorder<'a> {
             context: Context::default(),
             watcher,
             command,
-            code_top: None,
+            accept_environment: false,
             asked: HashMap::new(),
             renamed: BTreeMap::new(),
             moved_away: BTreeMap::new(),
@@ -198,7 +199,16 @@ impl<'a> Recorder<'a> {
         }));
     }
 
+    /// Tells and records a finding. One about an environment that was declared to be meant is a note.
     pub(super) fn finding(&mut self, finding: Finding) {
+        let about_environment = finding.rule.technique().starts_with('C');
+        if self.accept_environment
+            && about_environment
+            && finding.rule != Rule::EnvironmentChangedDuringRun
+        {
+            let what = format!("judgement of the environment: {}", finding.what);
+            return self.gap(&what, "--accept-environment says that it is meant");
+        }
         self.screen.found(&finding);
         self.journal.record(Body::Finding(finding));
     }
@@ -575,7 +585,6 @@ impl<'a> Recorder<'a> {
             step: None,
             summary: None,
         };
-        self.code_top = Some(code.top);
         self.journal.record(Body::Load(load));
     }
 
