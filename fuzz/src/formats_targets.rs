@@ -77,13 +77,11 @@ fn check_program(data: &[u8], program: &Program, limits: &Limits) {
 /// [`formats::checkpoint::read`] on a file of any format.
 pub fn checkpoint(data: &[u8]) -> bool {
     let first = checkpoint::read(&data);
-    let second = checkpoint::read(&data);
-    // Through text, because a float that is not a number does not equal itself.
-    assert_eq!(
-        format!("{first:?}"),
-        format!("{second:?}"),
-        "two looks differ"
-    );
+    if let (Ok(first), Ok(second)) = (&first, &checkpoint::read(&data)) {
+        // Through text where they differ, because a float that is not a number does not equal itself.
+        let same = first == second || format!("{first:?}") == format!("{second:?}");
+        assert!(same, "two looks differ");
+    }
     assert!(first.is_ok(), "{IN_MEMORY}: {first:?}");
     match first {
         Ok(Reading::Checkpoint(found)) => {
@@ -120,9 +118,14 @@ fn check_checkpoint(data: &[u8], found: &Checkpoint) {
             assert!(text.len() <= checkpoint::MAX_TEXT);
         }
     }
-    for gap in &found.gaps {
-        assert!(gap.to_string().len() <= data.len() * 8 + 4096);
-    }
+    // What is said of an input is not much more than the input, however often it refers to one long name.
+    let said: usize = found.gaps.iter().map(|gap| gap.to_string().len()).sum();
+    assert!(
+        said <= 16 * data.len() + 8192 * (found.gaps.len() + 1),
+        "{} gaps of {said} bytes for an input of {}",
+        found.gaps.len(),
+        data.len()
+    );
 }
 
 fn check_tensor(data: &[u8], tensor: &Tensor) {

@@ -5,7 +5,9 @@
 //! sees the same. It returns whether the parser took the input, so that a driver can tell a target that is exercised from
 //! one that refuses everything at the first byte. libFuzzer calls them from `fuzz_targets/`, the smoke run from
 //! `src/bin/smoke.rs`; neither knows more about the parsers than [`TARGETS`] says.
+#![forbid(unsafe_code)]
 
+mod bombs;
 mod domain_targets;
 mod environment_targets;
 mod formats_targets;
@@ -30,43 +32,46 @@ pub struct Target {
     pub run: fn(&[u8]) -> bool,
     /// Inputs to start from, built anew at each call; the parser takes at least the first.
     pub seeds: fn() -> Vec<Vec<u8>>,
+    /// Inputs that are heavy on purpose, run once: one long value under many names, deep nesting, many equal names.
+    pub bombs: fn() -> Vec<Vec<u8>>,
     /// Byte strings that mean something to the parser.
     pub words: &'static [&'static [u8]],
 }
 
 macro_rules! targets {
-    ($($name:ident $seeds:ident $words:ident;)*) => {
+    ($($name:ident $seeds:ident $bombs:ident $words:ident;)*) => {
         /// All targets.
         pub const TARGETS: &[Target] = &[$(Target {
             name: stringify!($name),
             run: $name,
             seeds: seeds::$seeds,
+            bombs: bombs::$bombs,
             words: seeds::$words,
         }),*];
     };
 }
 
 targets! {
-    zip zips ZIP;
-    pickle pickles PICKLE;
-    checkpoint checkpoints ZIP;
-    checkpoint_pickle pickles PICKLE;
-    safetensors safetensors SAFETENSORS;
-    safetensors_header safetensors_headers SAFETENSORS;
-    sniff sniffs ZIP;
-    note notes NOTE;
-    bundle bundles NONE;
-    tile_name tile_names TILE;
-    verifier_key verifier_keys NOTE;
-    tree_head notes NOTE;
-    tree_head_signed tree_head_texts NOTE;
-    tree trees TREE;
-    entry entries JSON;
-    envelope envelopes JSON;
-    path_text path_texts ESCAPE;
-    names names NONE;
-    record records RECORD;
-    papers papers RECORD;
-    summary summaries SUMMARY;
-    sketch sketches NONE;
+    zip zips zips ZIP;
+    pickle pickles pickles PICKLE;
+    checkpoint checkpoints zips ZIP;
+    checkpoint_pickle pickles pickles PICKLE;
+    safetensors safetensors none SAFETENSORS;
+    safetensors_header safetensors_headers headers SAFETENSORS;
+    sniff sniffs none ZIP;
+    note notes none NOTE;
+    bundle bundles none NONE;
+    tile_name tile_names none TILE;
+    verifier_key verifier_keys none NOTE;
+    tree_head notes none NOTE;
+    tree_head_signed tree_head_texts none NOTE;
+    tree trees none TREE;
+    entry entries nested JSON;
+    envelope envelopes nested JSON;
+    path_text path_texts none ESCAPE;
+    names names none NONE;
+    record records none RECORD;
+    papers papers none RECORD;
+    summary summaries none SUMMARY;
+    sketch sketches none NONE;
 }

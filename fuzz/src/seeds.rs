@@ -275,7 +275,7 @@ pub(crate) const SUMMARY: &[&[u8]] = &[
 ];
 
 /// A ZIP archive of members that are stored as they are.
-fn zip_of(members: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn zip_of(members: &[(&str, &[u8])]) -> Vec<u8> {
     let (mut bytes, mut directory) = (Vec::new(), Vec::new());
     for (name, data) in members {
         let offset = low32(bytes.len()).to_le_bytes();

@@ -64,6 +64,7 @@ pub(crate) fn run(project: &Project, scope: Scope) -> Outcome<()> {
     // A layout that could not be renewed is another version's: tests against it would prove nothing.
     let ready = sensor.and(python.as_ref());
     session.python_tests(ready, scope);
+    session.conformance(sensor.is_some());
     session.fuzz_smoke();
     session.note_absences();
     session.finish()
@@ -134,6 +135,20 @@ impl Session<'_> {
         self.summed_stage("python tests", || match pytest(project, python) {
             Ok(mut pytest) => command::run_for_summary(&mut pytest, Stream::Out, is_pytest_summary),
             Err(failure) => (Err(failure), None),
+        });
+    }
+
+    /// Our logs, audited by other people's code, clean and damaged.
+    fn conformance(&mut self, built: bool) {
+        let project = self.project;
+        self.stage("conformance", || {
+            if !built {
+                let names = vec!["the binary, which this needs"];
+                return Err(Failure::Stages { names });
+            }
+            let mut script = Command::new("bash");
+            let script = script.arg(project.root.join("tests/conformance/selftest.sh"));
+            command::run(script.arg(project.binary()))
         });
     }
 

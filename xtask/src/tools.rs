@@ -48,6 +48,15 @@ const GIT: Tool = Tool {
     proof: &["git", "--version"],
     source: Source::Apt(&["git"]),
 };
+const GO: Tool = Tool {
+    name: "go, with golang.org/x/mod as Debian packages it",
+    proof: &[
+        "sh",
+        "-c",
+        "go version && test -d /usr/share/gocode/src/golang.org/x/mod/sumdb/tlog",
+    ],
+    source: Source::Apt(&["golang-go", "golang-golang-x-mod-dev"]),
+};
 const RUSTFMT: Tool = Tool {
     name: "rustfmt",
     proof: &["cargo", "fmt", "--version"],
@@ -67,7 +76,7 @@ const NEXTEST: Tool = Tool {
 /// What building and running need.
 pub(crate) const TO_RUN: &[Tool] = &[CARGO, CC, PYTHON];
 /// What testing needs beyond that.
-pub(crate) const TO_TEST: &[Tool] = &[CARGO, CC, PYTHON, GIT, RUSTFMT, CLIPPY];
+pub(crate) const TO_TEST: &[Tool] = &[CARGO, CC, PYTHON, GIT, GO, RUSTFMT, CLIPPY];
 /// The test runner; it takes minutes to build, so it is asked for last.
 pub(crate) const RUNNER: &[Tool] = &[NEXTEST];
 

@@ -34,14 +34,15 @@ const WORTH_A_LOOK: Duration = Duration::from_millis(2);
 const SHRINKING: Duration = Duration::from_secs(3);
 
 const USAGE: &str =
-    "smoke [--seconds N] [--seed N] [--only NAME] [--all] [--hex BYTES | --file PATH] [--write-seeds FOLDER]
+    "smoke [--seconds N] [--seed N] [--only NAME] [--all] [--skip-bombs] [--hex BYTES | --file PATH] [--write-seeds FOLDER]
   --seconds N           how long, 20 unless told otherwise
   --seed N              the inputs of an earlier run
   --only NAME           one target alone
   --all                 go on after a failure; each different one is printed once
+  --skip-bombs          without the inputs that are heavy on purpose
   --hex BYTES           this input alone, with --only
   --file PATH           the same with bytes from a file
-  --write-seeds FOLDER  write the good inputs for libFuzzer, FOLDER/NAME/N, and end";
+  --write-seeds FOLDER  write FOLDER/seeds/NAME/N and FOLDER/bombs/NAME/N, and end";
 
 /// The last panic: what and where.
 static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
@@ -52,6 +53,7 @@ struct Options {
     seed: u64,
     only: Option<String>,
     all: bool,
+    skip_bombs: bool,
     input: Option<Vec<u8>>,
     write_seeds: Option<PathBuf>,
     scratch: Option<PathBuf>,
@@ -87,26 +89,16 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
         seed: RandomState::new().hash_one(0) >> 16,
         only: None,
         all: false,
+        skip_bombs: false,
         input: None,
         write_seeds: None,
         scratch: None,
     };
     while let Some(name) = arguments.next() {
-        if name == "--all" {
-            options.all = true;
-            continue;
-        }
-        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
-        let number = || value.parse().map_err(|_| format!("{value} is no number"));
         match name.as_str() {
-            "--seconds" => options.seconds = number()?,
-            "--seed" => options.seed = number()?,
-            "--only" => options.only = Some(value),
-            "--hex" => options.input = Some(bytes_of(&value).ok_or("--hex: not hexadecimal")?),
-            "--file" => options.input = Some(fs::read(&value).map_err(|error| error.to_string())?),
-            "--write-seeds" => options.write_seeds = Some(value.into()),
-            "--scratch" => options.scratch = Some(value.into()),
-            _ => return Err(format!("{name} is not known")),
+            "--all" => options.all = true,
+            "--skip-bombs" => options.skip_bombs = true,
+            _ => options.set(&name, arguments.next())?,
         }
     }
     if options.targets().is_empty() {
@@ -119,6 +111,22 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String>
 }
 
 impl Options {
+    fn set(&mut self, name: &str, value: Option<String>) -> Result<(), String> {
+        let value = value.ok_or(format!("{name} needs a value"))?;
+        let number = || value.parse().map_err(|_| format!("{value} is no number"));
+        match name {
+            "--seconds" => self.seconds = number()?,
+            "--seed" => self.seed = number()?,
+            "--only" => self.only = Some(value),
+            "--hex" => self.input = Some(bytes_of(&value).ok_or("--hex: not hexadecimal")?),
+            "--file" => self.input = Some(fs::read(&value).map_err(|error| error.to_string())?),
+            "--write-seeds" => self.write_seeds = Some(value.into()),
+            "--scratch" => self.scratch = Some(value.into()),
+            _ => return Err(format!("{name} is not known")),
+        }
+        Ok(())
+    }
+
     fn targets(&self) -> Vec<&'static Target> {
         let wanted = |target: &&Target| self.only.as_ref().is_none_or(|name| name == target.name);
         TARGETS.iter().filter(wanted).collect()
@@ -127,10 +135,12 @@ impl Options {
 
 fn write_seeds(folder: &Path) -> std::io::Result<()> {
     for target in TARGETS {
-        let folder = folder.join(target.name);
-        fs::create_dir_all(&folder)?;
-        for (index, seed) in (target.seeds)().iter().enumerate() {
-            fs::write(folder.join(index.to_string()), seed)?;
+        for (kind, inputs) in [("seeds", (target.seeds)()), ("bombs", (target.bombs)())] {
+            let folder = folder.join(kind).join(target.name);
+            fs::create_dir_all(&folder)?;
+            for (index, input) in inputs.iter().enumerate() {
+                fs::write(folder.join(index.to_string()), input)?;
+            }
         }
     }
     Ok(())
@@ -259,7 +269,7 @@ fn work(options: &Options, scratch: &Path) -> std::io::Result<bool> {
         return Ok(fine);
     }
     for tally in &mut tallies {
-        worker.seeds(tally)?;
+        worker.seeds(tally, options.skip_bombs)?;
     }
     let mut random = Random::new(options.seed);
     let began = Instant::now();
@@ -289,14 +299,22 @@ impl Tally {
 }
 
 impl Worker {
-    /// Every target must take the first of its own good inputs, or it fuzzes nothing but its first check.
-    fn seeds(&mut self, tally: &mut Tally) -> std::io::Result<()> {
+    /// Good inputs and heavy ones. Every target must take the first of its own, or it fuzzes nothing but its first check.
+    fn seeds(&mut self, tally: &mut Tally, skip_bombs: bool) -> std::io::Result<()> {
         let seeds = tally.seeds.clone();
         for (index, seed) in seeds.iter().enumerate() {
             let fine = self.run(tally, seed)?;
             if index == 0 && fine && tally.taken == 0 {
                 self.fail(tally.target, "its first good input is refused", seed);
             }
+        }
+        let bombs = if skip_bombs {
+            Vec::new()
+        } else {
+            (tally.target.bombs)()
+        };
+        for bomb in bombs {
+            self.run(tally, &bomb)?;
         }
         Ok(())
     }
@@ -309,29 +327,40 @@ impl Worker {
         let (result, took) = timed(target, data);
         tally.runs += 1;
         tally.slowest = tally.slowest.max(took);
-        match result {
-            Ok(taken) => tally.taken += u64::from(taken),
+        let memory = self.memory_risen(took);
+        let how = match result {
+            Ok(taken) => {
+                tally.taken += u64::from(taken);
+                let slow = took > SLOW && timed(target, data).1 > SLOW;
+                memory.or(slow.then(|| format!("takes more than {SLOW:?}")))
+            }
             Err(panic) => {
                 if self.is_new(target, &panic) {
                     report(target.name, &panic, &shrink(target, data, &panic));
                 }
                 return Ok(false);
             }
+        };
+        if let Some(how) = &how {
+            self.fail(target, how, data);
         }
-        if took > SLOW && timed(target, data).1 > SLOW {
-            self.fail(target, &format!("takes more than {SLOW:?}"), data);
-            return Ok(false);
+        Ok(how.is_none())
+    }
+
+    /// What to say if the last input took more memory than any may.
+    fn memory_risen(&mut self, took: Duration) -> Option<String> {
+        if took <= WORTH_A_LOOK {
+            return None;
         }
-        if took > WORTH_A_LOOK {
-            let (before, now) = (self.peak_kib, peak_kib());
-            self.peak_kib = now;
-            if now > PEAK_KIB && now > before {
-                let how = format!("memory rises from {before} to {now} KiB");
-                self.fail(target, &how, data);
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        let (before, now) = (self.peak_kib, peak_kib());
+        self.peak_kib = now;
+        (now > PEAK_KIB && now > before).then(|| {
+            format!(
+                "takes more memory than {} MiB: {} MiB",
+                PEAK_KIB >> 10,
+                now >> 10
+            )
+        })
     }
 
     /// Prints a failure unless the same was printed before.

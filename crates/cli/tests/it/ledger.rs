@@ -109,17 +109,12 @@ fn the_index_is_built_anew_when_it_is_gone_broken_or_of_another_kind() {
     let runs = world.taintline(["runs", "--json"]).ends(0).out;
     let index = world.store().join("index.sqlite");
     let whole = std::fs::read(&index).unwrap();
+    let noise = vec![0xff; 70_000];
     let mut flipped = whole.clone();
     for byte in flipped.iter_mut().skip(100).step_by(97) {
         *byte ^= 0x55;
     }
-    let damages: [&[u8]; 5] = [
-        b"",
-        b"x",
-        &[0xff; 70_000],
-        &flipped,
-        &whole[..whole.len() / 2],
-    ];
+    let damages: [&[u8]; 5] = [b"", b"x", &noise, &flipped, &whole[..whole.len() / 2]];
     for (number, damage) in damages.iter().enumerate() {
         for ending in ["-wal", "-shm"] {
             let _ = std::fs::remove_file(world.store().join(format!("index.sqlite{ending}")));

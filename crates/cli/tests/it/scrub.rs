@@ -24,16 +24,16 @@ pub(crate) fn scrub(world: &World, names: &[String], text: &str) -> String {
             rest = &rest[first..];
             continue;
         }
-        let word = &rest[..end];
-        rest = &rest[end..];
+        let (token, after) = rest.split_at(end);
+        rest = after;
         let measured = [" s", " CPU-s", " kB", " ms", " %"]
             .iter()
             .any(|unit| rest.starts_with(unit));
-        if measured && scrubbed.ends_with(|character: char| character == ' ') {
+        if measured && scrubbed.ends_with(' ') {
             scrubbed.truncate(scrubbed.trim_end_matches(' ').len());
             scrubbed.push(' ');
         }
-        scrubbed.push_str(&replaced(word, measured));
+        scrubbed.push_str(&replaced(token, measured));
     }
     scrubbed
 }

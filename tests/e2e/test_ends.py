@@ -1,0 +1,118 @@
+"""How a run ends: killed ranks are found, an end that was asked for is not."""
+
+import json
+import re
+import signal
+from pathlib import Path
+
+from conftest import TINY, TRAIN, kill, rules, steps_of, wait_until, words
+
+# A job that trains until it is ended, one step after the other, and tells its process number.
+ENDLESS = """
+    import os, sys, time
+    import torch
+    import torch.distributed as dist
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    rank = int(os.environ.get("RANK", "0"))
+    if world > 1:
+        dist.init_process_group("gloo")
+    torch.manual_seed(1)
+    model = torch.nn.Linear(8, 8)
+    replica = torch.nn.parallel.DistributedDataParallel(model) if world > 1 else model
+    optimizer = torch.optim.AdamW(model.parameters())
+    for step in range(1, 100_000):
+        optimizer.zero_grad()
+        replica(torch.ones(2, 8)).square().mean().backward()
+        optimizer.step()
+        if step == 5:
+            open(f"pid-{rank}.part", "w").write(str(os.getpid()))
+            os.replace(f"pid-{rank}.part", f"pid-{rank}")
+            print(f"rank {rank} trains", flush=True)
+        time.sleep(0.02)
+"""
+
+
+def torchrun(world, *arguments):
+    return [world.python, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+
+
+def test_a_single_process_that_is_killed_is_found_with_signal_and_step(world):
+    running = world.start_guarded(world.python, world.script(ENDLESS))
+    running.line("rank 0 trains")
+    kill(int((world.folder / "pid-0").read_text()))
+    done = running.finish()
+    assert done.code == 137, done
+    view = world.show()
+    assert rules(view) == ["rank-vanished"]
+    (finding,) = view["findings"]
+    (rank,) = [rank for rank in view["ranks"] if rank["count"]]
+    assert "SIGKILL" in finding["what"]
+    last = int(re.search(r"after step (\d+)", finding["what"]).group(1))
+    assert last == rank["last"] >= 5
+    assert finding["step"] == last + 1
+    assert view["outcome"] == "signal 9 (SIGKILL)"
+
+
+def test_one_killed_rank_of_torchrun_is_exactly_one_finding(world):
+    running = world.start_guarded(*torchrun(world, world.script(ENDLESS)))
+    wait_until(lambda: (world.folder / "pid-0").exists() and (world.folder / "pid-1").exists())
+    kill(int((world.folder / "pid-1").read_text()))
+    done = running.finish()
+    assert done.code == 1, done
+    view = world.show()
+    assert rules(view) == ["rank-vanished"], view["findings"]
+    (finding,) = view["findings"]
+    assert finding["rank"] == 1
+    assert "rank 1" in finding["what"] and "SIGKILL" in finding["what"]
+    assert re.search(r"after step \d+", finding["what"])
+
+
+def test_an_interrupt_reaches_every_rank_and_is_no_finding(world):
+    running = world.start_guarded(*torchrun(world, world.script(ENDLESS)))
+    wait_until(lambda: (world.folder / "pid-0").exists() and (world.folder / "pid-1").exists())
+    running.process.send_signal(signal.SIGINT)
+    done = running.finish()
+    assert done.code != 0, done
+    assert rules(world.show()) == []
+    for rank in (0, 1):
+        pid = (world.folder / f"pid-{rank}").read_text()
+        assert not Path(f"/proc/{pid}").exists()
+
+
+def test_torchrun_is_recorded_rank_by_rank_and_its_output_is_unchanged(world):
+    arguments = torchrun(world, TRAIN, *TINY, "--steps", "3")
+    bare = world.plain(*arguments)
+    assert bare.code == 0, bare
+    done = world.guarded(*arguments)
+    assert done.code == 0, done
+    assert re.sub(r"\d+ ms", "N ms", done.out) == re.sub(r"\d+ ms", "N ms", bare.out)
+    assert done.weights == bare.weights
+    view = world.show()
+    assert rules(view) == []
+    ranks = [rank for rank in view["ranks"] if rank["count"]]
+    assert [(rank["rank"], rank["world_size"], steps_of(rank)) for rank in ranks] == [
+        (0, 2, [1, 2, 3]),
+        (1, 2, [1, 2, 3]),
+    ]
+    assert view["steps"] == 6
+    for left, right in zip(ranks[0]["steps"], ranks[1]["steps"], strict=True):
+        assert left["parameters"] == right["parameters"]
+        assert left["batches"] != right["batches"]
+
+
+def test_a_killed_supervisor_keeps_every_step_that_was_recorded(world):
+    running = world.start_guarded(world.python, world.script(ENDLESS))
+    running.line("rank 0 trains")
+    job = int((world.folder / "pid-0").read_text())
+    name = re.search(r"run (\S+)", running.process.stderr.readline()).group(1)
+    wait_until(lambda: json.loads(world.taintline("show", name, "--json").out)["steps"] > 0)
+    running.process.kill()
+    running.process.wait()
+    # The job outlives it and is none the worse for it.
+    assert Path(f"/proc/{job}").exists()
+    kill(job)
+    view = world.show(name)
+    assert view["state"] == "interrupted"
+    (rank,) = [rank for rank in view["ranks"] if rank["count"]]
+    assert steps_of(rank) == list(range(1, rank["last"] + 1))

@@ -1,0 +1,166 @@
+"""The installed files: what changes between two runs or during one is found, what an installer changes is not."""
+
+import base64
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import World, rules, words
+
+ASK = """
+import os, sys, torch
+base = os.path.dirname(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))
+print(os.path.dirname(os.path.dirname(torch.__file__)), "%d.%d" % sys.version_info[:2], base, sep="\\n")
+"""
+
+STEP = """
+    import sys, time
+    import torch
+
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    for line in sys.argv[1:]:
+        exec(line)
+"""
+
+
+class Environment:
+    """A private copy of the environment: links to everything, real files where something is changed."""
+
+    def __init__(self, python, folder):
+        answer = subprocess.run([python, "-c", ASK], check=True, capture_output=True, text=True)
+        packages, version, home = answer.stdout.splitlines()
+        self.site = folder / f"lib/python{version}/site-packages"
+        self.site.mkdir(parents=True)
+        link_all(packages, self.site, {"torch", "__pycache__"})
+        (self.site / "torch/optim").mkdir(parents=True)
+        link_all(f"{packages}/torch", self.site / "torch", {"optim", "__pycache__"})
+        link_all(f"{packages}/torch/optim", self.site / "torch/optim", {"sgd.py", "__pycache__"})
+        self.sgd = self.site / "torch/optim/sgd.py"
+        self.sgd.write_bytes(Path(packages, "torch/optim/sgd.py").read_bytes())
+        (folder / "bin").mkdir()
+        (folder / "pyvenv.cfg").write_text(
+            f"home = {home}\ninclude-system-site-packages = false\nversion = {version}\n"
+        )
+        self.python = folder / "bin/python"
+        self.python.symlink_to(Path(python).resolve())
+        self.install("tool", "1.0", b"LEVEL = 1\n")
+
+    def install(self, name, version, content):
+        """What an installer leaves: the module, and a RECORD that vouches for it."""
+        for old in self.site.glob(f"{name}-*.dist-info"):
+            for file in old.iterdir():
+                file.unlink()
+            old.rmdir()
+        info = self.site / f"{name}-{version}.dist-info"
+        info.mkdir()
+        (self.site / f"{name}.py").write_bytes(content)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (info / "INSTALLER").write_text("pip\n")
+        lines = [record_line(self.site, path) for path in (f"{name}.py", f"{info.name}/METADATA", f"{info.name}/INSTALLER")]
+        (info / "RECORD").write_text("\n".join([*lines, f"{info.name}/RECORD,,", ""]))
+
+
+def record_line(site, path):
+    content = (site / path).read_bytes()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+    return f"{path},sha256={digest},{len(content)}"
+
+
+def link_all(source, target, without):
+    for entry in os.scandir(source):
+        if entry.name not in without:
+            (target / entry.name).symlink_to(entry.path)
+
+
+@pytest.fixture(scope="module")
+def copy(base, tmp_path_factory, clean):
+    """An environment of its own, and a good run with it."""
+    folder = tmp_path_factory.mktemp("environment")
+    environment = Environment(clean.python, folder / "env")
+    world = World(base, folder, environment.python)
+    world.site = environment
+    world.script(STEP)
+    world.good = guard(world)
+    assert world.good.code == 0, world.good
+    world.name = world.show()["name"]
+    assert rules(world.show()) == [], world.show()["findings"]
+    return world
+
+
+def guard(world, *lines):
+    return world.guarded(world.python, "job.py", *lines)
+
+
+def test_a_changed_file_is_found_although_its_size_and_time_are_the_old_ones(copy):
+    before, at = copy.site.sgd.read_bytes(), copy.site.sgd.stat()
+    changed = before.rstrip(b"\n")
+    changed += b" " * (len(before) - len(changed))
+    assert changed != before and len(changed) == len(before)
+    copy.site.sgd.write_bytes(changed)
+    os.utime(copy.site.sgd, ns=(at.st_atime_ns, at.st_mtime_ns))
+    try:
+        done = guard(copy)
+    finally:
+        copy.site.sgd.write_bytes(before)
+    assert done.code == 1, done
+    view = copy.show()
+    assert rules(view) == ["environment-changed"], view["findings"]
+    (finding,) = view["findings"]
+    assert finding["path"].endswith("torch/optim/sgd.py")
+    assert finding["earlier"] == copy.name
+    assert "torch" in words(finding)
+    diff = copy.diff(copy.name, "last")
+    assert any("sgd.py" in difference["what"] for difference in diff["differences"])
+
+
+def test_an_edit_during_the_run_is_found(copy):
+    before = copy.site.sgd.read_bytes()
+    # The scan may take a while on a busy machine: the edit waits for it, the run for the edit.
+    line = f"time.sleep(8); open({str(copy.site.sgd)!r}, 'ab').write(b'# edited\\n')"
+    try:
+        done = guard(copy, line)
+    finally:
+        copy.site.sgd.write_bytes(before)
+    assert done.code == 1, done
+    view = copy.show()
+    assert rules(view) == ["environment-changed-during-run"], view["findings"]
+    assert view["findings"][0]["path"].endswith("torch/optim/sgd.py")
+
+
+def test_what_an_installer_changed_is_no_finding_and_neither_is_what_was_put_back(copy):
+    copy.site.install("tool", "1.1", b"LEVEL = 2\n")
+    done = guard(copy)
+    assert done.code == 0, done
+    assert rules(copy.show()) == []
+
+
+def test_a_start_up_file_with_code_and_a_module_against_its_record_are_each_found(copy):
+    module, hook = copy.site.site / "tool.py", copy.site.site / "zz_hook.pth"
+    before = module.read_bytes()
+    module.write_bytes(b"LEVEL = 666\n")
+    hook.write_text("import sys; sys.hooked = True\n")
+    try:
+        done = guard(copy)
+    finally:
+        module.write_bytes(before)
+        hook.unlink()
+    assert done.code == 1, done
+    findings = copy.show()["findings"]
+    assert sorted(Path(finding["path"]).name for finding in findings) == ["tool.py", "zz_hook.pth"], findings
+    found = {Path(finding["path"]).name: finding["rule"] for finding in findings}
+    assert found["tool.py"] in ("environment-changed", "environment-not-as-installed")
+    assert found["zz_hook.pth"] in ("environment-changed", "environment-unowned")
+
+
+def test_a_change_that_is_meant_can_be_accepted(copy):
+    # The last one here: what it leaves is what later runs would be compared with.
+    copy.site.sgd.write_bytes(copy.site.sgd.read_bytes() + b"\nMEANT = 1\n")
+    accepted = copy.guarded(copy.python, "job.py", options=["--accept-environment"])
+    after = guard(copy)
+    assert after.code == 0, (accepted, after)
+    assert rules(copy.show()) == [], accepted
