@@ -70,7 +70,8 @@ class World:
         self.store = base / "store"
 
     def environment(self, **extra):
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("TAINTLINE_")}
+        ours = ("TAINTLINE_", "PYTEST_")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         environment.pop("PYTHONPATH", None)
         environment.update(
             TAINTLINE_STORE=str(self.store),

@@ -94,8 +94,8 @@ def test_two_runs_differ_in_what_was_changed_and_what_followed_from_it(clean, tm
     differing = {difference["dimension"] for difference in diff["differences"]}
     # Somebody may edit the project while its tests run: that is a difference of the code, and true.
     assert differing - {"code"} == {"step", "command"}, diff["differences"]
-    told = [difference["what"] for difference in diff["differences"] if difference["dimension"] == "step"]
-    assert "step 1" in told[0], told
+    (told,) = [difference for difference in diff["differences"] if difference["dimension"] == "step"]
+    assert "step 1" in told["what"] and told["left"] != told["right"], told
 
 
 def test_the_ledger_of_all_that_is_sound(clean):

@@ -358,12 +358,12 @@ fn first_difference(rank: u32, one: &StepRecord, other: &StepRecord) -> Option<D
             .collect::<Vec<_>>()
             .join(" ")
     };
+    let batches = |step: &StepRecord| {
+        let prints = step.batches.iter().map(ToString::to_string);
+        prints.collect::<Vec<_>>().join(" ")
+    };
     let (what, left, right) = if one.batches != other.batches {
-        (
-            "batch",
-            text(&one.batches.len()),
-            text(&other.batches.len()),
-        )
+        ("batch", Some(batches(one)), Some(batches(other)))
     } else if one.learning_rates != other.learning_rates {
         (
             "learning rate",

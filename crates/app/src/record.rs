@@ -175,4 +175,19 @@ mod tests {
         let names: Vec<_> = record.gaps.iter().map(|gap| gap.what.as_str()).collect();
         assert_eq!(names, ["a", "b", "entries of the run", "d"]);
     }
+
+    #[test]
+    fn a_clock_that_went_back_is_a_gap_and_the_order_of_the_entries_stays() {
+        let mut record = RunRecord::new(RunId::new(1, [0; 10]));
+        let mut back = gap(1, "");
+        back.event_us = 1;
+        back.body = Body::Act(Act::ClockBack { by_us: 2_500_000 });
+        for entry in [gap(0, "a"), back, gap(2, "b")] {
+            record.apply(entry);
+        }
+        let names: Vec<_> = record.gaps.iter().map(|gap| gap.what.as_str()).collect();
+        assert_eq!(names, ["a", "times", "b"]);
+        assert!(record.gaps[1].why.contains("2.5 s"));
+        assert_eq!(record.started_us, 5);
+    }
 }

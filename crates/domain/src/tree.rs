@@ -104,12 +104,12 @@ impl Tree {
         self.entries
             .values()
             .fold((0, 0), |(files, bytes), node| match node {
-                Node::File { size, .. } => (files + 1, bytes + size),
+                Node::File { size, .. } => (files + 1, bytes.saturating_add(*size)),
                 Node::Tree {
                     files: more,
                     bytes: size,
                     ..
-                } => (files + more, bytes + size),
+                } => (files.saturating_add(*more), bytes.saturating_add(*size)),
                 Node::Link { .. } | Node::Unread { .. } => (files, bytes),
             })
     }
@@ -131,24 +131,9 @@ impl Tree {
 
     /// The one encoding of this tree.
     pub fn encode(&self) -> Vec<u8> {
-        use std::fmt::Write as _;
         let mut text = format!("{HEADER}\n");
         for (name, node) in &self.entries {
-            let _ = match node {
-                Node::File { size, mode, digest } => {
-                    writeln!(text, "f {mode:o} {size} {digest} {name}")
-                }
-                Node::Link { target } => writeln!(text, "l {target}\t{name}"),
-                Node::Tree {
-                    files,
-                    bytes,
-                    digest,
-                } => writeln!(text, "t {files} {bytes} {digest} {name}"),
-                Node::Unread { reason } => {
-                    let reason = reason.replace(|c: char| c.is_control(), " ");
-                    writeln!(text, "u {reason}\t{name}")
-                }
-            };
+            text.push_str(&encode_line(name, node));
         }
         text.into_bytes()
     }
@@ -166,6 +151,7 @@ impl Tree {
             let (name, node) = line
                 .strip_suffix('\n')
                 .and_then(decode_line)
+                .filter(|(name, node)| encode_line(name, node) == line)
                 .ok_or(error.clone())?;
             if tree
                 .entries
@@ -177,6 +163,22 @@ impl Tree {
             tree.entries.insert(name, node);
         }
         Ok(tree)
+    }
+}
+
+fn encode_line(name: &PathText, node: &Node) -> String {
+    match node {
+        Node::File { size, mode, digest } => format!("f {mode:o} {size} {digest} {name}\n"),
+        Node::Link { target } => format!("l {target}\t{name}\n"),
+        Node::Tree {
+            files,
+            bytes,
+            digest,
+        } => format!("t {files} {bytes} {digest} {name}\n"),
+        Node::Unread { reason } => {
+            let reason = reason.replace(|c: char| c.is_control(), " ");
+            format!("u {reason}\t{name}\n")
+        }
     }
 }
 
@@ -260,6 +262,36 @@ mod tests {
     fn what_is_written_is_read_back() {
         let tree = sample();
         assert_eq!(Tree::decode(&tree.encode()), Ok(tree));
+    }
+
+    #[test]
+    fn one_tree_has_one_encoding() {
+        let digest = Digest::of(b"");
+        for line in [
+            format!("f 0644 5 {digest} x"),
+            format!("f 644 +5 {digest} x"),
+            "l \\x41\tx".into(),
+            "u a\u{1}\tx".into(),
+        ] {
+            let text = format!("{HEADER}\n{line}\n");
+            assert_eq!(
+                Tree::decode(text.as_bytes()),
+                Err(TreeSyntax { line: 2 }),
+                "{line:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_added_do_not_wrap() {
+        let mut tree = sample();
+        let node = Node::File {
+            size: u64::MAX,
+            mode: 0o644,
+            digest: Digest::of(b""),
+        };
+        tree.insert(PathText::from_bytes(b"huge"), node);
+        assert_eq!(tree.totals().1, u64::MAX);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub const MAX_PICKLE_BYTES: u64 = 64 << 20;
 pub const MAX_DEPTH: usize = 64;
 /// The most values that are visited; a value is visited once for every name that it has.
 pub const MAX_VISITS: usize = 4_000_000;
+/// Bytes of a value that count as one visit.
+const BYTES_A_VISIT: usize = 32;
 /// Lists of plain values with more items than this become one [`Scalar::Many`].
 pub const LONG_LIST: usize = 16;
 
@@ -59,11 +61,9 @@ pub(crate) fn read(
         return refuse(NotReadable::PickleEmpty);
     };
     let mut checkpoint = Checkpoint::new(format, byte_order);
-    checkpoint.imports = program
-        .imports()
-        .into_iter()
-        .map(ToString::to_string)
-        .collect();
+    checkpoint.imports = program.imports().into_iter().map(short).collect();
+    checkpoint.imports.sort_unstable();
+    checkpoint.imports.dedup();
     program
         .anomalies
         .iter()
@@ -168,7 +168,27 @@ impl<'a> Walker<'a> {
         true
     }
 
+    /// Counts a visit of a value that is copied or marked by its length, as so many visits: a program can refer to one long
+    /// value as often as it likes. False, with a gap, when that was too much.
+    fn charge(&mut self, id: Id) -> bool {
+        let length = match self.program.value(id) {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) | Value::Big(bytes) => bytes.len(),
+            Value::Global(global) => global.module.len() + global.name.len(),
+            _ => 0,
+        };
+        self.visits += length / BYTES_A_VISIT;
+        let fits = self.visits <= MAX_VISITS;
+        if !fits {
+            self.checkpoint.limit("values", MAX_VISITS);
+        }
+        fits
+    }
+
     fn visit(&mut self, id: Id) {
+        if !self.charge(id) {
+            return;
+        }
         match self.program.value(id) {
             Value::List(items) | Value::Tuple(items) | Value::Set(items)
                 if items.len() > LONG_LIST =>
@@ -180,7 +200,7 @@ impl<'a> Walker<'a> {
             }
             Value::List(_) | Value::Tuple(_) | Value::Set(_) | Value::Dict(_) => self.enter(id),
             Value::Call(call) => self.visit_call(id, call),
-            Value::Global(global) => self.scalar(text_scalar(&global.to_string())),
+            Value::Global(global) => self.scalar(text_scalar(&short(global))),
             Value::Persistent(_) | Value::Opaque(_) => self.object("an unknown object"),
             plain => {
                 if let Some(scalar) = plain_scalar(plain) {
@@ -206,7 +226,7 @@ impl<'a> Walker<'a> {
                 Some(inner) if self.is_tensor_call(*inner) => self.visit(*inner),
                 _ => self.fault(TensorFault::Arguments),
             },
-            Maker::OtherTensor => self.fault(TensorFault::Kind(global.to_string())),
+            Maker::OtherTensor => self.fault(TensorFault::Kind(short(global))),
             Maker::Container => {
                 self.enter(id);
             }
@@ -214,15 +234,21 @@ impl<'a> Walker<'a> {
                 Some([inner]) if !matches!(self.program.value(*inner), Value::Call(_)) => {
                     self.visit(*inner);
                 }
-                _ => self.object(&global.to_string()),
+                _ => self.object(&short(global)),
             },
+            Maker::Encode if !self.charge_arguments(call) => {}
             Maker::Encode => match self.latin_bytes(call) {
                 Some(bytes) => self.scalar(bytes_scalar(&bytes)),
-                None => self.object(&global.to_string()),
+                None => self.object(&short(global)),
             },
             Maker::Unknown if child(self.program, id, 0).is_some() => self.enter(id),
-            Maker::Unknown => self.object(&global.to_string()),
+            Maker::Unknown => self.object(&short(global)),
         }
+    }
+
+    fn charge_arguments(&mut self, call: &'a Call) -> bool {
+        let arguments = self.program.items(call.args).unwrap_or_default();
+        arguments.iter().all(|argument| self.charge(*argument))
     }
 
     fn latin_bytes(&self, call: &Call) -> Option<Vec<u8>> {
@@ -288,6 +314,9 @@ impl<'a> Walker<'a> {
         }
         let mut mark = Mark::new();
         for item in items {
+            if !self.charge(*item) {
+                return None;
+            }
             match plain_scalar(self.program.value(*item))? {
                 Scalar::None => mark.add(b"n"),
                 Scalar::Bool(value) => mark.add(&[b'b', u8::from(value)]),
@@ -334,9 +363,10 @@ impl<'a> Walker<'a> {
             .filter(|global| global.module == "torch");
         let declared = name.map(|global| global.name.as_str());
         let (dtype, element_size) = match declared {
-            Some(name) => torch_dtype(name).ok_or_else(|| TensorFault::Dtype(name.to_owned()))?,
+            Some(name) => torch_dtype(name)
+                .ok_or_else(|| TensorFault::Dtype(name.chars().take(MAX_NAME).collect()))?,
             None => storage_dtype(&storage_type.name)
-                .ok_or_else(|| TensorFault::Dtype(storage_type.to_string()))?,
+                .ok_or_else(|| TensorFault::Dtype(short(storage_type)))?,
         };
         let offset = self.unsigned(*offset).ok_or(TensorFault::Arguments)?;
         let shape = self.sizes(*size).ok_or(TensorFault::Arguments)?;
@@ -528,6 +558,12 @@ fn keyed(program: &Program, (key, value): (Id, Id)) -> (Key<'_>, Id) {
         _ => Key::Foreign,
     };
     (key, value)
+}
+
+/// A global's name, cut to [`MAX_NAME`] characters: each gap has one, and the file decides how many gaps there are.
+fn short(global: &Global) -> String {
+    let half = MAX_NAME / 2;
+    format!("{:.half$}.{:.half$}", global.module, global.name)
 }
 
 fn plain_scalar(value: &Value) -> Option<Scalar> {
