@@ -372,9 +372,9 @@ fn first_difference(rank: u32, one: &StepRecord, other: &StepRecord) -> Option<D
         )
     } else if losses(one) != losses(other) {
         ("loss", Some(losses(one)), Some(losses(other)))
-    } else if one.parameters != other.parameters {
+    } else if differ(one.parameters, other.parameters) {
         ("parameters", print(one.parameters), print(other.parameters))
-    } else if one.optimizer_state != other.optimizer_state {
+    } else if differ(one.optimizer_state, other.optimizer_state) {
         (
             "optimizer state",
             print(one.optimizer_state),
@@ -395,6 +395,11 @@ fn first_difference(rank: u32, one: &StepRecord, other: &StepRecord) -> Option<D
         left,
         right,
     ))
+}
+
+/// Whether both were taken and differ: a fingerprint that costs too much is taken only at every second, fourth … step.
+fn differ<T: PartialEq>(one: Option<T>, other: Option<T>) -> bool {
+    one.zip(other).is_some_and(|(one, other)| one != other)
 }
 
 fn difference(

@@ -24,7 +24,7 @@ pub const MAX_DEPTH: usize = 64;
 /// The most values that are visited; a value is visited once for every name that it has.
 pub const MAX_VISITS: usize = 4_000_000;
 /// Bytes of a value that count as one visit.
-const BYTES_A_VISIT: usize = 32;
+const BYTES_A_VISIT: usize = 16;
 /// Lists of plain values with more items than this become one [`Scalar::Many`].
 pub const LONG_LIST: usize = 16;
 
