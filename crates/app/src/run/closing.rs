@@ -48,7 +48,9 @@ impl Recorder<'_> {
         let mut told = false;
         loop {
             let speaking = self.members.values().any(|member| !member.left);
-            let reading = self.reader.outstanding() > 0 || self.environments.outstanding() > 0;
+            let code = self.code_awaited && !stop.load(Ordering::Relaxed);
+            let reading =
+                code || self.reader.outstanding() > 0 || self.environments.outstanding() > 0;
             let waiting_for_words = speaking && began.elapsed() < LAST_WORDS;
             if !waiting_for_words && !reading {
                 break;
@@ -66,9 +68,10 @@ impl Recorder<'_> {
             if reading && !told && began.elapsed() > Duration::from_secs(1) {
                 told = true;
                 let left = format!(
-                    "{} files and {} environments",
+                    "{} files, {} environments{}",
                     self.reader.outstanding(),
-                    self.environments.outstanding()
+                    self.environments.outstanding(),
+                    if code { ", the code" } else { "" }
                 );
                 self.screen.finishing(&left);
             }

@@ -182,14 +182,20 @@ pub(super) fn examine_code(request: &RunRequest, events: &Sender<Event>) {
     let folder = script
         .and_then(|script| cwd.join(script).parent().map(Path::to_owned))
         .filter(|folder| folder.is_dir());
-    let events = events.clone();
+    let told = events.clone();
     let spawned = std::thread::Builder::new()
         .name("code".to_owned())
         .spawn(move || {
             let (code, gaps) = code::examine(&folder.unwrap_or(cwd));
-            let _ = events.send(Event::Code(code, gaps));
+            let _ = told.send(Event::Code(code, gaps));
         });
-    drop(spawned);
+    if let Err(error) = spawned {
+        let gap = Gap {
+            what: "commit of the code".to_owned(),
+            why: format!("no thread could be started to look: {error}"),
+        };
+        let _ = events.send(Event::Code(None, vec![gap]));
+    }
 }
 
 /// The end of a run whose command could not be started.

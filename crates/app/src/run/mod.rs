@@ -136,8 +136,9 @@ pub fn run(
     recorder.context.oom_before = oom_before;
     recorder.accept_environment = request.accept_environment;
     let outcome = attend(&mut recorder, &queue, &events);
+    let wall = began.elapsed(); // the job's; what is still read after it is not its time
     recorder.finish(&queue, &events, &stop);
-    Ok(recorder.close(outcome, began.elapsed()))
+    Ok(recorder.close(outcome, wall))
 }
 
 /// Hears events until the job is over.

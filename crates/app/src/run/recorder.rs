@@ -72,6 +72,8 @@ pub(super) struct Recorder<'a> {
     last_look: Instant,
     looked_at: HashMap<u32, u32>,
     pub(super) unheard: usize,
+    /// The code is still being looked at.
+    pub(super) code_awaited: bool,
 }
 
 /// Who asked for a file.
@@ -131,6 +133,7 @@ impl<'a> Recorder<'a> {
             last_look: Instant::now(),
             looked_at: HashMap::new(),
             unheard: 0,
+            code_awaited: true,
         }
     }
 
@@ -567,6 +570,7 @@ impl<'a> Recorder<'a> {
     }
 
     fn code(&mut self, code: Option<Code>, gaps: Vec<Gap>) {
+        self.code_awaited = false;
         for gap in gaps {
             self.journal.record(Body::Gap(gap));
         }

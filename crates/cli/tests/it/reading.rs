@@ -108,3 +108,23 @@ fn a_reader_that_goes_away_is_no_error() {
     let done = super::world::finish(&mut command);
     assert_eq!(done.out(), "0\n", "{}", done.err());
 }
+
+#[test]
+fn code_that_takes_longer_to_look_at_than_the_job_takes_is_recorded_all_the_same() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let programs = world.folder().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    let slow = programs.join("git");
+    std::fs::write(&slow, "#!/bin/sh\nsleep 1; PATH=$OLD exec git \"$@\"\n").unwrap();
+    std::fs::set_permissions(&slow, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let old = std::env::var("PATH").unwrap();
+    let mut command = world.command(["run", "--", "/bin/true"]);
+    command
+        .env("OLD", &old)
+        .env("PATH", format!("{}:{old}", programs.display()));
+    super::world::finish(&mut command).ends(0);
+    let shown = world.json(&["show", "last"]);
+    let gaps = shown["gaps"].to_string();
+    assert!(gaps.contains("not in a git work tree"), "{gaps}");
+}
