@@ -9,14 +9,15 @@ use std::process::{Command, Stdio};
 
 use domain::entry::Code;
 use domain::{Gap, PathText};
+use host::job::Helpers;
 
 const DIFF_BYTES_MAX: u64 = 8 << 20;
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// The code around `folder`, and what could not be seen of it.
-pub(crate) fn examine(folder: &Path) -> (Option<Code>, Vec<Gap>) {
+pub(crate) fn examine(folder: &Path, helpers: &Helpers) -> (Option<Code>, Vec<Gap>) {
     let mut gaps = Vec::new();
-    let top = match git(folder, &["rev-parse", "--show-toplevel"], 1 << 16) {
+    let top = match git(folder, helpers, &["rev-parse", "--show-toplevel"], 1 << 16) {
         Ok(output) => output,
         Err(why) => {
             gaps.push(Gap {
@@ -27,26 +28,27 @@ pub(crate) fn examine(folder: &Path) -> (Option<Code>, Vec<Gap>) {
         }
     };
     let top = top.bytes.strip_suffix(b"\n").unwrap_or(&top.bytes).to_vec();
-    let commit = git(folder, &["rev-parse", "--verify", "HEAD"], 128).ok();
+    let commit = git(folder, helpers, &["rev-parse", "--verify", "HEAD"], 128).ok();
     let commit = commit.map(|output| String::from_utf8_lossy(&output.bytes).trim().to_owned());
-    let mut take = |what: &str, arguments: &[&str], limit| match git(folder, arguments, limit) {
-        Ok(Output { bytes, cut }) => {
-            if cut {
+    let mut take =
+        |what: &str, arguments: &[&str], limit| match git(folder, helpers, arguments, limit) {
+            Ok(Output { bytes, cut }) => {
+                if cut {
+                    gaps.push(Gap {
+                        what: what.to_owned(),
+                        why: format!("longer than {limit} bytes: cut there"),
+                    });
+                }
+                bytes
+            }
+            Err(why) => {
                 gaps.push(Gap {
                     what: what.to_owned(),
-                    why: format!("longer than {limit} bytes: cut there"),
+                    why,
                 });
+                Vec::new()
             }
-            bytes
-        }
-        Err(why) => {
-            gaps.push(Gap {
-                what: what.to_owned(),
-                why,
-            });
-            Vec::new()
-        }
-    };
+        };
     let status = take(
         "list of changed files",
         &["status", "--porcelain=v1", "-z", "--no-renames"],
@@ -82,7 +84,7 @@ struct Output {
 
 /// Runs git. Its exit code comes in band, behind a NUL at the end of the output: the host's event loop reaps every child of
 /// this process and may well be faster than we are.
-fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> {
+fn git(folder: &Path, helpers: &Helpers, arguments: &[&str], limit: u64) -> Result<Output, String> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", "\"$@\"; printf '\\0%d' $?", "sh", "git", "-C"])
         .arg(folder)
@@ -102,6 +104,7 @@ fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> 
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("git cannot be started: {error}"))?;
+    helpers.add(child.id());
     let mut bytes = Vec::new();
     if let Some(stdout) = child.stdout.take() {
         let mut stdout = stdout.take(limit + 8);
@@ -110,6 +113,7 @@ fn git(folder: &Path, arguments: &[&str], limit: u64) -> Result<Output, String> 
             .map_err(|error| format!("git cannot be read: {error}"))?;
     }
     let _ = child.wait();
+    helpers.remove(child.id());
     let length = usize::try_from(limit).unwrap_or(usize::MAX);
     if bytes.len() > length {
         bytes.truncate(length);
@@ -132,7 +136,7 @@ mod tests {
     #[test]
     fn a_folder_outside_git_is_a_gap_and_not_clean_code() {
         let folder = tempfile::tempdir().unwrap();
-        let (code, gaps) = examine(folder.path());
+        let (code, gaps) = examine(folder.path(), &Helpers::default());
         assert!(code.is_none() && gaps.len() == 1, "{gaps:?}");
     }
 
@@ -156,7 +160,7 @@ mod tests {
             marker.display()
         ));
         sh("echo two > a.py && echo new > b.py");
-        let (code, gaps) = examine(folder.path());
+        let (code, gaps) = examine(folder.path(), &Helpers::default());
         let code = code.unwrap();
         assert!(gaps.is_empty(), "{gaps:?}");
         assert_eq!(code.commit.map(|commit| commit.len()), Some(40));

@@ -8,15 +8,18 @@
 mod program;
 mod run;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior};
 
 use crate::echo::Echo;
 use crate::exits::{Watched, Watcher};
 use crate::identity::ProcessId;
+use crate::proc;
 use crate::signals::FOLLOWED;
 use crate::sys::{self, Caught};
 
@@ -91,6 +94,38 @@ pub struct Job {
     echo_pid: Option<u32>,
     watcher: Watcher,
     watched: Vec<Watched>,
+    helpers: Helpers,
+}
+
+/// Children that the supervisor started for itself while the job runs: neither they nor what is below them is of the job.
+/// Their exit status is lost to the job's loop. Cheap to clone, for any thread.
+#[derive(Debug, Clone, Default)]
+pub struct Helpers(Arc<Mutex<BTreeSet<u32>>>);
+
+impl Helpers {
+    /// A child was started.
+    pub fn add(&self, pid: u32) {
+        self.pids().insert(pid);
+    }
+
+    /// A child is known to have ended, and its number may be another's.
+    pub fn remove(&self, pid: u32) {
+        self.pids().remove(&pid);
+    }
+
+    fn pids(&self) -> MutexGuard<'_, BTreeSet<u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// They and all below them.
+    fn all(&self) -> BTreeSet<u32> {
+        let own: Vec<u32> = self.pids().iter().copied().collect();
+        let below = own
+            .iter()
+            .flat_map(|pid| proc::descendants_of(*pid).unwrap_or_default());
+        let below: Vec<u32> = below.collect();
+        own.into_iter().chain(below).collect()
+    }
 }
 
 impl Job {
@@ -98,7 +133,8 @@ impl Job {
     /// takes a variable away.
     ///
     /// From here on the signals in [`FOLLOWED`] are caught; one that comes before [`Job::run`] is handled there. Only one
-    /// job at a time; and while it runs, this process should start no other child, whose end the job's loop would take.
+    /// job at a time; and a child that this process starts meanwhile must be named in [`Job::helpers`]: the job's loop takes its
+    /// end.
     pub fn start(
         argv: &[OsString],
         changes: &[(OsString, Option<OsString>)],
@@ -126,6 +162,7 @@ impl Job {
             echo,
             watcher,
             watched: Vec::new(),
+            helpers: Helpers::default(),
         })
     }
 
@@ -137,6 +174,11 @@ impl Job {
     /// Our own helper in the job's group (see [`crate::signals::SignalSeen::compared`]), never part of the job.
     pub fn helper(&self) -> Option<u32> {
         self.echo_pid
+    }
+
+    /// Where the supervisor names children of its own.
+    pub fn helpers(&self) -> Helpers {
+        self.helpers.clone()
     }
 
     /// A handle by which any thread may have a process watched.

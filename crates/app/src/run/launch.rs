@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use domain::entry::{Act, Command, End, Launch};
 use domain::{Body, Digest, Gap, Outcome, PathText, Person};
 use host::identity;
+use host::job::Helpers;
 use ledger::{Store, Writer};
 
 use super::event::Event;
@@ -172,7 +173,7 @@ pub(super) fn variables(
 }
 
 /// Looks at the code on a thread of its own: in the folder of the script, else in the working directory.
-pub(super) fn examine_code(request: &RunRequest, events: &Sender<Event>) {
+pub(super) fn examine_code(request: &RunRequest, helpers: Helpers, events: &Sender<Event>) {
     let cwd = request.surroundings.cwd.clone();
     let script = request
         .argv
@@ -186,7 +187,7 @@ pub(super) fn examine_code(request: &RunRequest, events: &Sender<Event>) {
     let spawned = std::thread::Builder::new()
         .name("code".to_owned())
         .spawn(move || {
-            let (code, gaps) = code::examine(&folder.unwrap_or(cwd));
+            let (code, gaps) = code::examine(&folder.unwrap_or(cwd), &helpers);
             let _ = told.send(Event::Code(code, gaps));
         });
     if let Err(error) = spawned {

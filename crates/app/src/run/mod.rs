@@ -112,7 +112,7 @@ pub fn run(
         }
     };
     let command = recorder::to_process(job.process());
-    let watcher = job.watcher();
+    let (watcher, helpers) = (job.watcher(), job.helpers());
     let (events, queue) = mpsc::channel();
     let supervisor = host::identity::ProcessId::current().map_err(AppError::Host)?;
     listener::serve(
@@ -121,7 +121,7 @@ pub fn run(
         events.clone(),
     );
     follow(job, events.clone());
-    launch::examine_code(request, &events);
+    launch::examine_code(request, helpers, &events);
     let stop = Arc::new(AtomicBool::new(false));
     let (run, store) = (launched.journal.run(), launched.journal.store().clone());
     let parts = Parts {

@@ -1,6 +1,7 @@
 //! What the job does, says and ends with is the job's own.
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use super::world::{Done, World, finish, holds, words};
@@ -218,4 +219,21 @@ fn the_store_is_found_upward_and_a_flag_wins_over_the_variable() {
         let runs = world.json(&["--store", store.to_str().unwrap(), "runs"]);
         assert_eq!(runs["runs"].as_array().unwrap().len(), 1);
     }
+}
+
+#[test]
+fn what_the_supervisor_starts_for_itself_is_not_called_a_process_of_the_job() {
+    let world = World::new();
+    let folder = world.work.join("bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    let git = folder.join("git");
+    // Slower than the grace that processes of the job get after its end.
+    std::fs::write(&git, "#!/bin/sh\nsleep 3\nexit 1\n").unwrap();
+    std::fs::set_permissions(&git, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = world.command(["run", "--", "/bin/true"]);
+    command.env("PATH", format!("{}:{path}", folder.display()));
+    let done = finish(&mut command).ends(0);
+    assert!(!done.err().contains("outlived"), "{}", done.err());
+    assert!(done.err().contains("commit of the code"), "{}", done.err());
 }

@@ -298,12 +298,13 @@ impl Job {
         }
     }
 
-    /// Our living descendants, without the echo.
+    /// Our living descendants, without the echo and without helpers of the supervisor.
     fn left_behind(&self) -> Vec<LeftBehind> {
         let below = proc::descendants_of(std::process::id()).unwrap_or_default();
+        let own = self.helpers.all();
         below
             .into_iter()
-            .filter(|pid| Some(*pid) != self.echo_pid)
+            .filter(|pid| Some(*pid) != self.echo_pid && !own.contains(pid))
             .filter_map(|pid| {
                 let stat = Stat::of(pid).ok().filter(|stat| stat.state != 'Z')?;
                 Some(LeftBehind {
