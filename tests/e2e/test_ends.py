@@ -116,3 +116,41 @@ def test_a_killed_supervisor_keeps_every_step_that_was_recorded(world):
     assert view["state"] == "interrupted"
     (rank,) = [rank for rank in view["ranks"] if rank["count"]]
     assert steps_of(rank) == list(range(1, rank["last"] + 1))
+
+
+# A rank that starts a process of its own, which opens a file, and stops it by a signal, as loaders do with their workers.
+HELPED = """
+    import multiprocessing, os, sys, time
+    import torch
+
+    def helper(ready):
+        open(sys.executable, "rb").close()
+        open("input.bin", "rb").read()
+        ready.set()
+        time.sleep(60)
+
+    open("input.bin", "wb").write(b"x" * 100)
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ready = multiprocessing.get_context("fork").Event()
+    worker = multiprocessing.get_context("fork").Process(target=helper, args=(ready,))
+    worker.start()
+    ready.wait()
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+    worker.terminate()
+    worker.join()
+"""
+
+
+def test_a_helper_that_a_rank_stops_is_no_rank_that_vanished(world):
+    done = world.guarded(world.python, world.script(HELPED), RANK="0", WORLD_SIZE="1")
+    assert done.code == 0, done
+    view = world.show()
+    assert view["findings"] == []
+    trained = [rank for rank in view["ranks"] if rank["count"]]
+    assert [rank["rank"] for rank in trained] == [0]
+    # The helper spoke, inherited the rank, and its end by the signal is recorded; only it is no finding.
+    assert any("signal 15" in act["what"] for act in view["acts"]), view["acts"]

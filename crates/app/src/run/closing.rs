@@ -93,6 +93,7 @@ impl Recorder<'_> {
 
     /// The last look and the last entry.
     pub(super) fn close(mut self, outcome: Outcome, wall: Duration) -> RunReport {
+        self.conclude_ends(Duration::ZERO);
         self.tell_moved_away();
         self.record_sharded();
         self.look_at_environments();

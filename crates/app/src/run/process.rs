@@ -32,7 +32,12 @@ pub(super) struct Member {
     /// Type of the exception that ended it.
     pub(super) exception: Option<String>,
     pub(super) left: bool,
+    /// How it ended and since when that is known, until that is concluded.
+    pub(super) ended: Option<(Outcome, Instant)>,
+    /// How it ended, concluded.
     pub(super) outcome: Option<Outcome>,
+    /// Its parent when it connected.
+    pub(super) parent: Option<u32>,
 }
 
 impl Member {
@@ -54,7 +59,9 @@ impl Member {
             said_bye: false,
             exception: None,
             left: false,
+            ended: None,
             outcome: None,
+            parent: None,
         }
     }
 

@@ -33,6 +33,8 @@ pub trait Screen {
 }
 
 const NETWORK_GAPS_MAX: usize = 50;
+/// A process that ended has this long to be heard out.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Endings of files that are configuration rather than data.
@@ -144,8 +146,9 @@ impl<'a> Recorder<'a> {
                 connection,
                 process,
             } => {
-                self.members
-                    .insert(connection, Member::new(connection, to_process(&process)));
+                let mut member = Member::new(connection, to_process(&process));
+                member.parent = host::proc::parent(process.pid).ok();
+                self.members.insert(connection, member);
                 if let Err(error) = self.watcher.watch(&process) {
                     self.gap(
                         &format!("end of process {}", process.pid),
@@ -178,6 +181,7 @@ impl<'a> Recorder<'a> {
         for connection in due {
             self.close_segment(connection);
         }
+        self.conclude_ends(LAST_WORDS);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush();
         }
@@ -489,6 +493,14 @@ impl<'a> Recorder<'a> {
                 &format!("its sensor sent {why}"),
             );
         }
+        let ended = self.members.get(&connection).and_then(|member| {
+            member
+                .ended
+                .map(|(outcome, _)| (member.process.clone(), outcome))
+        });
+        if let Some((process, outcome)) = ended {
+            self.conclude(&process, outcome);
+        }
     }
 
     fn host(&mut self, event: HostEvent) {
@@ -525,23 +537,42 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// A process ended: recorded when it takes part or is the command itself.
+    /// A process ended. What it said last may still be on its way, so its end is concluded when its connection ends too.
     fn exited(&mut self, process: &Process, outcome: Outcome) {
-        let main = *process == self.command;
-        let found = self
+        let member = self
             .members
             .values_mut()
             .find(|member| member.process == *process);
-        if found
-            .as_ref()
-            .is_some_and(|member| member.outcome.is_some())
-        {
-            return;
+        match member {
+            Some(member) if member.ended.is_some() || member.outcome.is_some() => {}
+            Some(member) if !member.left => member.ended = Some((outcome, Instant::now())),
+            _ => self.conclude(process, outcome),
         }
-        let connection = found.map(|member| {
-            member.outcome = Some(outcome);
-            member.connection
+    }
+
+    /// Concludes the ends of processes that are known to have ended, at once or when they were silent long enough.
+    pub(super) fn conclude_ends(&mut self, after: Duration) {
+        let due = self.members.values().filter_map(|member| {
+            let (outcome, since) = member.ended?;
+            (since.elapsed() >= after).then(|| (member.process.clone(), outcome))
         });
+        for (process, outcome) in due.collect::<Vec<_>>() {
+            self.conclude(&process, outcome);
+        }
+    }
+
+    /// The end of a process: recorded when it takes part or is the command itself, and judged.
+    fn conclude(&mut self, process: &Process, outcome: Outcome) {
+        let main = *process == self.command;
+        let connection = self
+            .members
+            .values_mut()
+            .find(|member| member.process == *process)
+            .map(|member| {
+                member.ended = None;
+                member.outcome = Some(outcome);
+                member.connection
+            });
         if let Some(connection) = connection {
             self.joined(connection, host::clock::wall_us());
             self.close_segment(connection);
@@ -553,7 +584,8 @@ impl<'a> Recorder<'a> {
         self.context.oom_kills = judge::oom_kills()
             .zip(self.context.oom_before)
             .map(|(now, before)| now.saturating_sub(before));
-        let found = member.and_then(|member| judge::vanished(member, outcome, &self.context));
+        let trains = member.filter(|member| !self.is_worker(member));
+        let found = trains.and_then(|member| judge::vanished(member, outcome, &self.context));
         let exit = Exit {
             process: process.clone(),
             rank: member.and_then(Member::rank),
@@ -562,11 +594,23 @@ impl<'a> Recorder<'a> {
             last_step: member.and_then(|member| member.last_step),
             exception: member.and_then(|member| member.exception.clone()),
         };
-        self.context.another_fell |= outcome != Outcome::Exited { code: 0 };
+        let of_note =
+            main || trains.is_some_and(|member| member.step_count > 0 || member.rank().is_some());
+        self.context.another_fell |= of_note && outcome != Outcome::Exited { code: 0 };
         self.journal.record(Body::Act(Act::Exit(exit)));
         if let Some(finding) = found {
             self.finding(finding);
         }
+    }
+
+    /// A process that a training process started for itself (to load data, to compile) has its rank in the environment and
+    /// makes no step; that it is stopped is no rank's end.
+    fn is_worker(&self, member: &Member) -> bool {
+        let parent = self
+            .members
+            .values()
+            .find(|other| Some(other.process.pid) == member.parent);
+        member.step_count == 0 && parent.is_some_and(|parent| parent.rank() == member.rank())
     }
 
     fn code(&mut self, code: Option<Code>, gaps: Vec<Gap>) {
