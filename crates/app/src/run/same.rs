@@ -70,7 +70,7 @@ mod tests {
 
     fn of(command: &str) -> Digest {
         let argv: Vec<OsString> = command.split(' ').map(OsString::from).collect();
-        key(&argv, Path::new("/work"))
+        key(&argv, Path::new("/exp"))
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         );
         assert_eq!(
             of("torchrun --nproc-per-node 2 train.py"),
-            of("torchrun --nproc-per-node 4 /work/train.py")
+            of("torchrun --nproc-per-node 4 /exp/train.py")
         );
     }
 

@@ -64,14 +64,14 @@ impl World {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in ["data", "cache", "runtime", "home", "work", "sensor"] {
+        for name in ["data", "cache", "runtime", "home", "project", "sensor"] {
             std::fs::create_dir(at(name)).unwrap();
         }
         let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../python");
         for part in ["startup", "taintline"] {
             symlink(python.join(part), at("sensor").join(part)).unwrap();
         }
-        let work = at("work");
+        let work = at("project");
         Self { folder, work }
     }
 
