@@ -154,3 +154,30 @@ def test_a_helper_that_a_rank_stops_is_no_rank_that_vanished(world):
     assert [rank["rank"] for rank in trained] == [0]
     # The helper spoke, inherited the rank, and its end by the signal is recorded; only it is no finding.
     assert any("signal 15" in act["what"] for act in view["acts"]), view["acts"]
+
+
+# One rank of torchrun that kills itself the first time, and is started again by its launcher.
+RESTARTED = """
+    import os, signal, torch
+
+    model = torch.nn.Linear(4, 4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.ones(1, 4)).sum().backward()
+        optimizer.step()
+    if os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_rank_that_is_started_again_is_recorded_as_such(world):
+    script = world.script(RESTARTED)
+    elastic = ["-m", "torch.distributed.run", "--nproc-per-node", "1", "--max-restarts", "1"]
+    done = world.guarded(world.python, *elastic, script)
+    assert done.code == 1, done  # the command ends well; what is found is the kill
+    view = world.show()
+    assert rules(view) == ["rank-vanished"]
+    joins = [act["what"] for act in view["acts"] if "joined" in act["what"]]
+    assert len(joins) == 2 and "start number 2" in joins[1], joins
+    assert [rank["count"] for rank in view["ranks"] if rank["count"]] == [3, 3]

@@ -257,6 +257,9 @@ fn acts(record: &RunRecord) -> Vec<ActView> {
     if record.launch.is_some() {
         add(record.started_us, "launched".to_owned());
     }
+    for (at_us, what) in joins(record) {
+        add(at_us, what);
+    }
     for (at_us, signal) in &record.signals {
         add(*at_us, signal_words(signal));
     }
@@ -301,6 +304,31 @@ fn acts(record: &RunRecord) -> Vec<ActView> {
             .map(move |what| ActView { at: at(us), what })
     });
     all.collect()
+}
+
+/// Ranks that joined and made steps; one that had joined before was started again by its launcher.
+fn joins(record: &RunRecord) -> Vec<(i64, String)> {
+    let mut seen: BTreeMap<u32, u32> = BTreeMap::new();
+    let joins = record.joins.iter().filter_map(|(at_us, process)| {
+        let rank = record.joined.get(process)?.rank?;
+        // A rank's own helpers have its number too; only what makes steps is the rank.
+        record
+            .segments
+            .iter()
+            .find(|segment| segment.process == *process)?;
+        let times = seen.entry(rank).or_default();
+        *times += 1;
+        let again = if *times > 1 {
+            format!(", start number {times}")
+        } else {
+            String::new()
+        };
+        Some((
+            *at_us,
+            format!("rank {rank} (pid {}) joined{again}", process.pid),
+        ))
+    });
+    joins.collect()
 }
 
 fn signal_words(signal: &Signal) -> String {

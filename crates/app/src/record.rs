@@ -16,6 +16,8 @@ pub struct RunRecord {
     pub started_us: i64,
     /// Processes that imported torch, by process.
     pub joined: BTreeMap<Process, Joined>,
+    /// When each of them joined, in order.
+    pub joins: Vec<(i64, Process)>,
     /// Processes that ended.
     pub exits: Vec<(i64, Exit)>,
     /// Signals to the supervisor.
@@ -48,6 +50,7 @@ impl RunRecord {
             launch: None,
             started_us: 0,
             joined: BTreeMap::new(),
+            joins: Vec::new(),
             exits: Vec::new(),
             signals: Vec::new(),
             loads: Vec::new(),
@@ -98,6 +101,7 @@ impl RunRecord {
                 self.launch = Some(*launch);
             }
             Act::Joined(joined) => {
+                self.joins.push((event_us, joined.process.clone()));
                 self.joined.insert(joined.process.clone(), *joined);
             }
             Act::Exit(exit) => self.exits.push((event_us, exit)),
