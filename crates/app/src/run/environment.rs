@@ -160,7 +160,7 @@ impl Environments {
             .filter_map(|known| Some((known, known.examined.as_ref()?)));
         examined
             .map(|(known, first)| {
-                let now = scan(&known.layout, &self.store, &self.stop);
+                let now = scan(&known.layout, &self.store, &self.stop, AFTER_JOB);
                 let changes = environment::compare(&first.snapshot.flat, &now.flat);
                 let judged = if changes.is_empty() {
                     Vec::new()
@@ -213,7 +213,7 @@ struct Scan {
 
 impl Scan {
     fn examine(self) -> Examined {
-        let snapshot = scan(&self.layout, &self.store, &self.stop);
+        let snapshot = scan(&self.layout, &self.store, &self.stop, BESIDE_JOB);
         let (good, not_compared) = match self.last_good() {
             Ok(good) => (good, None),
             Err(why) => (None, Some(why)),
@@ -287,7 +287,12 @@ struct Good {
     summary: Option<EnvironmentSummary>,
 }
 
-fn scan(layout: &Layout, store: &Store, stop: &AtomicBool) -> Snapshot {
+/// Threads beside the job: one, which costs less CPU time in all than two that share a core's caches with the training.
+const BESIDE_JOB: usize = 1;
+/// Threads after the job, when somebody waits.
+const AFTER_JOB: usize = 2;
+
+fn scan(layout: &Layout, store: &Store, stop: &AtomicBool, threads: usize) -> Snapshot {
     let folder = store.root().join("cache");
     let path = folder.join("files");
     let mut cache = Cache::load(&path);
@@ -296,6 +301,7 @@ fn scan(layout: &Layout, store: &Store, stop: &AtomicBool) -> Snapshot {
     let mut options = Options::new(SystemTime::now(), u64::from_le_bytes(seed));
     let should_stop = || stop.load(Ordering::Relaxed);
     options.should_stop = &should_stop;
+    options.threads = threads;
     let snapshot = environment::scan(layout, &mut cache, &options);
     let _ = std::fs::create_dir_all(&folder);
     let _ = cache.save(&path); // without it the next scan reads everything: slower, not wrong
