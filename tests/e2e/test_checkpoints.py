@@ -1,6 +1,7 @@
 """Lineage: a checkpoint that is resumed is the one that was saved, or it is found."""
 
 import shutil
+from pathlib import Path
 
 from conftest import gaps, rules, sha256, steps_of, words
 
@@ -86,3 +87,32 @@ def test_a_checkpoint_that_nobody_recorded_is_a_gap_and_no_finding(resumable):
     view = resumable.show()
     assert rules(view) == []
     assert "no run in this store saved it" in gaps(view)
+
+
+# Every save goes through the same temporary name, one right after the other.
+ONE_NAME = """
+    import os, torch
+
+    model = torch.nn.Linear(64, 64)
+    optimizer = torch.optim.AdamW(model.parameters())
+    for step in range(1, 13):
+        optimizer.zero_grad()
+        model(torch.ones(2, 64)).square().mean().backward()
+        optimizer.step()
+        torch.save({"model": model.state_dict(), "step": step}, "saving.tmp")
+        os.replace("saving.tmp", f"step-{step}.pt")
+"""
+
+
+def test_one_temporary_name_for_every_save_mixes_nothing_up(world):
+    assert world.guarded(world.python, world.script(ONE_NAME)).code == 0
+    view = world.show()
+    saved = {Path(write["path"]).name: write for write in view["writes"]}
+    assert set(saved) == {f"step-{step}.pt" for step in range(1, 13)}
+    for step in range(1, 13):
+        write = saved[f"step-{step}.pt"]
+        assert write["step"] == step
+        assert write["digest"] == sha256(world.folder / f"step-{step}.pt"), step
+    load = world.script("import torch\ntorch.load('step-3.pt')\ntorch.load('step-12.pt')\n", "load.py")
+    assert world.guarded(world.python, load).code == 0
+    assert world.show()["findings"] == []

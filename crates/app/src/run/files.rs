@@ -119,9 +119,13 @@ impl Reader {
         }
     }
 
-    /// Asks for a file; the answer comes as [`Event::Read`] with the returned ticket.
-    pub(super) fn ask(&mut self, purpose: Purpose, path: &PathText) -> u64 {
+    /// Asks for a file; the answer comes as [`Event::Read`] with the returned ticket. Also device and inode of what was opened.
+    pub(super) fn ask(&mut self, purpose: Purpose, path: &PathText) -> (u64, Option<(u64, u64)>) {
         let opened = open(path);
+        let inode = opened
+            .as_ref()
+            .ok()
+            .map(|(_, identity, _)| (identity.dev, identity.ino));
         let size = opened.as_ref().map_or(0, |(_, identity, _)| identity.size);
         let urgency = match purpose {
             Purpose::Resume => 4,
@@ -147,7 +151,7 @@ impl Reader {
             .unwrap_or_else(PoisonError::into_inner)
             .push(request);
         queue.wake.notify_one();
-        self.next
+        (self.next, inode)
     }
 
     /// One answer came.
@@ -360,6 +364,12 @@ impl Worker {
             Node::Unread { reason }
         })
     }
+}
+
+/// Device and inode of what is at the path now.
+pub(super) fn inode(path: &PathText) -> Option<(u64, u64)> {
+    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()));
+    path.metadata().ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 /// Whether something is at the path now.

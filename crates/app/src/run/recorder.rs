@@ -54,8 +54,8 @@ pub(super) struct Recorder<'a> {
     pub(super) accept_environment: bool,
     /// Tickets of files being read, with who asked and the step then.
     pub(super) asked: HashMap<u64, Asked>,
-    /// Where saved files are now: renames by path.
-    pub(super) renamed: BTreeMap<PathText, PathText>,
+    /// Tickets of saved checkpoints that are still being read, by where these are now.
+    pub(super) reading: BTreeMap<PathText, u64>,
     /// Saved checkpoints that were gone before they could be opened.
     pub(super) moved_away: BTreeMap<PathText, Asked>,
     pub(super) taken: BTreeSet<PathText>,
@@ -87,6 +87,12 @@ pub(super) struct Asked {
     pub(super) at_us: i64,
     /// Name that a checkpoint was written under, when it is read under its final one.
     pub(super) from: Option<PathText>,
+    /// Device and inode of what was opened.
+    pub(super) opened: Option<(u64, u64)>,
+    /// What was opened was not what was asked for: the answer is dropped.
+    pub(super) void: bool,
+    /// Where a checkpoint went while it was being read.
+    pub(super) now: Option<PathText>,
 }
 
 /// What the recorder is made of, beside its empty state.
@@ -121,7 +127,7 @@ impl<'a> Recorder<'a> {
             command,
             accept_environment: false,
             asked: HashMap::new(),
-            renamed: BTreeMap::new(),
+            reading: BTreeMap::new(),
             moved_away: BTreeMap::new(),
             taken: BTreeSet::new(),
             own_outputs: BTreeSet::new(),
@@ -337,23 +343,14 @@ impl<'a> Recorder<'a> {
     }
 
     fn modules(&mut self, connection: Connection, files: Vec<PathText>) {
-        let Some(member) = self.members.get_mut(&connection) else {
-            return;
-        };
-        for path in files {
-            if !self.environments.covers(&path) && !self.taken.contains(&path) {
-                self.taken.insert(path.clone());
-                let asked = Asked {
-                    process: Some(member.process.clone()),
-                    rank: member.rank(),
-                    step: None,
-                    at_us: 0,
-                    from: None,
-                };
-                let ticket = self.reader.ask(Purpose::Take(Kind::Script), &path);
-                self.asked.insert(ticket, asked);
+        for path in &files {
+            if !self.environments.covers(path) && self.taken.insert(path.clone()) {
+                let asked = self.asked_by(connection, None, host::clock::wall_us());
+                self.ask_for(Purpose::Take(Kind::Script), path, asked);
             }
-            member.modules.insert(path);
+        }
+        if let Some(member) = self.members.get_mut(&connection) {
+            member.modules.extend(files);
         }
     }
 
@@ -390,7 +387,8 @@ impl<'a> Recorder<'a> {
         self.checkpoints.insert(path.clone());
         self.own_outputs.insert(path.clone());
         if files::exists(&path) {
-            self.ask(Purpose::Save, &path, connection, step, at_us);
+            let ticket = self.ask(Purpose::Save, &path, connection, step, at_us);
+            self.reading.insert(path, ticket);
         } else {
             let asked = self.asked_by(connection, step, at_us);
             self.moved_away.insert(path, asked);
@@ -404,7 +402,7 @@ impl<'a> Recorder<'a> {
             rank: member.and_then(Member::rank),
             step,
             at_us,
-            from: None,
+            ..Asked::default()
         }
     }
 
@@ -415,10 +413,16 @@ impl<'a> Recorder<'a> {
         connection: Connection,
         step: Option<u64>,
         at_us: i64,
-    ) {
+    ) -> u64 {
         let asked = self.asked_by(connection, step, at_us);
-        let ticket = self.reader.ask(purpose, path);
+        self.ask_for(purpose, path, asked)
+    }
+
+    pub(super) fn ask_for(&mut self, purpose: Purpose, path: &PathText, mut asked: Asked) -> u64 {
+        let (ticket, opened) = self.reader.ask(purpose, path);
+        asked.opened = opened;
         self.asked.insert(ticket, asked);
+        ticket
     }
 
     fn network(&mut self, label: &str, target: &str, etag: Option<String>) {
@@ -449,8 +453,7 @@ impl<'a> Recorder<'a> {
         }
         for path in new {
             if !self.environments.covers(&path) && self.taken.insert(path.clone()) {
-                let ticket = self.reader.ask(Purpose::Take(Kind::Mapped), &path);
-                self.asked.insert(ticket, Asked::default());
+                self.ask_for(Purpose::Take(Kind::Mapped), &path, Asked::default());
             }
         }
     }

@@ -7,6 +7,7 @@ use training::compare::{TensorChange, compare};
 use training::lineage::{self, Lineage, Loaded, Saved};
 
 use super::event::{Purpose, ReadFile};
+use super::files;
 use super::recorder::{Asked, Recorder};
 use crate::checkpoint;
 use crate::index::IndexedSave;
@@ -19,6 +20,9 @@ impl Recorder<'_> {
     pub(super) fn file(&mut self, read: ReadFile) {
         self.reader.answered();
         let asked = self.asked.remove(&read.ticket).unwrap_or_default();
+        if asked.void {
+            return;
+        }
         if let Some(why) = &read.gap {
             let what = match read.purpose {
                 Purpose::Take(_) => format!("content of {}", read.path),
@@ -73,9 +77,10 @@ impl Recorder<'_> {
             self.journal.blob(tree);
         }
         let Some(process) = asked.process else { return };
-        let (path, from) = match asked.from {
-            Some(from) => (read.path.clone(), Some(from)),
-            None => self.final_name(&read.path),
+        self.reading.retain(|_, ticket| *ticket != read.ticket);
+        let (path, from) = match asked.now {
+            Some(now) => (now, asked.from.or(Some(read.path))),
+            None => (read.path, asked.from),
         };
         let write = Write {
             path,
@@ -87,26 +92,10 @@ impl Recorder<'_> {
             step: asked.step,
             summary,
         };
-        self.writes.insert(read.path, write.clone());
+        self.writes.insert(write.path.clone(), write.clone());
         self.journal
             .record_at(Tier::InProcess, asked.at_us, Body::Write(write));
         self.flush();
-    }
-
-    /// Follows renames that were heard while the file was read.
-    fn final_name(&self, path: &PathText) -> (PathText, Option<PathText>) {
-        let mut now = path;
-        for _ in 0..8 {
-            match self.renamed.get(now) {
-                Some(next) if next != path => now = next,
-                _ => break,
-            }
-        }
-        if now == path {
-            (path.clone(), None)
-        } else {
-            (now.clone(), Some(path.clone()))
-        }
     }
 
     /// A rename: a checkpoint that is still being read gets its final name; one that was recorded is recorded there too.
@@ -116,16 +105,16 @@ impl Recorder<'_> {
         }
         self.checkpoints.insert(to.clone());
         self.own_outputs.insert(to.clone());
-        if let Some(asked) = self.moved_away.remove(from) {
-            self.renamed.insert(from.clone(), to.clone());
-            let ticket = self.reader.ask(Purpose::Save, &to);
-            self.asked.insert(
-                ticket,
-                Asked {
-                    from: Some(from.clone()),
-                    ..asked
-                },
-            );
+        if let Some(mut asked) = self.moved_away.remove(from) {
+            asked.from = Some(from.clone());
+            let ticket = self.ask_for(Purpose::Save, &to, asked);
+            self.reading.insert(to, ticket);
+            return;
+        }
+        // By ticket, not by name: the same temporary name serves the next save, and that one goes elsewhere.
+        if let Some(ticket) = self.reading.remove(from) {
+            let ticket = self.follow(ticket, from, &to);
+            self.reading.insert(to, ticket);
             return;
         }
         if let Some(mut write) = self.writes.remove(from) {
@@ -135,9 +124,27 @@ impl Recorder<'_> {
             self.journal
                 .record_at(Tier::InProcess, at_us, Body::Write(write));
             self.flush();
-        } else {
-            self.renamed.insert(from.clone(), to);
         }
+    }
+
+    /// A checkpoint that is being read went to `to`. A rename keeps the inode: if what was opened has another one, the next
+    /// save had already begun under the temporary name, and the file is read anew where it is.
+    fn follow(&mut self, ticket: u64, from: &PathText, to: &PathText) -> u64 {
+        let Some(asked) = self.asked.get_mut(&ticket) else {
+            return ticket;
+        };
+        let there = files::inode(to);
+        if there.is_none() || there == asked.opened {
+            asked.now = Some(to.clone());
+            return ticket;
+        }
+        asked.void = true;
+        let again = Asked {
+            from: Some(from.clone()),
+            void: false,
+            ..asked.clone()
+        };
+        self.ask_for(Purpose::Save, to, again)
     }
 
     fn resumed(&mut self, read: &ReadFile, asked: &Asked) {
