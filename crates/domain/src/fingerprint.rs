@@ -1,7 +1,8 @@
 //! A fingerprint tells *changed* from *unchanged* fast; it never names bytes.
 //!
 //! It is made of xxh3 and is not collision-resistant against somebody who chooses the bytes. It serves to compare the
-//! parameters of one step with those of the next, at more than 10 GB/s, inside a training process. Nothing is joined on it.
+//! parameters of one step with those of the next inside a training process, where SHA-256 would cost too much of a step.
+//! Nothing is joined on it.
 
 use std::fmt;
 use std::str::FromStr;
