@@ -6,7 +6,7 @@
 
 use std::thread;
 
-use rustix::process::{Pid, Signal, getpid, getsid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use crate::echo::{Echo, WALK};
@@ -125,7 +125,7 @@ fn take(heard: &mut Vec<RawSignal>, signal: RawSignal) -> bool {
 
 /// Without an echo: the kernel signals whole groups, except for a hang-up, which it tells the session's leader alone.
 fn presumed(signal: RawSignal) -> bool {
-    let leads = getsid(None).is_ok_and(|session| session == getpid());
+    let leads = Stat::of_self().is_ok_and(|own| own.session == std::process::id());
     signal.code == libc::SI_KERNEL && !(signal.number == libc::SIGHUP && leads)
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Stat {
     /// `R`, `S`, `D`, `Z` (dead, not yet reaped), `T`, `t`, `X` …
     pub(crate) state: char,
     pub(crate) parent: u32,
+    /// The leader of its session; 0 when that lives outside our PID namespace.
+    pub(crate) session: u32,
     /// Clock ticks since boot.
     pub(crate) started: u64,
     /// Where the command line lies in its memory, if we may know.
@@ -57,6 +59,7 @@ impl Stat {
             name: String::from_utf8_lossy(name).into_owned(),
             state: field(3)?.chars().next()?,
             parent: field(4)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
             started: field(22)?.parse().ok()?,
             arguments: address(48)
                 .zip(address(49))
