@@ -11,6 +11,7 @@ mod fingerprint;
 mod number;
 mod path_text;
 mod run;
+pub mod scan;
 pub mod sensor;
 mod step;
 mod tree;

@@ -84,6 +84,7 @@ const ALLOWED: &[Row] = &[
         &["tempfile"],
     ),
     ("report", &["jiff", "serde", "serde_json"], &["insta"]),
+    ("scan", &["serde", "serde_json", "thiserror"], &["proptest"]),
     (
         "training",
         &["serde", "thiserror", "xxhash-rust"],

@@ -1,0 +1,288 @@
+//! One examination: walks into what contains something, keeps within its budget, and collects what is found.
+//!
+//! Every format has a module with one function `examine(&mut Examiner, …, &dyn ReadAt)`. It tells the examiner what it
+//! found ([`Examiner::found`]), what it could not read ([`Examiner::gap`]), what it read ([`Examiner::part`]), and hands
+//! over what lies inside ([`Examiner::member`]). Depth, bytes and records are bounded here, once for all formats; a bound
+//! that is reached is a gap and never silent.
+
+use std::collections::BTreeSet;
+
+use domain::scan::{Examination, Finding, Gap, GapKind, Need, Part, Place, Rule, Weight};
+use domain::{Digest, Hasher};
+use formats::ReadAt;
+use formats::sniff::{Format, sniff};
+
+use crate::{Rules, pickle};
+
+/// How much one examination may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How deep archives within archives are followed.
+    pub depth: usize,
+    /// Bytes that may be held in memory for decompressed members, all depths together.
+    pub held_bytes: u64,
+    /// Bytes that may be decompressed in all, held or not.
+    pub unpacked_bytes: u64,
+    /// Findings, gaps and parts that are kept, each.
+    pub records: usize,
+    /// Names that are kept as needs.
+    pub needs: usize,
+    /// Read every byte: digests of all members, checksums, machine code in raw data.
+    pub full: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            depth: 8,
+            held_bytes: 24 << 20,
+            unpacked_bytes: 512 << 20,
+            records: 256,
+            needs: 4096,
+            full: false,
+        }
+    }
+}
+
+/// Examines one file. `name` is its last path component, as text; it is compared with the content and never trusted.
+pub fn examine(rules: &Rules, options: Options, name: &str, input: &dyn ReadAt) -> Examination {
+    let mut examiner = Examiner::new(rules, options);
+    examiner.content(name, input);
+    examiner.finish(input.len())
+}
+
+/// The state of one examination.
+pub struct Examiner<'r> {
+    rules: &'r Rules,
+    options: Options,
+    members: Vec<String>,
+    held: u64,
+    unpacked: u64,
+    needs: BTreeSet<Need>,
+    done: Examination,
+}
+
+impl<'r> Examiner<'r> {
+    /// Starts with nothing found.
+    pub fn new(rules: &'r Rules, options: Options) -> Self {
+        Self {
+            rules,
+            options,
+            members: Vec::new(),
+            held: 0,
+            unpacked: 0,
+            needs: BTreeSet::new(),
+            done: Examination::default(),
+        }
+    }
+
+    /// The rules that judgement is made by.
+    pub fn rules(&self) -> &'r Rules {
+        self.rules
+    }
+
+    /// The bounds and wishes of this examination.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The place of the member that is being examined, as a whole.
+    pub fn here(&self) -> Place {
+        Place {
+            members: self.members.clone(),
+            ..Place::default()
+        }
+    }
+
+    /// The place at `offset` of the member that is being examined.
+    pub fn at(&self, offset: u64) -> Place {
+        Place {
+            offset: Some(offset),
+            ..self.here()
+        }
+    }
+
+    /// Tells a finding. `expression` and `why` may hold hostile text; both are cut where they grow too long.
+    pub fn found(
+        &mut self,
+        rule: Rule,
+        weight: Weight,
+        place: Place,
+        expression: impl Into<String>,
+        why: impl Into<String>,
+    ) {
+        let finding = Finding {
+            rule,
+            weight,
+            place,
+            expression: cut(expression.into()),
+            why: cut(why.into()),
+        };
+        if self.done.findings.contains(&finding) {
+            return;
+        }
+        if self.done.findings.len() < self.options.records {
+            self.done.findings.push(finding);
+            return;
+        }
+        // A flood of light findings must not drown a heavy one.
+        let lightest = self.done.findings.iter().enumerate();
+        let lightest = lightest.min_by_key(|(_, kept)| kept.weight);
+        if let Some((index, kept)) = lightest
+            && kept.weight < weight
+        {
+            self.done.findings[index] = finding;
+        }
+        self.done.left_out += 1;
+    }
+
+    /// Tells that the part at `place` was not examined, and why.
+    pub fn gap(&mut self, kind: GapKind, place: Place, what: impl Into<String>) {
+        let gap = Gap {
+            kind,
+            place,
+            what: cut(what.into()),
+        };
+        if self.done.gaps.contains(&gap) {
+            return;
+        }
+        if self.done.gaps.len() < self.options.records {
+            self.done.gaps.push(gap);
+        } else {
+            self.done.left_out += 1;
+        }
+    }
+
+    /// Tells that the member that is being examined was read as `format`. The verdict is bound to `digest`.
+    pub fn part(&mut self, format: &str, size: u64, digest: Option<Digest>) {
+        if self.members.is_empty() && !self.done.formats.iter().any(|known| known == format) {
+            self.done.formats.push(format.to_owned());
+        }
+        let part = Part {
+            place: self.here(),
+            format: format.to_owned(),
+            size,
+            digest,
+        };
+        if self.done.parts.len() < self.options.records {
+            self.done.parts.push(part);
+        } else {
+            self.done.left_out += 1;
+        }
+    }
+
+    /// Tells that `bytes` bytes are plain numbers to every loader.
+    pub fn raw(&mut self, bytes: u64) {
+        self.done.raw_bytes = self.done.raw_bytes.saturating_add(bytes);
+    }
+
+    /// Tells that the file needs a name.
+    pub fn need(&mut self, need: Need) {
+        if self.needs.len() < self.options.needs {
+            self.needs.insert(need);
+        } else if !self.needs.contains(&need) {
+            self.done.left_out += 1;
+        }
+    }
+
+    /// Examines something that lies inside, whatever it is. `name` is how the container calls it.
+    pub fn member(&mut self, name: &str, input: &dyn ReadAt) {
+        self.inside(name, |examiner| {
+            let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
+            examiner.content(base, input);
+        });
+    }
+
+    /// Does `work` one member further in; a member that lies too deep is a gap.
+    pub fn inside(&mut self, name: &str, work: impl FnOnce(&mut Self)) {
+        self.members.push(cut(name.to_owned()));
+        if self.members.len() > self.options.depth {
+            self.gap(
+                GapKind::TooDeep,
+                self.here(),
+                format!("more than {} containers deep", self.options.depth),
+            );
+        } else {
+            work(self);
+        }
+        self.members.pop();
+    }
+
+    /// Asks for `bytes` bytes of memory for something unpacked; `false` when the budget is spent. Give them back with
+    /// [`Examiner::release`].
+    pub fn hold(&mut self, bytes: u64) -> bool {
+        let held = self.held.saturating_add(bytes);
+        if held > self.options.held_bytes {
+            return false;
+        }
+        self.held = held;
+        true
+    }
+
+    /// Gives memory back.
+    pub fn release(&mut self, bytes: u64) {
+        self.held = self.held.saturating_sub(bytes);
+    }
+
+    /// Bytes that may still be unpacked.
+    pub fn unpackable(&self) -> u64 {
+        self.options.unpacked_bytes.saturating_sub(self.unpacked)
+    }
+
+    /// Counts bytes that were unpacked.
+    pub fn unpacked(&mut self, bytes: u64) {
+        self.unpacked = self.unpacked.saturating_add(bytes);
+    }
+
+    /// What was learnt of a file of `size` bytes.
+    pub fn finish(mut self, size: u64) -> Examination {
+        self.done.size = size;
+        self.done.needs = self.needs.into_iter().collect();
+        self.done
+            .findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.weight));
+        self.done
+    }
+
+    /// Examines `input` as what it is.
+    fn content(&mut self, name: &str, input: &dyn ReadAt) {
+        let format = match sniff(input) {
+            Ok(format) => format,
+            Err(error) => {
+                return self.gap(GapKind::Unreadable, self.here(), error.to_string());
+            }
+        };
+        if format == Format::Pickle {
+            pickle::examine(self, input);
+        }
+        let _ = name;
+    }
+}
+
+/// The digest of all of `input`, or the error of reading it.
+pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut offset = 0;
+    while offset < input.len() {
+        let size = usize::try_from(input.len() - offset)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let chunk = &mut buffer[..size];
+        input.read_at(offset, chunk)?;
+        hasher.update(chunk);
+        offset += size as u64;
+    }
+    Ok(hasher.finish())
+}
+
+/// The longest text that is kept of anything, in characters.
+const MAX_TEXT: usize = 600;
+
+fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}

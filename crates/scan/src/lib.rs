@@ -1,0 +1,16 @@
+//! What a checkpoint or model file would do if it were loaded, told without loading it.
+//!
+//! `formats` says what stands in a file; here it is judged. The judgement asks what a call *does* and whether a
+//! checkpoint needs it, never whether its name is on a list of bad ones: what nobody vouches for is told as unknown, and a
+//! part that could not be read is told as a gap. Nothing is executed, no file is opened, no clock is asked, and what is
+//! installed on this machine plays no role: the same bytes get the same answer everywhere.
+#![forbid(unsafe_code)]
+
+mod examiner;
+mod input;
+pub mod pickle;
+pub mod rules;
+
+pub use examiner::{Examiner, Options, examine};
+pub use input::Slice;
+pub use rules::Rules;
