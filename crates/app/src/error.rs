@@ -63,6 +63,14 @@ pub enum AppError {
         /// How many.
         count: usize,
     },
+    /// A file is not read as a checkpoint.
+    #[error("{path}: {why}")]
+    Checkpoint {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),

@@ -20,6 +20,7 @@ mod redact;
 pub mod run;
 mod secret;
 mod variables;
+pub mod weights;
 
 pub use diff::diff;
 pub use error::AppError;

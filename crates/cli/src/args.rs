@@ -28,7 +28,7 @@ pub(crate) enum Command {
     Runs(Json),
     /// Show all that is recorded of one run.
     Show(Show),
-    /// Show only what differs between two runs.
+    /// Show only what differs between two runs, or between two checkpoint files.
     Diff(Diff),
     /// Check or rebuild what is recorded.
     #[command(subcommand)]
@@ -93,9 +93,9 @@ pub(crate) struct Show {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Diff {
-    /// First run.
+    /// First run, or the earlier checkpoint: a file, told by a dot or slash in its name.
     pub(crate) left: String,
-    /// Second run.
+    /// Second run, or the later checkpoint.
     pub(crate) right: String,
     #[command(flatten)]
     pub(crate) json: Json,

@@ -1,5 +1,7 @@
 //! `taintline runs`, `show`, `diff`.
 
+use std::path::Path;
+
 use app::place::Surroundings;
 use app::{AppError, Reading};
 use report::plain;
@@ -27,8 +29,15 @@ pub(crate) fn show(surroundings: &Surroundings, args: &Show) -> Result<Exit, App
     Ok(Exit::Clean)
 }
 
-/// Compares two runs.
+/// Compares two runs, or two checkpoints where both names are those of files.
 pub(crate) fn diff(surroundings: &Surroundings, args: &Diff) -> Result<Exit, AppError> {
+    let (left, right) = (Path::new(&args.left), Path::new(&args.right));
+    if names_file(left) && names_file(right) {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let view = app::weights::compare(left, right, threads)?;
+        super::show(&view, args.json.json, plain::weights);
+        return Ok(Exit::Clean);
+    }
     let reading = Reading::open(surroundings)?;
     super::show(
         &app::diff(&reading, &args.left, &args.right)?,
@@ -36,4 +45,12 @@ pub(crate) fn diff(surroundings: &Surroundings, args: &Diff) -> Result<Exit, App
         plain::diff,
     );
     Ok(Exit::Clean)
+}
+
+/// A run's name or id has neither a dot nor a slash, so that a file of such a name must be written `./name`.
+fn names_file(path: &Path) -> bool {
+    path.as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .any(|byte| matches!(byte, b'.' | b'/'))
 }
