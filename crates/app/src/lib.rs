@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod code;
+pub mod convert;
 pub mod demo;
 mod diff;
 pub mod error;

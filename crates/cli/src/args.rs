@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Show only what differs between two runs, or between two checkpoint files.
     Diff(Diff),
+    /// Turn a torch checkpoint into safetensors and JSON without executing anything.
+    Convert(Convert),
     /// Check or rebuild what is recorded.
     #[command(subcommand)]
     Ledger(Ledger),
@@ -97,6 +99,20 @@ pub(crate) struct Diff {
     pub(crate) left: String,
     /// Second run, or the later checkpoint.
     pub(crate) right: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Convert {
+    /// The checkpoint.
+    pub(crate) checkpoint: PathBuf,
+    /// The safetensors file to write; beside the checkpoint by default. What is no tensor goes beside it, as .json.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace files that are there already.
+    #[arg(long, short)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -306,6 +306,23 @@ pub struct ScalarChangeView {
     pub after: Option<String>,
 }
 
+/// `taintline convert --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConvertView {
+    /// `taintline.convert/1`.
+    pub schema: &'static str,
+    /// The checkpoint.
+    pub source: String,
+    /// Where the tensors are now.
+    pub tensors_file: String,
+    /// Where everything else is now.
+    pub structure_file: String,
+    /// How many tensors.
+    pub tensors: u64,
+    /// Bytes of their elements.
+    pub bytes: u64,
+}
+
 /// `taintline ledger audit --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct AuditView {

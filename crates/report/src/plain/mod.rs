@@ -12,7 +12,7 @@ pub use finding::{finding, found};
 pub use runs::runs;
 pub use show::show;
 pub use summary::{opening, summary};
-pub use weights::weights;
+pub use weights::{converted, weights};
 
 use crate::sanitise;
 
