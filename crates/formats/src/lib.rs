@@ -7,11 +7,14 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod compressed;
 pub mod pickle;
 mod read_at;
 pub mod safetensors;
 pub mod sniff;
 pub mod torch;
+mod window;
 pub mod zip;
 
 pub use read_at::ReadAt;
+pub use window::{Segments, Window};

@@ -50,7 +50,17 @@ const ALLOWED: &[Row] = &[
     ),
     (
         "formats",
-        &["serde", "serde_json", "thiserror"],
+        &[
+            "bzip2",
+            "crc32fast",
+            "flate2",
+            "lz4_flex",
+            "lzma-rust2",
+            "ruzstd",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
         &["proptest", "tempfile"],
     ),
     ("hashing", &["ring", "thiserror"], &["proptest"]),

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoints;
+mod compressed;
 mod garbage;
 mod pickles;
 mod support;
