@@ -6,11 +6,13 @@
 //! installed on this machine plays no role: the same bytes get the same answer everywhere.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod dispatch;
 mod examiner;
-mod input;
+mod numpy;
 pub mod pickle;
 pub mod rules;
+mod torch;
 
 pub use examiner::{Examiner, Options, examine};
-pub use input::Slice;
 pub use rules::Rules;
