@@ -9,6 +9,7 @@ use formats::compressed::{Budget, Codec, Decoder, End, Limit, Oddity as StreamOd
 use formats::zip::{self, Content, Directory, LocalField, Member, Oddity, ZipError};
 use formats::{ReadAt, Window};
 
+use crate::concatenated::split;
 use crate::{Examiner, torch};
 
 /// Members of one archive that are examined; a checkpoint has one a tensor, and those are not.
@@ -18,6 +19,34 @@ const MAX_RATIO: u64 = 2000;
 
 /// Examines the ZIP archive that `input` is.
 pub(crate) fn zip(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
+    let parts = match split(input) {
+        Ok(parts) => parts,
+        Err(error) => {
+            return examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
+        }
+    };
+    if parts.is_empty() {
+        return single(examiner, name, input);
+    }
+    examiner.part("archives one behind the other", input.len(), None);
+    for (index, (offset, length)) in parts.into_iter().enumerate() {
+        let window = Window::new(input, offset, length);
+        examiner.inside(&format!("item {index} at {offset}"), |examiner| {
+            if starts_as_archive(&window) {
+                single(examiner, name, &window);
+            } else {
+                crate::dispatch::content(examiner, name, &window);
+            }
+        });
+    }
+}
+
+fn starts_as_archive(window: &Window<'_>) -> bool {
+    let mut head = [0; 2];
+    window.read_at(0, &mut head).is_ok() && head == *b"PK"
+}
+
+fn single(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
     match zip::read(input) {
         Ok(directory) => archive(examiner, name, input, &directory),
         Err(ZipError::Io(error)) => {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod concatenated;
 mod dispatch;
 mod examiner;
 mod numpy;
