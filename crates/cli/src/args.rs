@@ -50,6 +50,9 @@ pub(crate) struct Run {
     /// The environment is as it is meant to be, although files in it differ from the last good run.
     #[arg(long)]
     pub(crate) accept_environment: bool,
+    /// Before each load, have it examined; what would do more than give data is not loaded, and the job gets an exception.
+    #[arg(long)]
+    pub(crate) refuse_dangerous: bool,
     /// Print nothing but findings.
     #[arg(long, short)]
     pub(crate) quiet: bool,
