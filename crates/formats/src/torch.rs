@@ -85,7 +85,7 @@ impl Opened {
                 Some(member) if bytes_at(input, member.data_offset, 3)? == b"big" => ByteOrder::Big,
                 _ => ByteOrder::Little,
             };
-        let program = pickle::run(&bytes, &pickle::Limits::default());
+        let program = pickle::run(&bytes, &pickle::Limits::generous());
         Ok(match program.root {
             Some(root) => Ok(Self {
                 prefix,
