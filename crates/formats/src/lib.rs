@@ -12,9 +12,13 @@ pub mod pickle;
 mod read_at;
 pub mod safetensors;
 pub mod sniff;
+pub mod tar;
 pub mod torch;
+pub mod torch_legacy;
+mod walked;
 mod window;
 pub mod zip;
 
 pub use read_at::ReadAt;
+pub use walked::Walked;
 pub use window::{Segments, Window};

@@ -5,6 +5,8 @@ mod checkpoints;
 mod compressed;
 mod garbage;
 mod pickles;
+mod sniffs;
 mod support;
+mod tars;
 mod tensors_safe;
 mod zips;
