@@ -7,11 +7,15 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+mod escape;
+pub mod gguf;
+pub mod jinja;
 pub mod pickle;
 mod read_at;
 pub mod safetensors;
 pub mod sniff;
 pub mod torch;
+mod window;
 pub mod zip;
 
 pub use read_at::ReadAt;

@@ -3,6 +3,8 @@
 
 mod checkpoints;
 mod garbage;
+mod gguf;
+mod jinja;
 mod pickles;
 mod support;
 mod tensors_safe;
