@@ -8,6 +8,10 @@
 
 pub mod checkpoint;
 pub mod compressed;
+mod cursor;
+mod escape;
+pub mod gguf;
+pub mod jinja;
 pub mod pickle;
 mod read_at;
 pub mod safetensors;

@@ -4,6 +4,8 @@
 mod checkpoints;
 mod compressed;
 mod garbage;
+mod gguf;
+mod jinja;
 mod pickles;
 mod sniffs;
 mod support;
