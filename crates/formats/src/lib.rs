@@ -7,10 +7,17 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod marshal;
+pub mod onnx;
+pub mod paged;
 pub mod pickle;
+pub mod protobuf;
+pub mod protobuf_kind;
+pub mod pyjson;
 mod read_at;
 pub mod safetensors;
 pub mod sniff;
+pub mod tensorflow;
 pub mod torch;
 pub mod zip;
 

@@ -6,10 +6,16 @@
 //! installed on this machine plays no role: the same bytes get the same answer everywhere.
 #![forbid(unsafe_code)]
 
+mod calls;
 mod examiner;
 mod input;
+mod keras;
+pub mod models;
+mod onnx;
+mod paths;
 pub mod pickle;
 pub mod rules;
+mod tensorflow;
 
 pub use examiner::{Examiner, Options, examine};
 pub use input::Slice;

@@ -50,7 +50,7 @@ const ALLOWED: &[Row] = &[
     ),
     (
         "formats",
-        &["serde", "serde_json", "thiserror"],
+        &["memchr", "serde", "serde_json", "thiserror"],
         &["proptest", "tempfile"],
     ),
     (
@@ -84,7 +84,11 @@ const ALLOWED: &[Row] = &[
         &["tempfile"],
     ),
     ("report", &["jiff", "serde", "serde_json"], &["insta"]),
-    ("scan", &["serde", "serde_json", "thiserror"], &["proptest"]),
+    (
+        "scan",
+        &["base64", "serde", "serde_json", "thiserror"],
+        &["proptest"],
+    ),
     (
         "training",
         &["serde", "thiserror", "xxhash-rust"],
