@@ -7,12 +7,18 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod calls;
 mod concatenated;
 mod dispatch;
 mod examiner;
+mod keras;
+pub mod models;
 mod numpy;
+mod onnx;
+mod paths;
 pub mod pickle;
 pub mod rules;
+mod tensorflow;
 mod torch;
 
 pub use examiner::{Examiner, Options, examine};

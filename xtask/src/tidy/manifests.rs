@@ -56,6 +56,7 @@ const ALLOWED: &[Row] = &[
             "flate2",
             "lz4_flex",
             "lzma-rust2",
+            "memchr",
             "ruzstd",
             "serde",
             "serde_json",
@@ -95,7 +96,11 @@ const ALLOWED: &[Row] = &[
         &["tempfile"],
     ),
     ("report", &["jiff", "serde", "serde_json"], &["insta"]),
-    ("scan", &["serde", "serde_json", "thiserror"], &["proptest"]),
+    (
+        "scan",
+        &["base64", "serde", "serde_json", "thiserror"],
+        &["proptest"],
+    ),
     (
         "training",
         &["serde", "thiserror", "xxhash-rust"],
