@@ -63,6 +63,9 @@ pub enum AppError {
         /// How many.
         count: usize,
     },
+    /// A scan.
+    #[error(transparent)]
+    Scan(#[from] crate::scan::ScanError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -93,6 +96,7 @@ impl AppError {
             Self::Start(_) => Some("check the command behind `--`; nothing was started"),
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),
+            Self::Scan(error) => error.hint(),
             _ => None,
         }
     }

@@ -11,6 +11,6 @@ mod input;
 pub mod pickle;
 pub mod rules;
 
-pub use examiner::{Examiner, Options, examine};
+pub use examiner::{Examiner, Options, digest, examine};
 pub use input::Slice;
 pub use rules::Rules;
