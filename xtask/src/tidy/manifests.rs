@@ -53,6 +53,7 @@ const ALLOWED: &[Row] = &[
         &["serde", "serde_json", "thiserror"],
         &["proptest", "tempfile"],
     ),
+    ("hashing", &["ring", "thiserror"], &["proptest"]),
     (
         "host",
         &[
