@@ -75,6 +75,9 @@ pub enum AppError {
     /// A checkpoint was not converted.
     #[error(transparent)]
     Convert(#[from] ConvertError),
+    /// A scan.
+    #[error(transparent)]
+    Scan(#[from] crate::scan::ScanError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -114,6 +117,7 @@ impl AppError {
             }
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),
+            Self::Scan(error) => error.hint(),
             _ => None,
         }
     }

@@ -1,10 +1,14 @@
 //! What can be said on the command line. Help, man page and completions all come from here.
 
+mod scan;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
 #[derive(Debug, Parser)]
@@ -17,13 +21,15 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-const CODES: &str = "Exit codes: 0 nothing found; 1 something found; 2 bad input, usage or I/O. \
+const CODES: &str = "Exit codes: 0 nothing found; 1 something found; 2 bad input, usage or I/O; 3 nothing found, but not everything could be examined. \
 `run` gives the command's own code when that is not 0, 128 + signal when it died of one.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a training command under guard, unchanged.
     Run(Run),
+    /// Examine checkpoints and model files without executing them.
+    Scan(ScanArgs),
     /// List the recorded runs.
     Runs(Json),
     /// Show all that is recorded of one run.

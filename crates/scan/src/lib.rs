@@ -22,4 +22,5 @@ mod tensorflow;
 mod torch;
 
 pub use examiner::{Examiner, Options, examine};
+pub use examiner::{Examiner, Options, digest, examine};
 pub use rules::Rules;
