@@ -7,8 +7,8 @@
 
 use std::collections::BTreeSet;
 
-use domain::Digest;
 use domain::scan::{Examination, Finding, Gap, GapKind, Need, Part, Place, Rule, Weight};
+use domain::{Digest, Hasher};
 use formats::ReadAt;
 
 use crate::{Rules, dispatch};
@@ -247,6 +247,23 @@ impl<'r> Examiner<'r> {
             .sort_by_key(|finding| std::cmp::Reverse(finding.weight));
         self.done
     }
+}
+
+/// The digest of all of `input`, or the error of reading it.
+pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 64 << 10];
+    let mut offset = 0;
+    while offset < input.len() {
+        let size = usize::try_from(input.len() - offset)
+            .unwrap_or(usize::MAX)
+            .min(buffer.len());
+        let chunk = &mut buffer[..size];
+        input.read_at(offset, chunk)?;
+        hasher.update(chunk);
+        offset += size as u64;
+    }
+    Ok(hasher.finish())
 }
 
 /// The longest text that is kept of anything, in characters.

@@ -21,6 +21,5 @@ pub mod rules;
 mod tensorflow;
 mod torch;
 
-pub use examiner::{Examiner, Options, examine};
 pub use examiner::{Examiner, Options, digest, examine};
 pub use rules::Rules;
