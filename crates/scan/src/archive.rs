@@ -87,8 +87,6 @@ pub(crate) enum Handling {
     Raw,
     /// A pickle, whatever it begins with.
     Pickle(crate::pickle::Origin),
-    /// Was examined otherwise.
-    Done,
 }
 
 /// Goes through the members of all views; `handling` says what each is.
@@ -98,22 +96,21 @@ pub(crate) fn members(
     directory: &Directory,
     handling: &mut dyn FnMut(&mut Examiner<'_>, &Member) -> Handling,
 ) {
-    let mut examined = 0;
+    let mut looked_at = 0;
     for member in directory.members_all_views() {
         if member.is_folder() {
             continue;
         }
         let how = handling(examiner, member);
         match how {
-            Handling::Done => continue,
             Handling::Raw => {
                 examiner.raw(member.size);
                 continue;
             }
             Handling::Content | Handling::Pickle(_) => {}
         }
-        examined += 1;
-        if examined > MAX_EXAMINED {
+        looked_at += 1;
+        if looked_at > MAX_EXAMINED {
             let what = format!("it has more than {MAX_EXAMINED} members that are no tensors");
             return examiner.gap(GapKind::Limit, examiner.here(), what);
         }
@@ -275,17 +272,17 @@ fn odd(examiner: &mut Examiner<'_>, oddity: &Oddity) {
         // Told with the member, as a gap.
         Oddity::Encrypted(_) => return,
     };
-    let mut why = oddity.to_string();
-    why.push('.');
-    examiner.found(rule, weight, here, "", capital(why));
+    examiner.found(rule, weight, here, "", sentence(&oddity.to_string()));
 }
 
-fn capital(text: String) -> String {
+/// With a capital and a full stop.
+pub(crate) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_uppercase().chain(characters).collect(),
-        None => text,
-    }
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first
+        .chain(characters)
+        .chain(std::iter::once('.'))
+        .collect()
 }
 
 /// Bytes of an archive that belong to no member may be a program of their own: a pickle in front of a ZIP is what torch's
