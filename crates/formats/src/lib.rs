@@ -8,9 +8,13 @@
 
 pub mod checkpoint;
 pub mod compressed;
+pub mod joblib;
+mod literal;
+pub mod numpy;
 pub mod pickle;
 mod read_at;
 pub mod safetensors;
+pub mod seven_zip;
 pub mod sniff;
 pub mod tar;
 pub mod torch;
