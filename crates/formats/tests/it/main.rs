@@ -1,6 +1,7 @@
 //! What the readers promise, shown on files that are put together here byte by byte.
 #![forbid(unsafe_code)]
 
+mod arrays;
 mod checkpoints;
 mod compressed;
 mod garbage;
