@@ -61,43 +61,35 @@ impl Admission {
     }
 }
 
-/// A policy in force.
-#[derive(Debug, Default)]
-pub(super) struct Policy {
-    admitted: Vec<Admission>,
-}
-
-impl Policy {
-    /// Reads the policy at `path`; what no longer holds is left out and told.
-    pub(super) fn read(
-        path: &Path,
-        scanned: &[PathBuf],
-        notices: &mut Vec<Notice>,
-    ) -> Result<Self, DocumentError> {
-        SHAPE.keep_outside(path, scanned)?;
-        let text = SHAPE.text(path)?;
-        let document: Document = SHAPE.parse(path, &text)?;
-        let real = document::real(path);
-        let folder = real.parent().unwrap_or(Path::new("/"));
-        let mut sources = Sources::default();
-        let mut admitted = Vec::new();
-        for (index, admission) in document.admit.into_iter().enumerate() {
-            if let Some(flaw) = admission.flaw() {
-                return Err(SHAPE.entry(path, index, flaw));
-            }
-            match sources.change(folder, &admission) {
-                None => admitted.push(admission),
-                Some(change) => notices.push(Notice {
-                    about: "policy",
-                    text: format!(
-                        "{}.{} is not admitted: {change}",
-                        admission.module, admission.name
-                    ),
-                }),
-            }
+/// Reads the policy at `path`; what no longer holds is left out and told.
+pub(super) fn read(
+    path: &Path,
+    scanned: &[PathBuf],
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Admission>, DocumentError> {
+    SHAPE.keep_outside(path, scanned)?;
+    let text = SHAPE.text(path)?;
+    let document: Document = SHAPE.parse(path, &text)?;
+    let real = document::real(path);
+    let folder = real.parent().unwrap_or(Path::new("/"));
+    let mut sources = Sources::default();
+    let mut admitted = Vec::new();
+    for (index, admission) in document.admit.into_iter().enumerate() {
+        if let Some(flaw) = admission.flaw() {
+            return Err(SHAPE.entry(path, index, flaw));
         }
-        Ok(Self { admitted })
+        match sources.change(folder, &admission) {
+            None => admitted.push(admission),
+            Some(change) => notices.push(Notice {
+                about: "policy",
+                text: format!(
+                    "{}.{} is not admitted: {change}",
+                    admission.module, admission.name
+                ),
+            }),
+        }
     }
+    Ok(admitted)
 }
 
 /// Sources that were read, each once.
@@ -122,7 +114,7 @@ impl Sources {
 }
 
 /// The rules that ship, less what is taken away, plus what the project admits.
-pub(super) fn rules(without: &[String], policy: Option<Policy>) -> Rules {
-    let _ = (without, policy.map(|policy| policy.admitted));
+pub(super) fn rules(without: &[String], admitted: &[Admission]) -> Rules {
+    let _ = (without, admitted);
     Rules::builtin()
 }
