@@ -21,7 +21,7 @@ pub(crate) use ask::{Peeked, exit_of, peek_dead_child, peer_descriptor};
 pub(crate) use catch::{Caught, RawSignal};
 pub(crate) use confine::{
     Ruleset, detach, filter_system_calls, is_refused, landlock_allow, landlock_restrict,
-    landlock_ruleset, landlock_version,
+    landlock_ruleset, landlock_version, processor_time,
 };
 pub(crate) use spawn::{Program, start, start_echo};
 

@@ -253,7 +253,7 @@ impl<'r> Examiner<'r> {
             }
         };
         if format == Format::Pickle {
-            pickle::examine(self, input);
+            pickle::examine(self, input, pickle::Origin::Bare);
         }
         let _ = name;
     }

@@ -1,4 +1,4 @@
-//! Landlock and the filter of system calls, which have no wrapper, and what a new process inherits.
+//! Landlock and the filter of system calls, which have no wrapper; what a new process inherits, and what it uses up.
 
 use std::io;
 use std::mem::size_of;
@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::ptr;
+use std::time::Duration;
 
 /// `struct landlock_ruleset_attr`: what is taken away where no rule gives it back.
 #[repr(C)]
@@ -131,6 +132,25 @@ pub(crate) fn detach(command: &mut Command) {
     };
     // SAFETY: the closure makes system calls only; it allocates nothing and takes no lock.
     unsafe { command.pre_exec(prepare) };
+}
+
+/// Processor time that a process has used, by its number; `None` where it is not there.
+pub(crate) fn processor_time(process: i32) -> Option<Duration> {
+    let mut clock: libc::clockid_t = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `clock` is a live place for the name of a clock.
+    if unsafe { libc::clock_getcpuclockid(process, &raw mut clock) } != 0 {
+        return None;
+    }
+    // SAFETY: `time` is a live place for a time; a clock that is gone in the meantime is an error.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return None;
+    }
+    let seconds = u64::try_from(time.tv_sec).ok()?;
+    Some(Duration::new(seconds, u32::try_from(time.tv_nsec).ok()?))
 }
 
 fn succeeded(result: libc::c_long) -> io::Result<libc::c_long> {

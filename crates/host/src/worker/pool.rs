@@ -28,19 +28,22 @@ pub struct PoolLimits {
     pub request_bytes: usize,
     /// The longest answer.
     pub answer_bytes: usize,
-    /// How long one request may take.
-    pub deadline: Duration,
+    /// Processor time that one request may take. Not the clock on the wall: a busy machine makes no file suspicious.
+    pub processor: Duration,
+    /// How long it may take all the same, when its worker waits for something.
+    pub wall: Duration,
     /// How long a worker may take until it greets.
     pub start: Duration,
 }
 
 impl Default for PoolLimits {
-    /// 1 MiB, 16 MiB, 10 seconds, 10 seconds.
+    /// 1 MiB, 16 MiB, 10 seconds of processor time, a minute, 10 seconds.
     fn default() -> Self {
         Self {
             request_bytes: 1024 * 1024,
             answer_bytes: 16 * 1024 * 1024,
-            deadline: Duration::from_secs(10),
+            processor: Duration::from_secs(10),
+            wall: Duration::from_mins(1),
             start: Duration::from_secs(10),
         }
     }

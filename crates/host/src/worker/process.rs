@@ -54,6 +54,8 @@ pub(super) struct Worker {
     pub(super) answers: Vec<(Request, Vec<u8>)>,
     /// Since when it has been at what it is at.
     since: Instant,
+    /// Its processor time by then.
+    spent: Option<Duration>,
     pub(super) greeting: Option<Vec<u8>>,
     pub(super) is_ready: bool,
     pub(super) has_answered: bool,
@@ -92,6 +94,7 @@ impl Worker {
             flight: VecDeque::new(),
             answers: Vec::new(),
             since: Instant::now(),
+            spent: None,
             greeting: None,
             is_ready: false,
             has_answered: false,
@@ -101,7 +104,7 @@ impl Worker {
 
     pub(super) fn give(&mut self, request: Request) {
         if self.flight.is_empty() && self.is_ready {
-            self.since = Instant::now();
+            self.begin();
         }
         // The length was checked when it was submitted.
         frame::put(&mut self.outgoing, request.number, &request.bytes);
@@ -138,6 +141,26 @@ impl Worker {
     /// Reads all that is there, and sorts it into answers.
     pub(super) fn receive(&mut self, limits: &PoolLimits) -> Result<(), End> {
         self.listen();
+        let answered = self.answers.len();
+        let was_ready = self.is_ready;
+        let result = self.receive_all(limits);
+        if self.answers.len() > answered || self.is_ready != was_ready {
+            self.begin();
+        }
+        result
+    }
+
+    /// From now on it is at the first request that has no answer.
+    fn begin(&mut self) {
+        self.since = Instant::now();
+        self.spent = self.processor_time();
+    }
+
+    fn processor_time(&self) -> Option<Duration> {
+        sys::processor_time(self.child.id().cast_signed())
+    }
+
+    fn receive_all(&mut self, limits: &PoolLimits) -> Result<(), End> {
         let mut buffer = [0; 16 * 1024];
         loop {
             let count = match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
@@ -179,7 +202,6 @@ impl Worker {
     }
 
     fn sort_one(&mut self, number: u64, payload: &[u8]) -> Result<(), End> {
-        self.since = Instant::now();
         if !self.is_ready {
             self.is_ready = true;
             self.greeting = Some(payload.to_vec());
@@ -195,19 +217,39 @@ impl Worker {
         Ok(())
     }
 
-    /// When it is late, if nothing is heard of it: with its greeting, or with the request that it is at.
+    /// When to look whether it is late, if nothing is heard of it: with its greeting, or with the request that it is at.
     pub(super) fn deadline(&self, limits: &PoolLimits) -> Option<Instant> {
-        let may_take = match (self.is_ready, self.flight.is_empty()) {
-            (false, _) => limits.start,
-            (true, false) => limits.deadline,
+        let (at_first, at_last) = match (self.is_ready, self.flight.is_empty()) {
+            (false, _) => (limits.start, limits.start),
+            (true, false) => (limits.processor, limits.wall),
             (true, true) => return None,
         };
-        self.since.checked_add(may_take)
+        let passed = self.since.elapsed();
+        // One process of one thread: it cannot have used more processor time than time has passed.
+        let look = if passed <= at_first {
+            at_first
+        } else {
+            let left = limits
+                .processor
+                .saturating_sub(self.used().unwrap_or_default());
+            passed.saturating_add(left)
+        };
+        self.since.checked_add(look.min(at_last))
     }
 
     pub(super) fn is_late(&self, limits: &PoolLimits) -> bool {
-        let deadline = self.deadline(limits);
-        deadline.is_some_and(|deadline| Instant::now() > deadline)
+        let passed = self.since.elapsed();
+        if !self.is_ready {
+            return passed > limits.start;
+        }
+        let has_used_up = || self.used().is_some_and(|used| used > limits.processor);
+        !self.flight.is_empty()
+            && (passed > limits.wall || (passed > limits.processor && has_used_up()))
+    }
+
+    /// Processor time that the request that it is at has cost.
+    fn used(&self) -> Option<Duration> {
+        Some(self.processor_time()?.saturating_sub(self.spent?))
     }
 
     /// Ends the process and says what it died of.

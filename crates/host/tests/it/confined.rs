@@ -24,11 +24,16 @@ pub(crate) fn arguments(name: &str) -> Vec<OsString> {
     line.into_iter().skip(1).map(OsString::from).collect()
 }
 
-pub(crate) fn pool(count: usize, name: &str, deadline: Duration) -> Pool {
+pub(crate) fn pool(count: usize, name: &str, processor: Duration) -> Pool {
+    pool_with(count, name, processor, Duration::from_mins(5))
+}
+
+pub(crate) fn pool_with(count: usize, name: &str, processor: Duration, wall: Duration) -> Pool {
     let limits = PoolLimits {
         request_bytes: REQUEST_BYTES,
         answer_bytes: 1024 * 1024,
-        deadline,
+        processor,
+        wall,
         start: Duration::from_mins(1),
     };
     Pool::new(count, arguments(name), limits)
@@ -135,6 +140,13 @@ pub(crate) fn handle(request: &[u8]) -> Vec<u8> {
         ["spins"] => loop {
             std::hint::spin_loop();
         },
+        ["sleeps"] => loop {
+            std::thread::sleep(Duration::from_mins(1));
+        },
+        ["naps"] => {
+            std::thread::sleep(Duration::from_millis(300));
+            b"rested".to_vec()
+        }
         ["fills"] => fills(),
         ["gathers"] => {
             std::mem::forget(vec![1_u8; 24 * 1024 * 1024]);

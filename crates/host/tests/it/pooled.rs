@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use taintline_host::worker::{Failure, Pool, PoolError};
 
-use crate::confined::{REQUEST_BYTES, pool};
+use crate::confined::{REQUEST_BYTES, pool, pool_with};
 
 const PATIENT: Duration = Duration::from_mins(1);
+
+fn patient() -> Pool {
+    pool(2, "confined::worker", PATIENT)
+}
 
 /// All outcomes by name; each request has exactly one.
 fn outcomes(pool: &mut Pool, requests: &[&[u8]]) -> BTreeMap<u64, Result<Vec<u8>, Failure>> {
@@ -23,11 +27,11 @@ fn outcomes(pool: &mut Pool, requests: &[&[u8]]) -> BTreeMap<u64, Result<Vec<u8>
 }
 
 /// The request between many others, and what becomes of it; the others must all be answered.
-fn between_others(request: &str, deadline: Duration) -> Failure {
+fn between_others(request: &str, pool: Pool) -> Failure {
+    let mut pool = pool;
     let others: Vec<String> = (0..100).map(|number| format!("plain {number}")).collect();
     let mut requests: Vec<&[u8]> = others.iter().map(String::as_bytes).collect();
     requests.insert(37, request.as_bytes());
-    let mut pool = pool(2, "confined::worker", deadline);
     let mut all = outcomes(&mut pool, &requests);
     let failure = all.remove(&37).unwrap().unwrap_err();
     for (id, result) in all {
@@ -59,32 +63,45 @@ fn every_answer_belongs_to_its_request() {
 
 #[test]
 fn an_endless_loop_is_ended_and_costs_one_answer() {
-    let failure = between_others("spins", Duration::from_secs(2));
-    assert_eq!(failure, Failure::TimedOut);
+    let quick = pool(2, "confined::worker", Duration::from_millis(300));
+    assert_eq!(between_others("spins", quick), Failure::TimedOut);
+}
+
+#[test]
+fn one_that_waits_for_something_is_ended_by_the_clock_on_the_wall() {
+    let quick = pool_with(2, "confined::worker", PATIENT, Duration::from_secs(2));
+    assert_eq!(between_others("sleeps", quick), Failure::TimedOut);
+}
+
+#[test]
+fn one_that_only_waits_uses_up_no_processor_time() {
+    let mut pool = pool(1, "confined::worker", Duration::from_millis(100));
+    let all = outcomes(&mut pool, &[b"naps"]);
+    assert_eq!(all[&0].as_deref(), Ok(b"rested".as_slice()));
 }
 
 #[test]
 fn a_bomb_runs_out_of_memory_and_costs_one_answer() {
-    assert_eq!(between_others("fills", PATIENT), Failure::OutOfMemory);
+    assert_eq!(between_others("fills", patient()), Failure::OutOfMemory);
 }
 
 #[test]
 fn a_crash_says_its_signal_and_a_panic_its_code() {
     let aborted = Failure::Crashed { signal: 6 };
-    assert_eq!(between_others("aborts", PATIENT), aborted);
+    assert_eq!(between_others("aborts", patient()), aborted);
     assert_eq!(
-        between_others("panics", PATIENT),
+        between_others("panics", patient()),
         Failure::Exited { code: 101 }
     );
     assert_eq!(
-        between_others("leaves", PATIENT),
+        between_others("leaves", patient()),
         Failure::Exited { code: 3 }
     );
 }
 
 #[test]
 fn an_answer_without_end_is_refused() {
-    assert_eq!(between_others("talks", PATIENT), Failure::Oversized);
+    assert_eq!(between_others("talks", patient()), Failure::Oversized);
 }
 
 #[test]
