@@ -24,10 +24,8 @@ const OUT: usize = 128;
 const AHEAD: u64 = 8192;
 /// Bytes of results that wait for an earlier one.
 const WAITING_BYTES: usize = 8 << 20;
-/// How long a file may take; an honest one takes a hundredth of it.
-const DEADLINE: Duration = Duration::from_secs(20);
-/// The same where every byte is read.
-const DEADLINE_FULL: Duration = Duration::from_hours(4);
+/// How long a file may take where every byte is read.
+const FULL: Duration = Duration::from_hours(12);
 
 /// Everything that is needed to examine.
 pub(super) struct Crew<'a> {
@@ -64,16 +62,13 @@ impl Crew<'_> {
         match self.setup.file() {
             Ok(file) => {
                 let arguments = worker::arguments(&file);
-                let deadline = if self.setup.full {
-                    DEADLINE_FULL
-                } else {
-                    DEADLINE
-                };
-                let limits = PoolLimits {
+                let mut limits = PoolLimits {
                     request_bytes: worker::REQUEST_BYTES,
-                    deadline,
                     ..PoolLimits::default()
                 };
+                if self.setup.full {
+                    (limits.processor, limits.wall) = (FULL, FULL);
+                }
                 let pool = Pool::new(self.jobs, arguments, limits);
                 Shift::new(&self, pool).work(met, done)
             }

@@ -155,6 +155,15 @@ struct State {
 
 impl State {
     fn prepare(request: &Scan) -> Result<Self, ScanError> {
+        for name in &request.without {
+            if !::scan::Rules::frameworks().any(|known| known == name) {
+                let known: Vec<_> = ::scan::Rules::frameworks().collect();
+                return Err(ScanError::NoSuchFramework {
+                    name: name.clone(),
+                    known: known.join(", "),
+                });
+            }
+        }
         let mut notices = Vec::new();
         let admitted = match &request.policy {
             Some(path) => policy::read(path, &request.paths, &mut notices)?,

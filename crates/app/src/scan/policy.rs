@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use ::scan::Rules;
+use ::scan::rules::{Admitted, Project};
 use domain::Digest;
 use domain::scan::Role;
 use report::scan::Notice;
@@ -115,6 +116,22 @@ impl Sources {
 
 /// The rules that ship, less what is taken away, plus what the project admits.
 pub(super) fn rules(without: &[String], admitted: &[Admission]) -> Rules {
-    let _ = (without, admitted);
-    Rules::builtin()
+    let rules = without.iter().fold(Rules::builtin(), |rules, framework| {
+        rules.without(framework)
+    });
+    if admitted.is_empty() {
+        return rules;
+    }
+    let mut project = Project::default();
+    for admission in admitted {
+        for role in &admission.roles {
+            project.admit(Admitted {
+                module: admission.module.clone(),
+                name: admission.name.clone(),
+                role: *role,
+                digest: admission.digest,
+            });
+        }
+    }
+    rules.with_project(project)
 }

@@ -29,6 +29,8 @@ pub const WORKER: &str = "scan-worker";
 pub(super) const REQUEST_BYTES: usize = 64 << 10;
 /// Bytes of memory that a worker may have beyond what it starts with.
 const MEMORY_BYTES: u64 = 128 << 20;
+/// Seconds of processor time where every byte is read.
+const FULL_SECONDS: u64 = 7 * 24 * 3600;
 /// Descriptors of a worker.
 const DESCRIPTORS: u64 = 32;
 /// Named paths to which a worker is held; with more it may read what the user may.
@@ -133,11 +135,14 @@ pub fn serve(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<
 }
 
 fn hold(setup: &Setup) -> host::sandbox::Confinement {
-    let limits = Limits {
+    let mut limits = Limits {
         memory_bytes: MEMORY_BYTES,
         descriptors: DESCRIPTORS,
         ..Limits::default()
     };
+    if setup.full {
+        limits.cpu_seconds = FULL_SECONDS;
+    }
     let roots: Vec<_> = setup.roots.iter().map(PathText::to_bytes).collect();
     let roots: Vec<&Path> = roots
         .iter()
