@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod code;
+pub mod convert;
 pub mod demo;
 mod diff;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod run;
 pub mod scan;
 mod secret;
 mod variables;
+pub mod weights;
 
 pub use diff::diff;
 pub use error::AppError;
