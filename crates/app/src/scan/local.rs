@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ::scan::{Options, Rules};
 use domain::scan::{Examination, Gap, GapKind, Place};
 
-use super::crew::{Examine, only_gap};
 use super::input::{InputError, Opened};
 use super::walk::{Met, MetKind};
 
@@ -18,14 +17,9 @@ pub(super) struct Local<'a> {
     pub(super) stdin: Option<&'a File>,
 }
 
-impl Examine for Local<'_> {
-    fn examine(&mut self, batch: &[Met]) -> Vec<Examination> {
-        batch.iter().map(|met| self.one(met)).collect()
-    }
-}
-
 impl Local<'_> {
-    fn one(&self, met: &Met) -> Examination {
+    /// Examines one file.
+    pub(super) fn one(&self, met: &Met) -> Examination {
         let opened = match (&met.kind, self.stdin) {
             (MetKind::File, _) => Opened::open(&met.path, met.named),
             (MetKind::Stdin, Some(file)) => file
@@ -75,5 +69,17 @@ impl Local<'_> {
             );
         }
         done
+    }
+}
+
+/// The examination of something that could not be examined.
+pub(super) fn only_gap(kind: GapKind, what: String) -> Examination {
+    Examination {
+        gaps: vec![Gap {
+            kind,
+            place: Place::default(),
+            what,
+        }],
+        ..Examination::default()
     }
 }
