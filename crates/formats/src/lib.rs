@@ -7,7 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod coreml;
+pub mod executorch;
+pub mod flatbuffers;
+pub mod hdf5;
 pub mod marshal;
+pub mod native;
 pub mod onnx;
 pub mod paged;
 pub mod pickle;
@@ -18,6 +23,7 @@ mod read_at;
 pub mod safetensors;
 pub mod sniff;
 pub mod tensorflow;
+pub mod tflite;
 pub mod torch;
 pub mod zip;
 

@@ -8,6 +8,7 @@
 
 mod calls;
 mod examiner;
+mod hdf5;
 mod input;
 mod keras;
 pub mod models;

@@ -6,23 +6,29 @@
 use formats::ReadAt;
 use formats::protobuf_kind::{self, Message};
 
-use crate::{Examiner, onnx, tensorflow};
+use crate::{Examiner, hdf5, onnx, tensorflow};
 
 /// A format of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A protocol buffer of a known schema.
     Protobuf(Message),
+    /// HDF5, with or without a user block.
+    Hdf5,
 }
 
 /// What `input` is, if it is of this family.
 pub fn recognise(input: &dyn ReadAt) -> Option<Kind> {
+    if formats::hdf5::signature(input).is_some() {
+        return Some(Kind::Hdf5);
+    }
     protobuf_kind::recognise(input).map(Kind::Protobuf)
 }
 
 /// Examines `input`, which is of `kind`. `name` is how its container or folder calls it.
 pub fn examine(examiner: &mut Examiner<'_>, kind: Kind, name: &str, input: &dyn ReadAt) {
     match kind {
+        Kind::Hdf5 => hdf5::examine(examiner, name, input),
         Kind::Protobuf(Message::Onnx) => onnx::examine(examiner, name, input),
         Kind::Protobuf(message) => tensorflow::examine(examiner, name, message, input),
     }
