@@ -24,7 +24,8 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, _name: &str, input: &dyn Read
         }
     };
     let keras = file.attributes.iter().any(|attribute| {
-        attribute.object == "/" && ["model_config", "keras_version"].contains(&attribute.name.as_str())
+        attribute.object == "/"
+            && ["model_config", "keras_version"].contains(&attribute.name.as_str())
     });
     let format = if keras { "Keras model in HDF5" } else { "HDF5" };
     examiner.part(format, input.len(), None);
@@ -58,12 +59,24 @@ fn judge_dataset(examiner: &mut Examiner<'_>, dataset: &Dataset) {
     for other in dataset.files.iter().filter(|other| *other != ".") {
         let place = examiner.at(dataset.offset);
         let shown = format!("{:?} in {other:?}", dataset.path);
-        lead(examiner, other, place, shown, "A dataset is read from that file");
+        lead(
+            examiner,
+            other,
+            place,
+            shown,
+            "A dataset is read from that file",
+        );
     }
     for plugin in &dataset.plugins {
         let here = examiner.here();
         let why = "Reading a dataset needs a filter that a native plugin brings.";
-        examiner.found(Rule::CustomOperator, Weight::Note, here, format!("filter {plugin}"), why);
+        examiner.found(
+            Rule::CustomOperator,
+            Weight::Note,
+            here,
+            format!("filter {plugin}"),
+            why,
+        );
     }
 }
 
@@ -75,15 +88,12 @@ fn lead(
     shown: String,
     what: &str,
 ) {
-    match paths::leaves(other) {
-        Some(reason) => {
-            let why = format!("{what}, outside of its folder: {reason}.");
-            examiner.found(Rule::PathEscapes, Weight::Dangerous, place, shown, why);
-        }
-        None => {
-            let why = format!("{what}.");
-            examiner.found(Rule::ExternalFile, Weight::Unknown, place, shown, why);
-        }
+    if let Some(reason) = paths::leaves(other) {
+        let why = format!("{what}, outside of its folder: {reason}.");
+        examiner.found(Rule::PathEscapes, Weight::Dangerous, place, shown, why);
+    } else {
+        let why = format!("{what}.");
+        examiner.found(Rule::ExternalFile, Weight::Unknown, place, shown, why);
     }
 }
 
@@ -93,7 +103,10 @@ fn describe(examiner: &mut Examiner<'_>, attribute: &Attribute, input: &dyn Read
     }
     let place = examiner.at(attribute.offset);
     let Some(span) = attribute.text else {
-        let what = format!("the attribute {:?} is no text in a form that is read", attribute.name);
+        let what = format!(
+            "the attribute {:?} is no text in a form that is read",
+            attribute.name
+        );
         return examiner.gap(GapKind::NotRead, place, what);
     };
     match text(input, span) {
@@ -133,7 +146,10 @@ fn tell_unread(examiner: &mut Examiner<'_>, file: &File) {
     }
     if file.left_out > 0 {
         let here = examiner.here();
-        let what = format!("{} links or attributes beyond the limit of the record", file.left_out);
+        let what = format!(
+            "{} links or attributes beyond the limit of the record",
+            file.left_out
+        );
         examiner.gap(GapKind::Limit, here, what);
     }
 }

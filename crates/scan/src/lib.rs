@@ -11,12 +11,16 @@ mod examiner;
 mod hdf5;
 mod input;
 mod keras;
+mod lite;
 pub mod models;
+pub mod native;
 mod onnx;
+pub mod others;
 mod paths;
 pub mod pickle;
 pub mod rules;
 mod tensorflow;
+mod torchscript;
 
 pub use examiner::{Examiner, Options, examine};
 pub use input::Slice;
