@@ -252,10 +252,11 @@ impl<'r> Examiner<'r> {
                 return self.gap(GapKind::Unreadable, self.here(), error.to_string());
             }
         };
-        if format == Format::Pickle {
-            pickle::examine(self, input);
+        match format {
+            Format::Pickle => pickle::examine(self, input),
+            Format::Gguf => crate::gguf::examine(self, name, input),
+            _ => {}
         }
-        let _ = name;
     }
 }
 

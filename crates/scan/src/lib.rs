@@ -7,9 +7,12 @@
 #![forbid(unsafe_code)]
 
 mod examiner;
+mod gguf;
 mod input;
 pub mod pickle;
 pub mod rules;
+mod template;
+mod text;
 
 pub use examiner::{Examiner, Options, examine};
 pub use input::Slice;
