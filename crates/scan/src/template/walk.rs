@@ -57,10 +57,29 @@ impl Judge {
         why: impl Into<String>,
     ) {
         let same = |known: &Remark| known.rule == rule && known.offset == offset;
-        if !self.telling || self.remarks.len() >= MAX_REMARKS || self.remarks.iter().any(same) {
+        if !self.telling {
             return;
         }
         let why = why.into();
+        if let Some(known) = self.remarks.iter_mut().find(|known| same(known)) {
+            if known.weight < weight {
+                (known.weight, known.why) = (weight, why);
+            }
+            return;
+        }
+        // A flood of light remarks must not hide a heavy one.
+        if self.remarks.len() >= MAX_REMARKS {
+            self.remarks
+                .sort_by_key(|known| std::cmp::Reverse(known.weight));
+            if self
+                .remarks
+                .last()
+                .is_none_or(|known| known.weight >= weight)
+            {
+                return;
+            }
+            self.remarks.pop();
+        }
         self.remarks.push(Remark {
             rule,
             weight,
