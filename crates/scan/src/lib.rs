@@ -11,21 +11,25 @@ mod calls;
 mod concatenated;
 mod dispatch;
 mod examiner;
+mod gguf;
 mod hdf5;
-mod input;
 mod keras;
 mod lite;
 pub mod models;
-mod numpy;
 pub mod native;
+mod numpy;
 mod onnx;
 pub mod others;
 mod paths;
 pub mod pickle;
 pub mod rules;
+mod template;
 mod tensorflow;
+mod text;
 mod torch;
 mod torchscript;
 
 pub use examiner::{Examiner, Options, digest, examine};
 pub use rules::Rules;
+
+pub(crate) use formats::Window as Slice;
