@@ -7,7 +7,7 @@ use formats::torch_legacy::{self, Role};
 use formats::{ReadAt, Window};
 
 use crate::pickle::{self, Origin};
-use crate::{Examiner, archive, models};
+use crate::{Examiner, archive, gguf, models, numpy, safetensors};
 
 /// Examines `input` as what it is; several readings are all followed.
 pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
@@ -46,6 +46,10 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
         Format::Pickle => bare(examiner, input),
         Format::TorchTar | Format::Nemo | Format::Tar => tar_archive(examiner, input, format),
         Format::Packed(codec) => archive::compressed(examiner, name, input, codec),
+        Format::SafeTensors => safetensors::examine(examiner, input),
+        Format::Gguf => gguf::examine(examiner, name, input),
+        Format::Npy => numpy::examine(examiner, input),
+        Format::Image | Format::Pdf | Format::Table => {}
         Format::SevenZip | Format::Rar | Format::Cab => {
             examiner.part(format.name(), input.len(), None);
             let what = format!("it is {format}, which is recognised and not read");
@@ -57,12 +61,14 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
 
 /// A pickle as a file of its own, and what stands behind it.
 fn bare(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
-    let end = pickle::examine(examiner, input, Origin::Bare);
-    behind(examiner, input, end);
+    if !numpy::joblib(examiner, input) {
+        let end = pickle::examine(examiner, input, Origin::Bare);
+        behind(examiner, input, end);
+    }
 }
 
 /// Bytes behind what a loader reads are looked at too: another loader may start there.
-fn behind(examiner: &mut Examiner<'_>, input: &dyn ReadAt, end: u64) {
+pub(crate) fn behind(examiner: &mut Examiner<'_>, input: &dyn ReadAt, end: u64) {
     let rest = Window::from(input, end);
     if !rest.is_empty() && end > 0 {
         examiner.member(

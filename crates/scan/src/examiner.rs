@@ -170,6 +170,13 @@ impl<'r> Examiner<'r> {
         }
     }
 
+    /// Tells that all of `input` was read as `format`, with its digest where that is cheap or every byte is asked for.
+    pub fn part_of(&mut self, format: &str, input: &dyn ReadAt) {
+        let digested = self.options.full || input.len() <= DIGESTED_BYTES;
+        let digest = digested.then(|| digest(input)).and_then(Result::ok);
+        self.part(format, input.len(), digest);
+    }
+
     /// Tells that `bytes` bytes are plain numbers to every loader.
     pub fn raw(&mut self, bytes: u64) {
         self.done.raw_bytes = self.done.raw_bytes.saturating_add(bytes);
@@ -266,6 +273,8 @@ pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// Parts up to this size are digested.
+const DIGESTED_BYTES: u64 = 64 << 20;
 /// The longest text that is kept of anything, in characters.
 const MAX_TEXT: usize = 600;
 

@@ -23,6 +23,7 @@ pub mod others;
 mod paths;
 pub mod pickle;
 pub mod rules;
+mod safetensors;
 mod template;
 mod tensorflow;
 mod text;
