@@ -156,6 +156,7 @@ impl Machine {
         children(value, |id| open.push(id));
         open.extend(self.common.iter().flatten());
         open.extend(&self.pinned);
+        open.extend(self.program.beside.put.values());
         self.reach(&mut open);
         let effects = std::mem::take(&mut self.program.effects);
         for effect in &effects {

@@ -177,7 +177,7 @@ impl Machine {
                 let height = self.pop_mark()?;
                 self.pinned.push(class);
                 let args = self.tuple(height);
-                self.pinned.clear();
+                self.pinned.pop();
                 self.call(class, args?, None, How::Instance)
             }
             _ => {
@@ -186,7 +186,7 @@ impl Machine {
                 let class = class.ok_or(Oddity::StackUnderflow)?;
                 self.pinned.push(class);
                 let args = self.tuple(height + 1);
-                self.pinned.clear();
+                self.pinned.pop();
                 self.stack.truncate(height);
                 self.call(class, args?, None, How::Instance)
             }
