@@ -12,6 +12,8 @@ mod hdf5;
 mod input;
 mod keras;
 mod lite;
+#[cfg(test)]
+mod model_tests;
 pub mod models;
 pub mod native;
 mod onnx;
