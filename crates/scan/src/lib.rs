@@ -15,6 +15,8 @@ mod gguf;
 mod hdf5;
 mod keras;
 mod lite;
+#[cfg(test)]
+mod model_tests;
 pub mod models;
 pub mod native;
 mod numpy;

@@ -10,6 +10,8 @@ mod dense;
 mod group;
 mod header;
 mod message;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 
