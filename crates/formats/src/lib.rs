@@ -11,6 +11,7 @@ mod escape;
 pub mod gguf;
 pub mod jinja;
 pub mod pickle;
+pub mod python;
 mod read_at;
 pub mod safetensors;
 pub mod sniff;

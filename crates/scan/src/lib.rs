@@ -10,6 +10,7 @@ mod examiner;
 mod gguf;
 mod input;
 pub mod pickle;
+mod python_source;
 pub mod rules;
 mod template;
 mod text;

@@ -6,6 +6,7 @@ mod garbage;
 mod gguf;
 mod jinja;
 mod pickles;
+mod python;
 mod support;
 mod tensors_safe;
 mod zips;
