@@ -29,6 +29,7 @@ pub mod pickle;
 pub mod protobuf;
 pub mod protobuf_kind;
 pub mod pyjson;
+pub mod python;
 mod read_at;
 pub mod safetensors;
 pub mod seven_zip;

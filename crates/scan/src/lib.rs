@@ -24,6 +24,7 @@ mod onnx;
 pub mod others;
 mod paths;
 pub mod pickle;
+mod python_source;
 pub mod rules;
 mod safetensors;
 mod template;

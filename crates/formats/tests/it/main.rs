@@ -12,6 +12,7 @@ mod pickle_loaders;
 mod pickle_shown;
 mod pickles;
 mod sniffs;
+mod python;
 mod support;
 mod tars;
 mod tensors_safe;
