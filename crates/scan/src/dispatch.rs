@@ -7,7 +7,7 @@ use formats::torch_legacy::{self, Role};
 use formats::{ReadAt, Window};
 
 use crate::pickle::{self, Origin};
-use crate::{Examiner, archive, gguf, models, numpy, safetensors};
+use crate::{Examiner, archive, gguf, models, numpy, python_source, safetensors, template};
 
 /// Examines `input` as what it is; several readings are all followed.
 pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
@@ -49,13 +49,26 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
         Format::SafeTensors => safetensors::examine(examiner, input),
         Format::Gguf => gguf::examine(examiner, name, input),
         Format::Npy => numpy::examine(examiner, input),
-        Format::Image | Format::Pdf | Format::Table => {}
+        Format::Text | Format::Script | Format::Unknown => text(examiner, name, input),
         Format::SevenZip | Format::Rar | Format::Cab => {
             examiner.part(format.name(), input.len(), None);
             let what = format!("it is {format}, which is recognised and not read");
             examiner.gap(GapKind::NotRead, examiner.here(), what);
         }
         _ => {}
+    }
+}
+
+/// A text: what it is to a loader is said by its name alone.
+fn text(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
+    let lower = name.to_ascii_lowercase();
+    let ends = |ending: &str| lower.ends_with(ending);
+    if ends(".py") || ends(".pyi") || ends(".pyw") {
+        python_source::examine(examiner, name, input);
+    } else if ends(".pth") {
+        python_source::examine_pth(examiner, name, input);
+    } else if ends(".jinja") || ends(".jinja2") || ends(".j2") {
+        template::examine(examiner, name, input);
     }
 }
 
