@@ -165,7 +165,7 @@ def hook(event, _):
 
 
 def child():
-    import _compat_pickle, codecs, copyreg, encodings.latin_1, encodings.utf_8  # noqa: E401,F401 the hook forbids it later
+    import _compat_pickle, codecs, copyreg, encodings.latin_1, encodings.utf_8, traceback  # noqa: E401,F401 forbidden later
 
     b"x".decode("utf-8", "surrogateescape"), "\xff".encode("latin-1")
     for code in range(1, 256):
@@ -513,6 +513,13 @@ def real_ones():
             yield pickle.dumps(value, protocol)
 
 
+def vectors():
+    """Pickles on which the two once did not agree."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pickle_diff_vectors.txt")
+    with open(path, encoding="ascii") as lines:
+        return [bytes.fromhex(line) for line in lines if not line.startswith("#")]
+
+
 def mutate(rng, data, others):
     data = bytearray(data)
     for _ in range(rng.choice([0, 1, 1, 1, 2, 3, 6])):
@@ -679,12 +686,12 @@ def fuzz(both, options):
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
     rng = random.Random(seed)
     print(f"pickle_diff: seed {seed}", flush=True)
-    maker, seeds = Maker(rng), list(real_ones())
+    maker, seeds, known = Maker(rng), list(real_ones()), vectors()
     counts = {"pickles": 0, "accepted": 0, "refused": 0, "skipped": 0, "imports": 0, "differ": 0}
     began = time.monotonic()
     while time.monotonic() - began < options.seconds:
-        batch = []
-        for _ in range(200):
+        batch, known = known, []
+        for _ in range(200 - len(batch)):
             data = maker.pickle() if rng.random() < 0.6 else rng.choice(seeds)
             batch.append(mutate(rng, data, seeds) if rng.random() < 0.5 else data)
         counts["pickles"] += len(batch)

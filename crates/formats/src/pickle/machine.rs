@@ -593,9 +593,9 @@ pub(super) fn weight(value: &Value) -> usize {
         Value::Dict(pairs) => list(pairs.capacity() * 8),
         Value::Global(global) => 64 + list(global.module.capacity()) + list(global.name.capacity()),
         Value::Call(call) => {
-            64 + list(call.states.len() * 4)
-                + list(call.entries.len() * 8)
-                + list(call.appended.len() * 4)
+            112 + list(call.states.capacity() * 4)
+                + list(call.entries.capacity() * 8)
+                + list(call.appended.capacity() * 4)
         }
         _ => 0,
     }

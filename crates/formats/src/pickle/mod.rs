@@ -40,7 +40,7 @@ pub use decompile::{Line, decompile};
 pub use expression::expression;
 pub use listing::{Given, Listing, Step, disassemble};
 pub use opcode::{Argument, OPCODES, Opcode, opcode};
-pub use value::{Call, Few, Global, How, Id, Opaque, Value};
+pub use value::{Call, Global, How, Id, Opaque, Value};
 
 use crate::ReadAt;
 use input::Input;
