@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 mod bombs;
+mod container_seeds;
+mod container_targets;
 mod domain_targets;
 mod environment_targets;
 mod formats_targets;
@@ -16,6 +18,7 @@ pub mod mutate;
 mod seeds;
 mod training_targets;
 
+pub use container_targets::{compressed, joblib, npy, tar, torch_legacy};
 pub use domain_targets::{entry, envelope, names, path_text, tree};
 pub use environment_targets::{papers, record};
 pub use formats_targets::{
@@ -62,6 +65,11 @@ targets! {
     safetensors safetensors none SAFETENSORS;
     safetensors_header safetensors_headers headers SAFETENSORS;
     sniff sniffs none ZIP;
+    compressed streams stream_bombs STREAM;
+    tar tars tar_bombs TAR;
+    npy arrays none NPY;
+    joblib dumps dump_bombs PICKLE;
+    torch_legacy old_files pickles PICKLE;
     note notes none NOTE;
     bundle bundles none NONE;
     tile_name tile_names none TILE;

@@ -14,7 +14,7 @@ mod bzip;
 mod deflate;
 mod lz4;
 mod lzma;
-mod source;
+pub(crate) mod source;
 mod zstd;
 
 use std::io;

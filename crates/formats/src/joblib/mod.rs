@@ -4,22 +4,25 @@
 //! the pickle behind it; an array of objects is a pickle of its own there. So the program is followed to the first such
 //! wrapper, the array's bytes are cut out, and it is followed again: in the end the machine has run over the program as
 //! joblib's does, and every byte between is accounted for. What a wrapper says of itself (type, shape) is the attacker's; if
-//! it lies, the program behind it breaks, here as there.
+//! it lies, the program behind it breaks, here as there. So that a file of a thousand arrays is not followed a thousand
+//! times, their places are guessed first, and the guess is kept as far as the machine agrees.
 //!
 //! Compressed files are the same inside. Two older forms are told: arrays in files of their own
 //! ([`Oddity::External`]), and the `ZF` header before a zlib stream ([`zfile_payload`]).
+
+mod guess;
 
 use std::collections::HashMap;
 use std::io;
 
 use crate::numpy::{Element, text_element};
-use crate::pickle::{Call, Deed, Global, Id, Limits, Program, Value};
+use crate::pickle::{Call, Deed, Global, Id, Limits, Program, Value, run};
 use crate::read_at::bytes_at;
 use crate::{ReadAt, Segments, Walked};
 
 /// The most arrays that are cut out.
-pub const MAX_ARRAYS: usize = 1 << 12;
-/// Bytes of programs that are followed in all; each array takes a new run from the start.
+pub const MAX_ARRAYS: usize = 1 << 16;
+/// Bytes of programs that are followed in all; each array that was not guessed takes a new run from the start.
 pub const MAX_FOLLOWED_BYTES: u64 = 64 << 20;
 /// How deep a type's description is followed.
 const MAX_DEPTH: u32 = 16;
@@ -79,67 +82,192 @@ pub fn zfile_payload(head: &[u8]) -> Option<u64> {
 
 /// Follows the file that `input` is.
 pub fn read(input: &dyn ReadAt, limits: &Limits) -> io::Result<Joblib> {
-    let mut cuts: Vec<(u64, u64)> = Vec::new();
-    let mut joblib = Joblib {
-        program: vec![(0, input.len())],
-        effects: Walked::at(input, 0, limits)?.program,
-        arrays: Vec::new(),
-        nested: Vec::new(),
-        end: 0,
-        oddities: Vec::new(),
-    };
-    let mut followed = joblib.effects.end as u64;
-    let mut seen = 0;
-    while let Some((behind, deed)) = next_wrapper(&joblib.effects, seen) {
-        seen = behind;
-        let segments = Segments::new(input, joblib.program.iter().copied());
-        let place = segments.place(behind as u64).unwrap_or(input.len());
-        if cuts.len() >= MAX_ARRAYS || followed > MAX_FOLLOWED_BYTES {
-            joblib.oddities.push(Oddity::NotFollowed(place));
+    let guessed = guess(input, limits)?;
+    let mut reader = Reader::new(input, limits, &guessed)?;
+    let agreed = reader.agreed(&guessed)?;
+    if agreed < guessed.len() {
+        reader = Reader::new(input, limits, guessed.get(..agreed).unwrap_or_default())?;
+        // The wrappers up to there were seen; the places of the others are found one by one.
+        reader.agreed(guessed.get(..agreed).unwrap_or_default())?;
+    }
+    while reader.advance()? {}
+    Ok(reader.finish())
+}
+
+/// An array in the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Cut {
+    place: u64,
+    size: u64,
+    /// A pickle of its own.
+    nested: bool,
+}
+
+fn guess(input: &dyn ReadAt, limits: &Limits) -> io::Result<Vec<Cut>> {
+    let mut guess = guess::Guess::new(input);
+    let mut cuts = Vec::new();
+    while cuts.len() < MAX_ARRAYS
+        && let Some((place, measure)) = guess.next_array()
+    {
+        let Some(cut) = cut(input, limits, place, &measure)? else {
+            break;
+        };
+        if place + cut.size > input.len() || !guess.skip(cut.size) {
             break;
         }
-        let cut = match measure(&joblib.effects, deed) {
-            Some(Measure::External(name)) => {
-                joblib.oddities.push(Oddity::External(name));
-                continue;
-            }
-            Some(Measure::Objects) => {
-                let walked = Walked::at(input, place, limits)?;
-                followed += walked.size;
-                joblib.nested.push((place, walked.size));
-                walked.size
-            }
-            Some(Measure::Plain { bytes, padded }) => {
-                let size = padding(input, place, padded)?.saturating_add(bytes);
-                let left = input.len().saturating_sub(place);
-                if size > left {
-                    joblib.oddities.push(Oddity::Truncated(place));
+        cuts.push(cut);
+    }
+    Ok(cuts)
+}
+
+/// The bytes at `place` that a wrapper stands for; `None` if they are in another file.
+fn cut(
+    input: &dyn ReadAt,
+    limits: &Limits,
+    place: u64,
+    measure: &Measure,
+) -> io::Result<Option<Cut>> {
+    Ok(match measure {
+        Measure::External(_) => None,
+        Measure::Objects => Some(Cut {
+            place,
+            size: Walked::at(input, place, limits)?.size,
+            nested: true,
+        }),
+        Measure::Plain { bytes, padded } => Some(Cut {
+            place,
+            size: padding(input, place, *padded)?.saturating_add(*bytes),
+            nested: false,
+        }),
+    })
+}
+
+struct Reader<'a> {
+    input: &'a dyn ReadAt,
+    limits: &'a Limits,
+    cuts: Vec<Cut>,
+    parts: Vec<(u64, u64)>,
+    program: Program,
+    /// Offset in the program behind the last wrapper that was dealt with.
+    seen: usize,
+    followed: u64,
+    oddities: Vec<Oddity>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(input: &'a dyn ReadAt, limits: &'a Limits, cuts: &[Cut]) -> io::Result<Self> {
+        let mut reader = Self {
+            input,
+            limits,
+            cuts: cuts.to_vec(),
+            parts: Vec::new(),
+            program: run(&[], limits),
+            seen: 0,
+            followed: 0,
+            oddities: Vec::new(),
+        };
+        reader.follow()?;
+        Ok(reader)
+    }
+
+    /// Runs the machine over what is no array.
+    fn follow(&mut self) -> io::Result<()> {
+        self.parts = between(&self.cuts, self.input.len());
+        let segments = Segments::new(self.input, self.parts.iter().copied());
+        self.program = Walked::at(&segments, 0, self.limits)?.program;
+        self.followed += self.program.end as u64;
+        Ok(())
+    }
+
+    /// How many of the guessed arrays the machine finds, one behind the other.
+    fn agreed(&mut self, guessed: &[Cut]) -> io::Result<usize> {
+        let segments = Segments::new(self.input, self.parts.iter().copied());
+        let mut agreed = 0;
+        let mut seen = 0;
+        while agreed < guessed.len()
+            && let Some((behind, deed)) = next_wrapper(&self.program, seen)
+        {
+            let last = segments.place((behind - 1) as u64);
+            let place = last.map_or(self.input.len(), |last| last + 1);
+            let Some(measure) = measure(&self.program, deed) else {
+                break;
+            };
+            // A pickle within was followed for the guess already.
+            let same = match (&measure, guessed.get(agreed)) {
+                (Measure::Objects, Some(cut)) => cut.nested && cut.place == place,
+                (Measure::Plain { .. }, Some(guess)) => {
+                    cut(self.input, self.limits, place, &measure)? == Some(*guess)
                 }
-                joblib.arrays.push((place, size.min(left)));
-                size.min(left)
-            }
-            None => {
-                joblib.oddities.push(Oddity::Unmeasured(place));
+                _ => false,
+            };
+            if !same {
                 break;
             }
-        };
-        cuts.push((place, cut));
-        joblib.program = between(&cuts, input.len());
-        let segments = Segments::new(input, joblib.program.iter().copied());
-        joblib.effects = Walked::at(&segments, 0, limits)?.program;
-        followed += joblib.effects.end as u64;
+            seen = behind;
+            agreed += 1;
+        }
+        self.seen = seen;
+        Ok(agreed)
     }
-    joblib.close(input, &cuts);
-    Ok(joblib)
+
+    /// Deals with the next wrapper; false when there is none or the file is not followed further.
+    fn advance(&mut self) -> io::Result<bool> {
+        let Some((behind, deed)) = next_wrapper(&self.program, self.seen) else {
+            return Ok(false);
+        };
+        let segments = Segments::new(self.input, self.parts.iter().copied());
+        let place = segments.place(behind as u64).unwrap_or(self.input.len());
+        if self.cuts.len() >= MAX_ARRAYS || self.followed > MAX_FOLLOWED_BYTES {
+            self.oddities.push(Oddity::NotFollowed(place));
+            return Ok(false);
+        }
+        self.seen = behind;
+        let Some(measure) = measure(&self.program, deed) else {
+            self.oddities.push(Oddity::Unmeasured(place));
+            return Ok(false);
+        };
+        if let Measure::External(name) = measure {
+            self.oddities.push(Oddity::External(name));
+            return Ok(true);
+        }
+        let Some(mut cut) = cut(self.input, self.limits, place, &measure)? else {
+            return Ok(true);
+        };
+        let left = self.input.len().saturating_sub(place);
+        if cut.size > left {
+            self.oddities.push(Oddity::Truncated(place));
+            cut.size = left;
+        }
+        self.cuts.push(cut);
+        self.follow()?;
+        Ok(true)
+    }
+
+    fn finish(self) -> Joblib {
+        let of = |nested: bool| {
+            let cuts = self.cuts.iter().filter(|cut| cut.nested == nested);
+            cuts.map(|cut| (cut.place, cut.size)).collect()
+        };
+        let mut joblib = Joblib {
+            arrays: of(false),
+            nested: of(true),
+            program: self.parts,
+            effects: self.program,
+            end: 0,
+            oddities: self.oddities,
+        };
+        joblib.close(self.input, &self.cuts);
+        joblib
+    }
 }
 
 impl Joblib {
     /// Ends the last part where the program ends.
-    fn close(&mut self, input: &dyn ReadAt, cuts: &[(u64, u64)]) {
+    fn close(&mut self, input: &dyn ReadAt, cuts: &[Cut]) {
         let end = self.effects.end as u64;
         let segments = Segments::new(input, self.program.iter().copied());
         let last = end.checked_sub(1).and_then(|last| segments.place(last));
-        let behind_cuts = cuts.last().map_or(0, |(start, size)| start + size);
+        let behind_cuts = cuts.last().map_or(0, |cut| cut.place + cut.size);
         self.end = last.map_or(0, |last| last + 1).max(behind_cuts);
         let mut left = end;
         self.program.retain_mut(|(_, size)| {
@@ -151,12 +279,12 @@ impl Joblib {
 }
 
 /// What is left of the input without the cuts, which are in their order and apart.
-fn between(cuts: &[(u64, u64)], length: u64) -> Vec<(u64, u64)> {
+fn between(cuts: &[Cut], length: u64) -> Vec<(u64, u64)> {
     let mut parts = Vec::with_capacity(cuts.len() + 1);
     let mut position = 0;
-    for (start, size) in cuts {
-        parts.push((position, start.saturating_sub(position)));
-        position = start.saturating_add(*size);
+    for cut in cuts {
+        parts.push((position, cut.place.saturating_sub(position)));
+        position = cut.place.saturating_add(cut.size);
     }
     parts.push((position, length.saturating_sub(position)));
     parts
@@ -164,8 +292,9 @@ fn between(cuts: &[(u64, u64)], length: u64) -> Vec<(u64, u64)> {
 
 /// The first wrapper that is built at or behind offset `from`, and the offset behind its BUILD.
 fn next_wrapper(program: &Program, from: usize) -> Option<(usize, Deed)> {
-    let effects = program.effects.iter();
-    let mut later = effects.filter(|effect| effect.offset >= from);
+    let effects = &program.effects;
+    let first = effects.partition_point(|effect| effect.offset < from);
+    let mut later = effects.iter().skip(first);
     later.find_map(|effect| {
         wrapper(program, effect.deed)?;
         Some((effect.offset + 1, effect.deed))
@@ -181,12 +310,16 @@ fn wrapper(program: &Program, deed: Deed) -> Option<(&Global, Id)> {
         return None;
     };
     let class = class_of(program, call)?;
-    let ours = class.module.split('.').any(|part| part == "joblib")
+    is_wrapper(class).then_some((class, state))
+}
+
+/// Whether a class is one of joblib's wrappers, in joblib itself or where another package carries it along.
+fn is_wrapper(class: &Global) -> bool {
+    class.module.split('.').any(|part| part == "joblib")
         && matches!(
             class.name.as_str(),
             "NumpyArrayWrapper" | "NDArrayWrapper" | "ZNDArrayWrapper"
-        );
-    ours.then_some((class, state))
+        )
 }
 
 /// What a call makes an instance of. `copyreg._reconstructor(class, …)` is how protocols 0 and 1 say it.
