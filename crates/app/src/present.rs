@@ -222,11 +222,22 @@ fn inside(store: &Store, blob: &Digest) -> Option<String> {
     let bytes = store.blob(blob).ok().flatten()?;
     let examination: Examination = serde_json::from_slice(&bytes).ok()?;
     let custom = || {
-        let classes = examination.needs.iter().filter(|need| need.weight == Some(Weight::Custom));
-        let names: Vec<String> = classes.map(|need| format!("{}.{}", need.module, need.name)).collect();
+        let classes = examination
+            .needs
+            .iter()
+            .filter(|need| need.weight == Some(Weight::Custom));
+        let names: Vec<String> = classes
+            .map(|need| format!("{}.{}", need.module, need.name))
+            .collect();
         (!names.is_empty()).then(|| format!("objects of {}", names.join(", ")))
     };
-    let rest = || if examination.is_complete() { "no code" } else { "not completely examined" };
+    let rest = || {
+        if examination.is_complete() {
+            "no code"
+        } else {
+            "not completely examined"
+        }
+    };
     let told = crate::run::in_words(&examination).or_else(custom);
     Some(told.unwrap_or_else(|| rest().to_owned()))
 }

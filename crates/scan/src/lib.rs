@@ -21,5 +21,5 @@ pub mod rules;
 mod tensorflow;
 mod torch;
 
-pub use examiner::{Examiner, Options, digest, examine};
+pub use examiner::{Examiner, Options, digest, examine, explain};
 pub use rules::Rules;

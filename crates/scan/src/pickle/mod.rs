@@ -17,9 +17,10 @@ mod names;
 mod stored;
 mod words;
 
-use domain::scan::{GapKind, Rule, Weight};
+use domain::Digest;
+use domain::scan::{GapKind, Place, Rule, Weight};
 use formats::ReadAt;
-use formats::pickle::{Limits, Oddity, Program, run};
+use formats::pickle::{Limits, Oddity, Program, decompile, run};
 
 use crate::Examiner;
 use judge::Judge;
@@ -67,7 +68,14 @@ pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) 
         return 0;
     }
     let end = match read(input, held) {
-        Ok(bytes) => programs(examiner, &bytes, origin),
+        Ok(bytes) => {
+            let end = programs(examiner, &bytes, origin);
+            if end > 0 {
+                let whole = held == input.len();
+                examiner.part("pickle", held, whole.then(|| Digest::of(&bytes)));
+            }
+            end
+        }
         Err(error) => {
             examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
             0
@@ -92,6 +100,12 @@ fn programs(examiner: &mut Examiner<'_>, bytes: &[u8], origin: Origin) -> usize 
         if !is_first && !program.complete && program.effects.is_empty() {
             break;
         }
+        let lines = decompile(&program).map(|line| ((end + line.offset) as u64, line.text));
+        let place = Place {
+            stream: Some(stream),
+            ..examiner.at(end as u64)
+        };
+        examiner.listing(place, lines);
         Judge::new(examiner, &program, origin, stream, end).judge();
         oddities(examiner, &program, stream, end);
         end += program.end;
