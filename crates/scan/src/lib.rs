@@ -33,7 +33,7 @@ mod text;
 mod torch;
 mod torchscript;
 
-pub use examiner::{Examiner, Options, digest, examine};
+pub use examiner::{Examiner, Options, digest, examine, explain};
 pub use rules::Rules;
 
 pub(crate) use formats::Window as Slice;

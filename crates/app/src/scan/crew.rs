@@ -10,11 +10,11 @@ use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use domain::scan::{Examination, GapKind};
+use domain::scan::GapKind;
 use host::worker::{Failure, Outcome, Pool, PoolLimits};
 use report::scan::Confinement;
 
-use super::local::{Local, only_gap};
+use super::local::{Examined, Local, only_gap};
 use super::walk::{Met, MetKind, Walk};
 use super::worker::{self, Setup};
 
@@ -44,7 +44,7 @@ enum Place {
     /// It is there.
     Here(Met, Vec<u8>),
     /// It needs nobody.
-    Known(Met, Examination),
+    Known(Met, Examined),
 }
 
 impl Crew<'_> {
@@ -52,7 +52,7 @@ impl Crew<'_> {
     pub(super) fn work(
         mut self,
         paths: &[PathBuf],
-        done: &mut dyn FnMut(&Met, Examination),
+        done: &mut dyn FnMut(&Met, Examined),
     ) -> Confinement {
         self.setup.hold_to(paths);
         if let Some(stdin) = self.stdin {
@@ -106,7 +106,7 @@ impl<'a> Shift<'a> {
         }
     }
 
-    fn work(mut self, met: Walk, done: &mut dyn FnMut(&Met, Examination)) -> Confinement {
+    fn work(mut self, met: Walk, done: &mut dyn FnMut(&Met, Examined)) -> Confinement {
         for met in met {
             while !self.has_room() {
                 let outcome = self.pool.next_outcome();
@@ -148,7 +148,7 @@ impl<'a> Shift<'a> {
             Some(request) => match self.pool.submit(number, request) {
                 Ok(()) => Place::Out(met),
                 Err(error) => {
-                    let known = only_gap(GapKind::Limit, error.to_string());
+                    let known = only_gap(GapKind::Limit, error.to_string()).into();
                     Place::Known(met, known)
                 }
             },
@@ -188,13 +188,13 @@ impl<'a> Shift<'a> {
         }
         for place in self.places.values_mut() {
             if let Place::Out(met) = place {
-                let known = only_gap(GapKind::Crashed, "no result came back".to_owned());
+                let known = only_gap(GapKind::Crashed, "no result came back".to_owned()).into();
                 *place = Place::Known(met.clone(), known);
             }
         }
     }
 
-    fn hand_over(&mut self, done: &mut dyn FnMut(&Met, Examination)) {
+    fn hand_over(&mut self, done: &mut dyn FnMut(&Met, Examined)) {
         while let Some(first) = self.places.first_entry() {
             if *first.key() != self.due || matches!(first.get(), Place::Out(_)) {
                 return;
@@ -214,16 +214,17 @@ impl<'a> Shift<'a> {
         }
     }
 
-    fn by_itself(&self, met: &Met) -> Examination {
+    fn by_itself(&self, met: &Met) -> Examined {
         match &met.kind {
-            MetKind::Gap(kind, what) => only_gap(*kind, what.clone()),
-            MetKind::Link => Examination::default(),
+            MetKind::Gap(kind, what) => only_gap(*kind, what.clone()).into(),
+            MetKind::Link => Examined::default(),
             MetKind::File | MetKind::Stdin => {
                 let setup = &self.crew.setup;
                 let rules = super::policy::rules(&setup.without, &setup.admitted);
                 let local = Local {
                     rules: &rules,
                     options: setup.options(),
+                    explain: setup.explain,
                     stdin: self.crew.stdin,
                 };
                 local.one(met)
@@ -245,7 +246,7 @@ impl<'a> Shift<'a> {
 }
 
 /// What became of a file whose worker gave no answer.
-fn lost(failure: Failure) -> Examination {
+fn lost(failure: Failure) -> Examined {
     let kind = match failure {
         Failure::OutOfMemory | Failure::Oversized => GapKind::Limit,
         Failure::TimedOut => GapKind::TimedOut,
@@ -253,7 +254,7 @@ fn lost(failure: Failure) -> Examination {
             GapKind::Crashed
         }
     };
-    only_gap(kind, failure.to_string())
+    only_gap(kind, failure.to_string()).into()
 }
 
 fn layers(layers: host::sandbox::Confinement) -> Confinement {

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use domain::PathText;
-use domain::scan::{Examination, Weight};
+use domain::scan::Weight;
 use report::scan::{FileReport, Head, Notice, Since, Tail, Totals};
 
 use self::baseline::Baseline;
@@ -34,6 +34,7 @@ pub use self::document::DocumentError;
 pub use self::input::InputError;
 pub use self::learn::Learning;
 use self::learn::Pupil;
+use self::local::Examined;
 use self::since::Programs;
 pub use self::spool::SpoolError;
 use self::walk::{Met, MetKind};
@@ -49,6 +50,8 @@ pub struct Scan {
     pub fail_on: Weight,
     /// Read every byte.
     pub full: bool,
+    /// Tell what the programs in each file say.
+    pub explain: bool,
     /// Files that are examined at once.
     pub jobs: usize,
     /// Findings that somebody accepted.
@@ -182,6 +185,7 @@ impl State {
         Ok(Self {
             setup: Setup {
                 full: request.full,
+                explain: request.explain,
                 without: request.without.clone(),
                 admitted,
                 ..Setup::default()
@@ -218,19 +222,20 @@ impl State {
             jobs: request.jobs,
         };
         crew.work(std::slice::from_ref(old), &mut |_, done| {
-            programs.take(&done);
+            programs.take(&done.done);
         });
         self.old = Some(programs);
         Ok(())
     }
 
-    fn judge(&mut self, met: &Met, examination: Examination) -> FileReport {
+    fn judge(&mut self, met: &Met, examined: Examined) -> FileReport {
         let mut report = FileReport {
             path: PathText::from(met.path.as_path()),
             named: met.named,
             verdict: report::scan::Verdict::NotAModel,
-            examination,
+            examination: examined.done,
             accepted: Vec::new(),
+            listings: examined.listings,
         };
         if let Some(programs) = &mut self.new {
             programs.take(&report.examination);

@@ -19,7 +19,7 @@ use host::sandbox::{Limits, Readable, confine};
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
-use super::local::Local;
+use super::local::{Examined, Local};
 use super::policy::Admission;
 use super::walk::{Met, MetKind};
 
@@ -41,6 +41,8 @@ const ROOTS: usize = 128;
 pub(super) struct Setup {
     /// Read every byte.
     pub(super) full: bool,
+    /// Tell programs as lines too.
+    pub(super) explain: bool,
     /// Frameworks whose names are taken as unknown.
     pub(super) without: Vec<String>,
     /// Names that the project admits.
@@ -125,6 +127,7 @@ pub fn serve(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<
     let local = Local {
         rules: &rules,
         options: setup.options(),
+        explain: setup.explain,
         stdin: stdin.as_ref(),
     };
     host::worker::serve(&hello, REQUEST_BYTES, |request| match asked(request) {
@@ -191,29 +194,32 @@ fn asked(request: &[u8]) -> Option<Met> {
 const NOTHING: u8 = b'0';
 const JSON: u8 = b'j';
 
-fn answer(done: &Examination) -> Vec<u8> {
+fn answer(examined: &Examined) -> Vec<u8> {
     let nothing = Examination {
-        size: done.size,
+        size: examined.done.size,
         ..Examination::default()
     };
-    if *done == nothing {
+    if *examined == nothing.into() {
         let mut bytes = vec![NOTHING];
-        bytes.extend_from_slice(&done.size.to_le_bytes());
+        bytes.extend_from_slice(&examined.done.size.to_le_bytes());
         return bytes;
     }
     let mut bytes = vec![JSON];
     // The type has string keys and no floats: it can always be written.
-    let _ = serde_json::to_writer(&mut bytes, done);
+    let _ = serde_json::to_writer(&mut bytes, examined);
     bytes
 }
 
 /// What an answer says; `None` if it is none.
-pub(super) fn answered(bytes: &[u8]) -> Option<Examination> {
+pub(super) fn answered(bytes: &[u8]) -> Option<Examined> {
     match bytes.split_first()? {
-        (&NOTHING, size) => Some(Examination {
-            size: u64::from_le_bytes(size.try_into().ok()?),
-            ..Examination::default()
-        }),
+        (&NOTHING, size) => {
+            let nothing = Examination {
+                size: u64::from_le_bytes(size.try_into().ok()?),
+                ..Examination::default()
+            };
+            Some(nothing.into())
+        }
         (&JSON, json) => serde_json::from_slice(json).ok(),
         _ => None,
     }
@@ -246,6 +252,7 @@ mod tests {
             ..Examination::default()
         };
         for done in [nothing, only_gap(GapKind::Broken, "x".to_owned())] {
+            let done = Examined::from(done);
             assert_eq!(answered(&answer(&done)), Some(done));
         }
         assert_eq!(answered(b""), None);

@@ -352,3 +352,16 @@ fn a_worker_that_nobody_started_does_nothing() {
         assert!(done.out.is_empty(), "{arguments:?}");
     }
 }
+
+#[test]
+fn an_explanation_shows_what_a_pickle_says_with_its_findings_and_nothing_acts() {
+    let world = World::new();
+    let hostile = [COMMAND.strip_suffix(b"R.").unwrap(), b"R0U\x05a\x1b[2J."].concat();
+    world.file("bad.pkl", &hostile);
+    let done = world.scan(&["--explain", "bad.pkl"]).ends(1).says(&[
+        "import os.system",
+        "echo MARKER",
+        "^ dangerous",
+    ]);
+    assert!(!done.out().contains('\u{1b}'), "{}", done.out());
+}

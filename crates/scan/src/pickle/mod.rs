@@ -17,8 +17,8 @@ mod names;
 mod stored;
 mod words;
 
-use domain::scan::{GapKind, Rule, Weight};
-use formats::pickle::{Limits, Oddity, Program, programs};
+use domain::scan::{GapKind, Place, Rule, Weight};
+use formats::pickle::{Limits, Oddity, Program, decompile, programs};
 use formats::{ReadAt, Window};
 
 use crate::Examiner;
@@ -77,6 +77,12 @@ pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) 
         if !is_first && !program.complete && program.effects.is_empty() {
             break;
         }
+        let place = Place {
+            stream: Some(stream),
+            ..examiner.at(end)
+        };
+        let lines = decompile(&program).map(|line| (line.offset as u64, line.text));
+        examiner.listing(place, lines);
         Judge::new(examiner, &program, origin, stream, 0).judge();
         oddities(examiner, &program, stream);
         end = program.end as u64;
