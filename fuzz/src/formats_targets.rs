@@ -52,6 +52,7 @@ pub fn pickle(data: &[u8]) -> bool {
         memo: 5,
         records: 3,
         name_bytes: 40,
+        ..Limits::default()
     };
     check_program(data, &run(data, &small), &small);
     program.complete

@@ -7,11 +7,29 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+pub mod compressed;
+mod cursor;
+mod escape;
+pub mod gguf;
+pub mod jinja;
+pub mod marshal;
+pub mod onnx;
+pub mod paged;
 pub mod pickle;
+pub mod protobuf;
+pub mod protobuf_kind;
+pub mod pyjson;
 mod read_at;
 pub mod safetensors;
 pub mod sniff;
+pub mod tar;
+pub mod tensorflow;
 pub mod torch;
+pub mod torch_legacy;
+mod walked;
+mod window;
 pub mod zip;
 
 pub use read_at::ReadAt;
+pub use walked::Walked;
+pub use window::{Segments, Window};

@@ -10,9 +10,8 @@ use std::collections::BTreeSet;
 use domain::scan::{Examination, Finding, Gap, GapKind, Need, Part, Place, Rule, Weight};
 use domain::{Digest, Hasher};
 use formats::ReadAt;
-use formats::sniff::{Format, sniff};
 
-use crate::{Rules, pickle};
+use crate::{Rules, dispatch};
 
 /// How much one examination may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ impl Default for Options {
 /// Examines one file. `name` is its last path component, as text; it is compared with the content and never trusted.
 pub fn examine(rules: &Rules, options: Options, name: &str, input: &dyn ReadAt) -> Examination {
     let mut examiner = Examiner::new(rules, options);
-    examiner.content(name, input);
+    dispatch::content(&mut examiner, name, input);
     examiner.finish(input.len())
 }
 
@@ -189,7 +188,7 @@ impl<'r> Examiner<'r> {
     pub fn member(&mut self, name: &str, input: &dyn ReadAt) {
         self.inside(name, |examiner| {
             let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
-            examiner.content(base, input);
+            dispatch::content(examiner, base, input);
         });
     }
 
@@ -224,6 +223,11 @@ impl<'r> Examiner<'r> {
         self.held = self.held.saturating_sub(bytes);
     }
 
+    /// Bytes that may still be held.
+    pub fn holdable(&self) -> u64 {
+        self.options.held_bytes.saturating_sub(self.held)
+    }
+
     /// Bytes that may still be unpacked.
     pub fn unpackable(&self) -> u64 {
         self.options.unpacked_bytes.saturating_sub(self.unpacked)
@@ -242,20 +246,6 @@ impl<'r> Examiner<'r> {
             .findings
             .sort_by_key(|finding| std::cmp::Reverse(finding.weight));
         self.done
-    }
-
-    /// Examines `input` as what it is.
-    fn content(&mut self, name: &str, input: &dyn ReadAt) {
-        let format = match sniff(input) {
-            Ok(format) => format,
-            Err(error) => {
-                return self.gap(GapKind::Unreadable, self.here(), error.to_string());
-            }
-        };
-        if format == Format::Pickle {
-            pickle::examine(self, input);
-        }
-        let _ = name;
     }
 }
 

@@ -6,11 +6,20 @@
 //! installed on this machine plays no role: the same bytes get the same answer everywhere.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod calls;
+mod concatenated;
+mod dispatch;
 mod examiner;
-mod input;
+mod keras;
+pub mod models;
+mod numpy;
+mod onnx;
+mod paths;
 pub mod pickle;
 pub mod rules;
+mod tensorflow;
+mod torch;
 
-pub use examiner::{Examiner, Options, examine};
-pub use input::Slice;
+pub use examiner::{Examiner, Options, digest, examine};
 pub use rules::Rules;

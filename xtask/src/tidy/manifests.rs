@@ -50,9 +50,21 @@ const ALLOWED: &[Row] = &[
     ),
     (
         "formats",
-        &["serde", "serde_json", "thiserror"],
+        &[
+            "bzip2",
+            "crc32fast",
+            "flate2",
+            "lz4_flex",
+            "lzma-rust2",
+            "memchr",
+            "ruzstd",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
         &["proptest", "tempfile"],
     ),
+    ("hashing", &["ring", "thiserror"], &["proptest"]),
     (
         "host",
         &[
@@ -84,7 +96,11 @@ const ALLOWED: &[Row] = &[
         &["tempfile"],
     ),
     ("report", &["jiff", "serde", "serde_json"], &["insta"]),
-    ("scan", &["serde", "serde_json", "thiserror"], &["proptest"]),
+    (
+        "scan",
+        &["base64", "serde", "serde_json", "thiserror"],
+        &["proptest"],
+    ),
     (
         "training",
         &["serde", "thiserror", "xxhash-rust"],

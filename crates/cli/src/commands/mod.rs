@@ -5,6 +5,7 @@ mod generate;
 mod ledger;
 mod read;
 mod run;
+mod scan;
 
 use app::AppError;
 use app::place::Surroundings;
@@ -17,9 +18,11 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
     let surroundings = Surroundings::of_process(args.store);
     match args.command {
         Command::Run(run) => run::run(surroundings, run),
+        Command::Scan(scan) => scan::scan(scan),
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),
+        Command::Convert(convert) => read::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
         Command::Demo(demo) => demo::demo(surroundings, demo),
         Command::Generate(generate) => Ok(generate::generate(&generate)),

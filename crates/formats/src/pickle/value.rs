@@ -10,7 +10,8 @@ impl Id {
         u32::try_from(index).ok().map(Self)
     }
 
-    pub(super) const fn index(self) -> usize {
+    /// Its place among [`crate::pickle::Program::values`].
+    pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -30,7 +31,7 @@ pub enum Value {
     Float(f64),
     /// `bytes` or `bytearray`.
     Bytes(Vec<u8>),
-    /// A text.
+    /// A text. UTF-8 cannot hold a lone surrogate; [`crate::pickle::surrogate`] says how one is written here.
     Text(String),
     /// A list.
     List(Vec<Id>),
@@ -53,9 +54,10 @@ pub enum Value {
 /// A name in a module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Global {
-    /// The module, as written; Python maps some old names for protocols before 3.
+    /// The module that is imported: in a program of a protocol below 3, names of Python 2 are mapped as the loader maps them.
+    /// [`crate::pickle::Program::written`] has it as it stands in the bytes.
     pub module: String,
-    /// The name in it; dots walk through attributes.
+    /// The name in it. Dots walk through attributes; see [`crate::pickle::Program::literal_dots`].
     pub name: String,
 }
 
@@ -84,11 +86,58 @@ pub struct Call {
     /// The opcode that calls.
     pub how: How,
     /// The states that BUILD sets, in order.
-    pub states: Vec<Id>,
+    pub states: Few<Id>,
     /// The pairs that are set as items.
-    pub entries: Vec<(Id, Id)>,
+    pub entries: Few<(Id, Id)>,
     /// The values that are appended or added.
-    pub appended: Vec<Id>,
+    pub appended: Few<Id>,
+}
+
+/// A list that is mostly empty: a word where it is, and otherwise as a slice. A checkpoint has a hundred thousand calls.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::box_collection,
+    reason = "the second indirection is what makes the empty one a single word"
+)]
+pub struct Few<T>(Option<Box<Vec<T>>>);
+
+impl<T> Few<T> {
+    /// None of it.
+    pub const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, item: T) {
+        self.0.get_or_insert_default().push(item);
+    }
+
+    pub(super) fn list(&mut self) -> &mut Vec<T> {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> std::ops::Deref for Few<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.0.as_ref().map_or(&[], |items| items.as_slice())
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Few<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
 }
 
 /// Which opcode makes an object.
@@ -111,4 +160,7 @@ pub enum Opaque {
     OutOfBand,
     /// An import whose name is computed.
     ComputedGlobal,
+    /// A value that was built but not kept, because the program was written to fill memory; a [`crate::pickle::Oddity::Limit`]
+    /// says so.
+    Elided,
 }

@@ -1,0 +1,110 @@
+//! Programs within programs: bytes that a call would load, and bytes that merely look like a program.
+
+use domain::scan::{Role, Rule, Weight};
+use formats::pickle::{Id, Limits, Program, Value, run};
+
+use super::judge::{Judge, Nature, Verdict};
+use super::names::Name;
+use super::{Origin, examine};
+use crate::rules::Makes;
+
+/// Fewer bytes are no program that does anything.
+const MIN_PROGRAM: usize = 12;
+/// Bytes that are looked at to see whether data are a program.
+const MAX_PROGRAM: usize = 1 << 20;
+/// Programs in data that are looked for in one pickle.
+const MAX_PROGRAMS: usize = 64;
+
+impl Judge<'_, '_, '_> {
+    /// A call that loads its first argument: literal bytes are examined in turn, anything else is not known.
+    pub(super) fn inner(
+        &mut self,
+        args: &[Id],
+        name: &Name,
+        offset: usize,
+    ) -> (Option<Verdict>, Nature) {
+        let program = self.program;
+        let Some(bytes) = args.first().and_then(|id| constant_bytes(program, *id)) else {
+            let why = format!(
+                "`{}` loads data that are put together while loading.",
+                name.full()
+            );
+            let verdict = Verdict::new(Rule::LoadsMore, Weight::Dangerous, why);
+            return (Some(verdict), Nature::Foreign);
+        };
+        let member = format!("bytes at {}", self.place(offset).offset.unwrap_or_default());
+        if bytes.starts_with(b"PK") {
+            self.examiner.member(&member, &&bytes[..]);
+        } else {
+            self.examiner.inside(&member, |examiner| {
+                examine(examiner, &&bytes[..], Origin::TorchLegacy);
+            });
+        }
+        (None, Nature::Made(Makes::default()))
+    }
+
+    /// Bytes in the data that are a program of their own and do more than hold data. Nothing loads them here.
+    pub(super) fn hidden_programs(&mut self) {
+        let program = self.program;
+        let limits = Limits {
+            opcodes: 100_000,
+            values: 50_000,
+            memo: 50_000,
+            records: 10_000,
+            ..Limits::default()
+        };
+        let candidates = program.values().filter_map(|value| match value {
+            Value::Bytes(bytes) if is_like_a_program(bytes) => Some(bytes),
+            _ => None,
+        });
+        for bytes in candidates.take(MAX_PROGRAMS) {
+            let inner = run(bytes, &limits);
+            let unlisted = inner.imports().into_iter().find_map(|global| {
+                let name = Name::new(self.rules, &global.module, &global.name);
+                self.unlisted(&name, Role::Call, None).map(|_| name.full())
+            });
+            if let Some(name) = unlisted.filter(|_| inner.complete) {
+                let why = format!(
+                    "Bytes in the data are a pickle that needs `{name}`. Nothing in this file loads it."
+                );
+                let place = self.place(0);
+                self.examiner
+                    .found(Rule::Hidden, Weight::Note, place, "", why);
+            }
+        }
+    }
+}
+
+fn is_like_a_program(bytes: &[u8]) -> bool {
+    (MIN_PROGRAM..MAX_PROGRAM).contains(&bytes.len()) && matches!(bytes, [0x80, 2..=5, .., b'.'])
+}
+
+/// The bytes that a value will be, if that can be said without executing anything.
+fn constant_bytes(program: &Program, id: Id) -> Option<Vec<u8>> {
+    match program.value(id) {
+        Value::Bytes(bytes) => Some(bytes.clone()),
+        Value::Call(call) => {
+            let callable = program.global(call.callable)?;
+            let args = program.items(call.args)?;
+            match (callable.module.as_str(), callable.name.as_str()) {
+                ("_codecs", "encode") => {
+                    let text = program.text(*args.first()?)?;
+                    text.chars()
+                        .map(|c| u8::try_from(u32::from(c)).ok())
+                        .collect()
+                }
+                ("builtins" | "__builtin__", "bytes" | "bytearray") if args.is_empty() => {
+                    Some(Vec::new())
+                }
+                ("builtins" | "__builtin__", "bytes" | "bytearray") => {
+                    match program.value(*args.first()?) {
+                        Value::Bytes(bytes) => Some(bytes.clone()),
+                        _ => None,
+                    }
+                }
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}

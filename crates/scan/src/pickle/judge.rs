@@ -1,0 +1,247 @@
+//! Walks through the effects of one program in order and tells what they come to.
+
+use std::collections::{HashMap, HashSet};
+
+use domain::scan::{Need, Place, Role, Rule, Weight};
+use formats::pickle::{Call, Deed, Id, Opaque, Program, Value};
+
+use super::Origin;
+use super::express::express;
+use super::names::{Name, name_of};
+use crate::rules::Makes;
+use crate::{Examiner, Rules};
+
+/// What is known of a value that the program made or imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nature {
+    /// Literal data, or a container made here.
+    Plain,
+    /// An import or an attribute of one.
+    Name,
+    /// An object made here, and what may be done to it.
+    Made(Makes),
+    /// An object that others hold too.
+    Shared,
+    /// What came of something that nobody vouches for; there is a finding about that.
+    Foreign,
+}
+
+/// What is to be told about one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) rule: Rule,
+    pub(super) weight: Weight,
+    pub(super) why: String,
+}
+
+impl Verdict {
+    pub(super) fn new(rule: Rule, weight: Weight, why: impl Into<String>) -> Self {
+        Self {
+            rule,
+            weight,
+            why: why.into(),
+        }
+    }
+}
+
+pub(super) struct Judge<'e, 'r, 'p> {
+    pub(super) examiner: &'e mut Examiner<'r>,
+    pub(super) rules: &'r Rules,
+    pub(super) program: &'p Program,
+    pub(super) origin: Origin,
+    stream: u32,
+    base: usize,
+    names: HashMap<Id, Option<Name>>,
+    natures: HashMap<Id, Nature>,
+    /// Imports that are called or made.
+    pub(super) used: HashSet<Id>,
+    /// Imports in the order in which they are made, with their offsets.
+    pub(super) imports: Vec<(Id, usize)>,
+    /// Whether functions, or things to call, are among what was imported or made so far.
+    pub(super) has_callables: bool,
+    told: HashSet<(Rule, Weight, String)>,
+}
+
+impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
+    /// `base` is the offset at which the program begins.
+    pub(super) fn new(
+        examiner: &'e mut Examiner<'r>,
+        program: &'p Program,
+        origin: Origin,
+        stream: u32,
+        base: usize,
+    ) -> Self {
+        Self {
+            rules: examiner.rules(),
+            examiner,
+            program,
+            origin,
+            stream,
+            base,
+            names: HashMap::new(),
+            natures: HashMap::new(),
+            used: HashSet::new(),
+            imports: Vec::new(),
+            has_callables: false,
+            told: HashSet::new(),
+        }
+    }
+
+    pub(super) fn judge(mut self) {
+        for effect in &self.program.effects {
+            let offset = effect.offset;
+            match effect.deed {
+                Deed::Import(id) => self.import(id, offset),
+                Deed::Call(id) => self.called(id, offset),
+                Deed::Build { target, state } => self.build(target, state, offset),
+                Deed::SetItems(id) => self.set_items(id, offset),
+                Deed::Extend(id) => self.extend(id, offset),
+                Deed::Persistent(id) => self.persistent(id, offset),
+                Deed::Extension(code) => self.extension(code, offset),
+            }
+        }
+        self.stored();
+        self.hidden_programs();
+    }
+
+    fn import(&mut self, id: Id, offset: usize) {
+        if matches!(
+            self.program.value(id),
+            Value::Opaque(Opaque::ComputedGlobal)
+        ) {
+            let why = "The name of what is imported is put together while loading, so that nobody can read it in the file.";
+            self.tell(
+                &Verdict::new(Rule::ComputedName, Weight::Dangerous, why),
+                id,
+                offset,
+            );
+            return;
+        }
+        self.imports.push((id, offset));
+        self.has_callables = self.has_callables || self.is_callable(id);
+    }
+
+    fn called(&mut self, id: Id, offset: usize) {
+        let program = self.program;
+        let Value::Call(call) = program.value(id) else {
+            return;
+        };
+        self.used.insert(call.callable);
+        let nature = self.call(id, call, offset);
+        if let Nature::Made(makes) = nature {
+            self.has_callables |= makes.has(Makes::CALLABLE);
+        }
+        self.natures.insert(id, nature);
+    }
+
+    fn persistent(&mut self, id: Id, offset: usize) {
+        if self.origin.has_storages() && self.is_storage(id) {
+            return;
+        }
+        let why = "It asks the loader for an object by an id; which object that is, only the loader's own program says.";
+        let verdict = Verdict::new(Rule::UnknownReference, Weight::Unknown, why);
+        self.tell(&verdict, id, offset);
+    }
+
+    /// Whether a persistent id is `("storage", type, key, location, size…)`, as torch writes it; or names the source of a
+    /// module, which torch compares and does not run.
+    fn is_storage(&self, id: Id) -> bool {
+        let Value::Persistent(inner) = self.program.value(id) else {
+            return false;
+        };
+        let Some([kind, class, rest @ ..]) = self.program.items(*inner) else {
+            return false;
+        };
+        let kind = self.program.text(*kind);
+        let plain = |id: &Id| matches!(self.nature(*id), Nature::Plain);
+        let known = matches!(self.nature(*class), Nature::Name | Nature::Plain);
+        matches!(kind, Some("storage" | "module")) && known && rest.iter().all(plain)
+    }
+
+    fn extension(&mut self, code: u32, offset: usize) {
+        let why = format!(
+            "It takes object {code} from the registry of extensions; what stands there, the process that loads it decides."
+        );
+        let verdict = Verdict::new(Rule::Extension, Weight::Dangerous, why);
+        let place = self.place(offset);
+        self.record(verdict, place, format!("extension({code})"));
+    }
+
+    /// What is known of `id` so far.
+    pub(super) fn nature(&self, id: Id) -> Nature {
+        match self.program.value(id) {
+            Value::Global(_) => Nature::Name,
+            Value::Call(_) => self.natures.get(&id).copied().unwrap_or(Nature::Foreign),
+            Value::Persistent(_) if !self.origin.has_storages() => Nature::Foreign,
+            Value::Opaque(Opaque::Extension(_) | Opaque::ComputedGlobal) => Nature::Foreign,
+            _ => Nature::Plain,
+        }
+    }
+
+    /// What `id` names, if it is an import or an attribute of one.
+    pub(super) fn name(&mut self, id: Id) -> Option<Name> {
+        let (rules, program) = (self.rules, self.program);
+        let names = &mut self.names;
+        names
+            .entry(id)
+            .or_insert_with(|| name_of(rules, program, id))
+            .clone()
+    }
+
+    /// Tells what `name` in `role` comes to, and that the file needs it.
+    pub(super) fn tell_name(
+        &mut self,
+        name: &Name,
+        role: Role,
+        verdict: Option<Verdict>,
+        shown: Id,
+        offset: usize,
+    ) {
+        let light = |verdict: &Verdict| verdict.weight < Weight::Dangerous;
+        let project = self.rules.project();
+        let verdict =
+            verdict.filter(|it| !(light(it) && project.admits(&name.module, &name.path, role)));
+        self.examiner.need(Need {
+            module: name.module.clone(),
+            name: name.path.clone(),
+            role,
+            weight: verdict.as_ref().map(|verdict| verdict.weight),
+        });
+        let Some(verdict) = verdict else {
+            return;
+        };
+        // The same thing a thousand times is one finding, at the first place.
+        if self
+            .told
+            .insert((verdict.rule, verdict.weight, name.full()))
+        {
+            self.tell(&verdict, shown, offset);
+        }
+    }
+
+    /// Tells a verdict about the value `shown`.
+    pub(super) fn tell(&mut self, verdict: &Verdict, shown: Id, offset: usize) {
+        let place = self.place(offset);
+        let expression = express(self.program, shown);
+        self.record(verdict.clone(), place, expression);
+    }
+
+    fn record(&mut self, verdict: Verdict, place: Place, expression: String) {
+        let Verdict { rule, weight, why } = verdict;
+        self.examiner.found(rule, weight, place, expression, why);
+    }
+
+    pub(super) fn place(&self, offset: usize) -> Place {
+        let mut place = self.examiner.at((self.base + offset) as u64);
+        place.stream = (self.stream > 0).then_some(self.stream);
+        place
+    }
+
+    /// The arguments, if they are a literal tuple.
+    pub(super) fn args(&self, call: &Call) -> Option<&'p [Id]> {
+        match self.program.value(call.args) {
+            Value::Tuple(items) => Some(items),
+            _ => None,
+        }
+    }
+}
