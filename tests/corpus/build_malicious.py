@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import bases
+import benign
 import malicious
 import mined
 
@@ -16,7 +17,8 @@ HERE = Path(__file__).resolve().parent
 
 def ready(cache):
     """The mechanisms, with honest bases and mined gadgets from the cache folder."""
-    return malicious.mechanisms(bases.load(cache / "bases.pkl"), mined.mine(cache / "mined.json"))
+    tag = benign.versions()
+    return malicious.mechanisms(bases.load(cache / f"bases-{tag}.pkl"), mined.mine(cache / f"mined-{tag}.json"))
 
 
 def place(folder, mechanism, variant, sample):
