@@ -25,7 +25,7 @@ pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
             one(examiner, name, input, *format);
         }
     }
-    if !found.iter().any(|format| is_read(*format))
+    if !found.iter().any(|format| has_own_reader(*format))
         && let Some(kind) = models::recognise(input)
     {
         models::examine(examiner, kind, name, input);
@@ -34,7 +34,25 @@ pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
     misnamed(examiner, name, &found);
 }
 
-/// Whether bytes of this format say by themselves that they are no protocol buffer or the like.
+/// Whether [`one`] reads this format; of the others `models` knows some.
+fn has_own_reader(format: Format) -> bool {
+    format.is_zip()
+        || format.is_tar()
+        || matches!(
+            format,
+            Format::Pickle
+                | Format::TorchLegacy
+                | Format::SafeTensors
+                | Format::Gguf
+                | Format::Npy
+                | Format::Packed(_)
+                | Format::Json
+                | Format::Text
+                | Format::Empty
+        )
+}
+
+/// Whether bytes of this format say by themselves what they are.
 fn is_read(format: Format) -> bool {
     !matches!(format, Format::Unknown | Format::Text | Format::Empty)
 }
