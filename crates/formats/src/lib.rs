@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod escape;
 pub mod gguf;
 pub mod jinja;
+pub mod json_text;
 pub mod pickle;
 pub mod python;
 mod read_at;
@@ -17,6 +18,7 @@ pub mod safetensors;
 pub mod sniff;
 pub mod torch;
 mod window;
+pub mod yaml;
 pub mod zip;
 
 pub use read_at::ReadAt;

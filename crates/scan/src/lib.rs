@@ -12,8 +12,10 @@ mod input;
 pub mod pickle;
 mod python_source;
 pub mod rules;
+mod targets;
 mod template;
 mod text;
+mod yaml;
 
 pub use examiner::{Examiner, Options, examine};
 pub use input::Slice;
