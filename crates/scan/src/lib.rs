@@ -6,12 +6,14 @@
 //! installed on this machine plays no role: the same bytes get the same answer everywhere.
 #![forbid(unsafe_code)]
 
+mod config;
 mod examiner;
 mod gguf;
 mod input;
 pub mod pickle;
 mod python_source;
 pub mod rules;
+mod skops;
 mod targets;
 mod template;
 mod text;
