@@ -25,6 +25,7 @@ pub mod native;
 pub mod numpy;
 pub mod onnx;
 pub mod paged;
+pub mod json_text;
 pub mod pickle;
 pub mod protobuf;
 pub mod protobuf_kind;
@@ -41,6 +42,7 @@ pub mod torch;
 pub mod torch_legacy;
 mod walked;
 mod window;
+pub mod yaml;
 pub mod zip;
 
 pub use read_at::ReadAt;

@@ -202,7 +202,7 @@ impl Parser {
                 self.at += 1;
                 self.block()?
             }
-            "match" | "case" if soft && self.ends_with_colon() => {
+            "match" | "case" if soft && self.has_colon() => {
                 self.at += 1;
                 self.block()?
             }
@@ -217,18 +217,22 @@ impl Parser {
         Ok(())
     }
 
-    /// Whether the line ends with a colon outside of brackets.
-    fn ends_with_colon(&self) -> bool {
+    /// Whether the line has a colon outside of brackets.
+    fn has_colon(&self) -> bool {
+        let mut depth = 0_i32;
         let line = self.tokens.get(self.at..).unwrap_or_default().iter();
-        let line = line.take_while(|token| token.kind != Tok::Newline);
-        let last = line.take(400).last();
-        matches!(
-            last,
-            Some(Token {
-                kind: Tok::Op(":"),
-                ..
-            })
-        )
+        for token in line
+            .take_while(|token| token.kind != Tok::Newline)
+            .take(400)
+        {
+            match token.kind {
+                Tok::Op("(" | "[" | "{") => depth += 1,
+                Tok::Op(")" | "]" | "}") => depth -= 1,
+                Tok::Op(":") if depth == 0 => return true,
+                _ => {}
+            }
+        }
+        false
     }
 
     fn import(&mut self, word: &str) -> Step<StatementKind> {
