@@ -12,6 +12,8 @@ mod domain_targets;
 mod environment_targets;
 mod formats_targets;
 mod ledger_targets;
+mod models_seeds;
+mod models_targets;
 pub mod mutate;
 mod seeds;
 mod training_targets;
@@ -22,6 +24,7 @@ pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, safetensors, safetensors_header, sniff, zip,
 };
 pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
+pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use training_targets::{sketch, summary};
 
 /// One function to be fuzzed, and where to start.
@@ -74,4 +77,9 @@ targets! {
     papers papers none RECORD;
     summary summaries none SUMMARY;
     sketch sketches none NONE;
+    models models model_bombs MODELS;
+    keras_config keras_configs json_bombs KERAS;
+    torchscript scripts none SCRIPT;
+    marshal marshals none NONE;
+    native natives none MODELS;
 }
