@@ -14,6 +14,8 @@ mod domain_targets;
 mod environment_targets;
 mod formats_targets;
 mod ledger_targets;
+mod models_seeds;
+mod models_targets;
 pub mod mutate;
 mod seeds;
 mod training_targets;
@@ -26,6 +28,7 @@ pub use formats_targets::{
     safetensors_header, sniff, zip,
 };
 pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
+pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use training_targets::{sketch, summary};
 
 /// One function to be fuzzed, and where to start.
@@ -85,4 +88,9 @@ targets! {
     papers papers none RECORD;
     summary summaries none SUMMARY;
     sketch sketches none NONE;
+    models models model_bombs MODELS;
+    keras_config keras_configs json_bombs KERAS;
+    torchscript scripts none SCRIPT;
+    marshal marshals none NONE;
+    native natives none MODELS;
 }

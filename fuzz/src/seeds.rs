@@ -18,6 +18,9 @@ use training::checkpoint::{Scalar, Summarizer};
 pub(crate) use crate::container_seeds::{
     NPY, STREAM, TAR, arrays, dumps, old_files, streams, tars,
 };
+pub(crate) use crate::models_seeds::{
+    KERAS, MODELS, SCRIPT, keras_configs, marshals, models, natives, scripts,
+};
 
 pub(crate) const NONE: &[&[u8]] = &[];
 pub(crate) const ZIP: &[&[u8]] = &[

@@ -92,7 +92,7 @@ pub(crate) fn source(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     let Some(bytes) = held(examiner, input, MAX_SOURCE) else {
         return;
     };
-    let text = String::from_utf8_lossy(&bytes);
+    let text = text_of(bytes);
     let mut told = BTreeSet::new();
     for word in words(&text) {
         if told.len() < 4096 && told.insert((word.python, word.path)) {
@@ -120,6 +120,21 @@ fn held(examiner: &mut Examiner<'_>, input: &dyn ReadAt, most: u64) -> Option<Ve
         return None;
     }
     Some(bytes)
+}
+
+/// The bytes as text of the same length: where they are none, letters beyond ASCII are masked.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| {
+        let bytes = error.into_bytes().into_iter();
+        let masked = bytes.map(|byte| {
+            if byte.is_ascii() {
+                char::from(byte)
+            } else {
+                '_'
+            }
+        });
+        masked.collect()
+    })
 }
 
 /// A dotted name in a source.
@@ -258,7 +273,7 @@ pub(crate) fn exported(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     let Some(bytes) = held(examiner, input, MAX_PROGRAM) else {
         return;
     };
-    let text = String::from_utf8_lossy(&bytes);
+    let text = text_of(bytes);
     let mut told = BTreeSet::new();
     for (place, _) in text.match_indices("\"target\"") {
         let rest = text.get(place + 8..).unwrap_or_default().trim_start();
@@ -326,7 +341,7 @@ pub(crate) fn package(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     let Some(bytes) = held(examiner, input, MAX_SOURCE) else {
         return;
     };
-    let text = String::from_utf8_lossy(&bytes);
+    let text = text_of(bytes);
     let outside = text
         .lines()
         .map(str::trim)

@@ -235,6 +235,7 @@ impl Reader<'_> {
     fn unread(&mut self, what: Unread, place: u64) {
         const MOST: usize = 64;
         if self.file.unread.len() < MOST {
+            let place = place.min(self.pages.len());
             self.file.unread.push((what, place));
         } else {
             self.file.left_out += 1;

@@ -104,6 +104,7 @@ fn honest_layers_of_both_generations_are_silent() {
         r#"{"class_name": "Dense", "config": {"activation": "linear", "kernel_regularizer": {"class_name": "L2", "config": {"l2": 0.1}}}}"#.to_owned(),
         r#"{"class_name": "Custom>Adam", "config": {}}"#.to_owned(),
         r#"{"class_name": "TFOpLambda", "config": {"function": "math.reduce_mean"}}"#.to_owned(),
+        r#"{"class_name": "TFOpLambda", "config": {"function": "compat.v1.transpose"}}"#.to_owned(),
         function("builtins", "mean_squared_error"),
         function("keras.activations", "gelu"),
         r#"{"class_name": "__keras_tensor__", "config": {"shape": [1], "keras_history": ["a", 0, 0]}}"#.to_owned(),

@@ -1,5 +1,6 @@
 //! What the judges of models promise, shown on files that are put together here field by field.
 
+mod garbage;
 mod graphs;
 mod keras;
 mod small;
@@ -40,7 +41,7 @@ fn varint(mut number: u64) -> Vec<u8> {
         bytes.push((number & 0x7f) as u8 | 0x80);
         number >>= 7;
     }
-    bytes.push(number as u8);
+    bytes.push(u8::try_from(number).unwrap());
     bytes
 }
 

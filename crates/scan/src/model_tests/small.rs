@@ -111,9 +111,9 @@ impl Flat {
         place
     }
 
-    fn finish(mut self, root: u32, mark: &[u8; 4]) -> Vec<u8> {
+    fn finish(mut self, root: u32, mark: [u8; 4]) -> Vec<u8> {
         let offset = self.place() + 8 - root;
-        self.put(mark);
+        self.put(&mark);
         self.put(&offset.to_le_bytes());
         self.bytes
     }
@@ -148,7 +148,7 @@ fn tflite(custom: &str, code_index: u32) -> Vec<u8> {
         None,
         Some(Field::To(buffers)),
     ]);
-    flat.finish(root, b"TFL3")
+    flat.finish(root, *b"TFL3")
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_program_of_executorch_tells_operators_and_back_ends() {
     let plan = flat.table(&fields);
     let plans = flat.vector(&[plan]);
     let root = flat.table(&[None, Some(Field::To(plans))]);
-    let seen = model(&flat.finish(root, b"ET12"));
+    let seen = model(&flat.finish(root, *b"ET12"));
     assert_eq!(
         findings(&seen),
         [
