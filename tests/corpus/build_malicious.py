@@ -61,7 +61,8 @@ def checks_of(sample, home):
     yield from sample.checks
     inside = sample.extra.get("inside")
     if inside:
-        aside = home.parent.parent / ".inside" / home.parent.name / home.name
+        outside = home.parent.parent
+        aside = outside.with_name(outside.name + ".inside") / home.parent.name / home.name
         aside.mkdir(parents=True, exist_ok=True)
         for name, kind, wanted in inside[1].checks:
             (aside / name).write_bytes(inside[1].files[name])
@@ -70,7 +71,7 @@ def checks_of(sample, home):
 
 def verify(rows, work, folder):
     """Marks the rows whose gadget no loader reaches, with the reason."""
-    asked, answered = folder / "reach.json", folder / "reached.json"
+    asked, answered = folder.with_name("reach.json"), folder.with_name("reached.json")
     asked.write_text(json.dumps([entry[1:] for entry in work]))
     command = [sys.executable, str(HERE / "reach.py"), str(asked), str(answered)]
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")

@@ -219,8 +219,6 @@ GETTER = [
     ("builtins:filter", ("$FUNC", ["$CMD"]), ""),
     ("builtins:apply", ("$FUNC", ("$CMD",)), ""),
     ("builtins:type", ("$WORD", (), {"__init__": None}), ""),
-    ("operator:attrgetter", ("__class__.__base__",), "GHSA-46h3-79wf-xr6c"),
-    ("_operator:attrgetter", ("system",), "GHSA-46h3-79wf-xr6c"),
     ("operator:methodcaller", ("system", "$CMD"), "GHSA-955r-x9j8-7rhh"),
     ("_operator:methodcaller", ("system", "$CMD"), "GHSA-955r-x9j8-7rhh"),
     ("operator:call", ("$FUNC", "$CMD"), ""),

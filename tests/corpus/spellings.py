@@ -238,7 +238,6 @@ def old_names(rng, _):
             ("urllib", "urlopen"),
             ("urllib2", "urlopen"),
             ("copy_reg", "add_extension"),
-            ("UserDict", "IterableUserDict"),
             ("httplib", "HTTPConnection"),
             ("xmlrpclib", "ServerProxy"),
             ("anydbm", "open"),
