@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::io;
 
 use crate::ReadAt;
-use crate::window::Window;
+use crate::cursor::Cursor;
 
 /// The largest text that is read, in bytes.
 pub const MAX_BYTES: u64 = 96 << 20;
@@ -106,7 +106,7 @@ impl Node {
 /// Reads `input`; keys for which `wanted` is true are kept in any case. `Err` is an error of reading alone.
 pub fn read(input: &dyn ReadAt, wanted: fn(&str) -> bool) -> io::Result<Document> {
     let mut reader = Reader {
-        window: Window::new(input, 0),
+        window: Cursor::new(input, 0),
         wanted,
         frames: Vec::new(),
         nodes: 0,
@@ -151,7 +151,7 @@ struct Frame {
 }
 
 struct Reader<'a> {
-    window: Window<'a>,
+    window: Cursor<'a>,
     wanted: fn(&str) -> bool,
     frames: Vec<Frame>,
     nodes: usize,

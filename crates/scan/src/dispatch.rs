@@ -7,7 +7,9 @@ use formats::torch_legacy::{self, Role};
 use formats::{ReadAt, Window};
 
 use crate::pickle::{self, Origin};
-use crate::{Examiner, archive, gguf, models, numpy, python_source, safetensors, template};
+use crate::{
+    Examiner, archive, config, gguf, models, numpy, python_source, safetensors, template, yaml,
+};
 
 /// Examines `input` as what it is; several readings are all followed.
 pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
@@ -47,6 +49,7 @@ fn has_own_reader(format: Format) -> bool {
                 | Format::Npy
                 | Format::Packed(_)
                 | Format::Json
+                | Format::Yaml
                 | Format::Text
                 | Format::Empty
         )
@@ -67,6 +70,8 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
         Format::SafeTensors => safetensors::examine(examiner, input),
         Format::Gguf => gguf::examine(examiner, name, input),
         Format::Npy => numpy::examine(examiner, input),
+        Format::Json => config::examine(examiner, name, input),
+        Format::Yaml => yaml::examine(examiner, name, input),
         Format::Text | Format::Script | Format::Unknown => text(examiner, name, input),
         Format::SevenZip | Format::Rar | Format::Cab => {
             examiner.part(format.name(), input.len(), None);
@@ -87,6 +92,8 @@ fn text(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
         python_source::examine_pth(examiner, name, input);
     } else if ends(".jinja") || ends(".jinja2") || ends(".j2") {
         template::examine(examiner, name, input);
+    } else if ends(".yaml") || ends(".yml") {
+        yaml::examine(examiner, name, input);
     }
 }
 

@@ -9,8 +9,8 @@
 mod archive;
 mod calls;
 mod concatenated;
-mod dispatch;
 mod config;
+mod dispatch;
 mod examiner;
 mod gguf;
 mod hdf5;
