@@ -16,7 +16,7 @@ pub(super) const COUNTING: u8 = 1;
 /// The last level; behind it the machine stops.
 const LAST: u8 = 4;
 /// Opcodes that take as long as to look at one value here.
-const COLLECTING: usize = 8;
+const COLLECTING: usize = 3;
 /// Bytes of a slot in the arena.
 const SLOT: usize = 40;
 

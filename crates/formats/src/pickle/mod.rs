@@ -120,7 +120,7 @@ impl Iterator for Programs<'_> {
 /// How much a program may do before the machine stops. All counts are of one program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Opcodes; one that builds a value counts for five.
+    /// Opcodes; one that builds a value counts for three.
     pub opcodes: u64,
     /// Values in the arena.
     pub values: usize,
@@ -157,7 +157,7 @@ impl Default for Limits {
     /// Enough for a checkpoint of 30,000 tensors, in some 40 MB and some two seconds whatever the program does.
     fn default() -> Self {
         Self {
-            opcodes: 250_000_000,
+            opcodes: 200_000_000,
             values: 600_000,
             memo: 1 << 20,
             records: 100_000,
