@@ -18,6 +18,7 @@ pub mod safetensors;
 pub mod sniff;
 pub mod torch;
 mod window;
+pub mod xml;
 pub mod yaml;
 pub mod zip;
 

@@ -12,7 +12,7 @@ use domain::{Digest, Hasher};
 use formats::ReadAt;
 use formats::sniff::{Format, sniff};
 
-use crate::{Rules, pickle};
+use crate::{Rules, gguf, pickle, texts};
 
 /// How much one examination may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,6 +244,17 @@ impl<'r> Examiner<'r> {
         self.done
     }
 
+    /// Examines `input` as text, if it is text that something interprets.
+    fn text(&mut self, name: &str, input: &dyn ReadAt) {
+        let mut head = vec![0; usize::try_from(input.len()).unwrap_or(HEAD).min(HEAD)];
+        if let Err(error) = input.read_at(0, &mut head) {
+            return self.gap(GapKind::Unreadable, self.here(), error.to_string());
+        }
+        if let Some(found) = texts::recognise(name, &head) {
+            texts::examine(self, found, name, input);
+        }
+    }
+
     /// Examines `input` as what it is.
     fn content(&mut self, name: &str, input: &dyn ReadAt) {
         let format = match sniff(input) {
@@ -254,14 +265,17 @@ impl<'r> Examiner<'r> {
         };
         match format {
             Format::Pickle => pickle::examine(self, input),
-            Format::Gguf => crate::gguf::examine(self, name, input),
-            _ => {}
+            Format::Gguf => gguf::examine(self, name, input),
+            _ => self.text(name, input),
         }
     }
 }
 
+/// Bytes at the start by which text is recognised.
+const HEAD: usize = 4096;
+
 /// The digest of all of `input`, or the error of reading it.
-pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
+pub(crate) fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 64 << 10];
     let mut offset = 0;

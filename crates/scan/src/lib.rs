@@ -17,6 +17,8 @@ mod skops;
 mod targets;
 mod template;
 mod text;
+mod texts;
+mod xml;
 mod yaml;
 
 pub use examiner::{Examiner, Options, examine};

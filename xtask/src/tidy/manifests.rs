@@ -50,7 +50,13 @@ const ALLOWED: &[Row] = &[
     ),
     (
         "formats",
-        &["serde", "serde_json", "thiserror"],
+        &[
+            "quick-xml",
+            "saphyr-parser",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
         &["proptest", "tempfile"],
     ),
     (

@@ -10,5 +10,6 @@ mod pickles;
 mod python;
 mod support;
 mod tensors_safe;
+mod xml;
 mod yaml;
 mod zips;
