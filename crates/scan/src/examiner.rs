@@ -294,8 +294,11 @@ impl<'r> Examiner<'r> {
     }
 }
 
+/// Bytes at the start by which text is recognised.
+const HEAD: usize = 4096;
+
 /// The digest of all of `input`, or the error of reading it.
-pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
+pub(crate) fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 64 << 10];
     let mut offset = 0;

@@ -35,6 +35,8 @@ mod tensorflow;
 mod text;
 mod torch;
 mod torchscript;
+mod texts;
+mod xml;
 mod yaml;
 
 pub use examiner::{Examiner, Options, digest, examine, explain};

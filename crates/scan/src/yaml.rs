@@ -70,7 +70,7 @@ fn one(examiner: &mut Examiner<'_>, source: &str, node: &Node) {
             .filter(|text| key.contains("template") && formats::gguf::looks_like_template(text))
         {
             examiner.inside(key, |examiner| {
-                crate::template::examine_text(examiner, text)
+                crate::template::examine_text(examiner, text);
             });
         }
     }
@@ -119,9 +119,7 @@ fn constructs(examiner: &mut Examiner<'_>, place: Place, tag: &str, what: &str, 
         ("object/apply" | "object/new" | "object", Some((_, Weight::Dangerous, _))) => {
             Weight::Dangerous
         }
-        ("object/apply" | "object/new" | "object", Some(_)) => Weight::Unknown,
         ("name", Some((_, Weight::Dangerous, _))) => Weight::Dangerous,
-        ("name" | "module", _) if told.is_none() => Weight::Note,
         (_, None) => Weight::Note,
         _ => Weight::Unknown,
     };

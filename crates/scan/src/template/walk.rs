@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use domain::scan::{Rule, Weight};
 use formats::jinja::{Expr, Kind, Node, Template};
 
-use super::evaluate::place_of;
+use super::messages::place_of;
 use super::value::{Constant, Marks, Value};
 use super::{Remark, words};
 
@@ -316,7 +316,7 @@ impl Judge {
         if item.marks.has(Marks::CONTENT) && !called {
             item.marks = item.marks.without(Marks::CONTENT).with(Marks::PART);
         }
-        item.origin = given.origin.clone();
+        item.origin.clone_from(&given.origin);
         match &target.kind {
             Kind::List(targets) => {
                 for target in targets {
