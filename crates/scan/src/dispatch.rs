@@ -95,7 +95,9 @@ fn text(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
     if let Some(kind) = texts::recognise(name, &head) {
         return texts::examine(examiner, kind, name, input);
     }
-    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    let ending = name
+        .rsplit_once('.')
+        .map(|(_, ending)| ending.to_ascii_lowercase());
     if ending.is_some_and(|ending| LIBRARIES.contains(&ending.as_str())) {
         let why = "Its name is that of a native library, which is loaded and run whole.";
         examiner.found(Rule::NativeCode, Weight::Unknown, examiner.here(), "", why);

@@ -298,7 +298,7 @@ impl<'r> Examiner<'r> {
 const HEAD: usize = 4096;
 
 /// The digest of all of `input`, or the error of reading it.
-pub(crate) fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
+pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 64 << 10];
     let mut offset = 0;

@@ -33,9 +33,9 @@ mod targets;
 mod template;
 mod tensorflow;
 mod text;
+mod texts;
 mod torch;
 mod torchscript;
-mod texts;
 mod xml;
 mod yaml;
 
