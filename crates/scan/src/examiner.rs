@@ -295,7 +295,6 @@ impl<'r> Examiner<'r> {
 }
 
 /// Bytes at the start by which text is recognised.
-const HEAD: usize = 4096;
 
 /// The digest of all of `input`, or the error of reading it.
 pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
