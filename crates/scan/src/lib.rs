@@ -13,4 +13,4 @@ pub mod rules;
 
 pub use examiner::{Examiner, Options, examine};
 pub use input::Slice;
-pub use rules::Rules;
+pub use rules::{Project, Rules};

@@ -173,6 +173,7 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
             Value::Global(_) => Nature::Name,
             Value::Call(_) => self.natures.get(&id).copied().unwrap_or(Nature::Foreign),
             Value::Persistent(_) if !self.origin.has_storages() => Nature::Foreign,
+            Value::Persistent(_) if name_of(self.rules, self.program, id).is_some() => Nature::Name,
             Value::Opaque(Opaque::Extension(_) | Opaque::ComputedGlobal) => Nature::Foreign,
             _ => Nature::Plain,
         }
