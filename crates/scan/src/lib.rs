@@ -43,3 +43,6 @@ pub use examiner::{Examiner, Options, digest, examine, explain};
 pub use rules::Rules;
 
 pub(crate) use formats::Window as Slice;
+pub use examiner::{Examiner, Options, examine};
+pub use input::Slice;
+pub use rules::{Project, Rules};
