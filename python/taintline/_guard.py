@@ -98,7 +98,7 @@ class Guard:
             return self.ask(loader, path, path=path)
         position = target.tell()
         name = getattr(target, "name", None)
-        name = os.fsencode(name) if isinstance(name, (str, bytes)) else b"a stream"
+        name = os.path.join(os.getcwdb(), os.fsencode(name)) if isinstance(name, (str, bytes)) else b"a stream"
         descriptor = _descriptor(target)
         if descriptor is not None:
             return self.ask(loader, name, descriptor=descriptor, offset=position)

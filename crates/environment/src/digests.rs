@@ -113,8 +113,8 @@ mod tests {
 
     use super::*;
 
-    fn engines() -> [Engine; 2] {
-        [Engine::best(), Engine::one_by_one()]
+    fn engines() -> Vec<Engine> {
+        Engine::all()
     }
 
     fn digest_of(engine: Engine, path: &Path, stop: &dyn Fn() -> bool) -> Result<Hashed, Gap> {

@@ -1,28 +1,54 @@
 //! What the symbolic machine makes of pickles, as JSON lines, for a comparison with CPython.
 //!
-//! Standard input: each pickle preceded by its length in four bytes, little endian. Standard output: one line each.
+//! The argument says how frames are read: `file`, `memory` or both. Standard input: each pickle preceded by its length in four bytes, little endian. Standard output: one line each.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufWriter, Read as _, Write as _};
 
 use serde_json::{Value as Json, json};
-use taintline_formats::pickle::{Deed, Id, Limits, Oddity, Opaque, Program, Value, run, surrogate};
+use taintline_formats::pickle::{
+    Deed, Frames, Id, Limits, Oddity, Opaque, Program, Value, disassemble, run, surrogate,
+};
 
 fn main() -> io::Result<()> {
     let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
+    let frames = match std::env::args().nth(1).as_deref() {
+        Some("file") => Frames::File,
+        Some("memory") => Frames::Memory,
+        _ => Frames::Both,
+    };
+    let limits = Limits {
+        frames,
+        ..Limits::generous()
+    };
     let mut size = [0; 4];
     while input.read_exact(&mut size).is_ok() {
         let mut bytes = Vec::new();
         (&mut input)
             .take(u64::from(u32::from_le_bytes(size)))
             .read_to_end(&mut bytes)?;
-        let program = run(&bytes, &Limits::generous());
-        serde_json::to_writer(&mut output, &trace(&program))?;
+        let program = run(&bytes, &limits);
+        let mut traced = trace(&program);
+        traced["opcodes"] = opcodes(&bytes);
+        serde_json::to_writer(&mut output, &traced)?;
         output.write_all(b"\n")?;
         output.flush()?;
     }
     Ok(())
+}
+
+/// Offset and name of each opcode, if the bytes are opcodes up to a STOP.
+fn opcodes(bytes: &[u8]) -> Json {
+    let input: &[u8] = bytes;
+    let steps: Result<Vec<_>, _> = disassemble(&input, 0..bytes.len() as u64).collect();
+    let Ok(steps) = steps else {
+        return Json::Null;
+    };
+    let named = steps
+        .iter()
+        .map(|step| json!([step.offset, step.opcode.name]));
+    json!(named.collect::<Vec<_>>())
 }
 
 fn trace(program: &Program) -> Json {

@@ -1,33 +1,91 @@
-//! Two lanes that each carry one stream: buffering, padding, and taking the next stream.
+//! Lanes that each carry one stream: buffering, padding, and taking the next stream.
 //!
 //! A lane knows what SHA-256 says of the *ends* of a stream (FIPS 180-4, section 5.1.1); the rounds are in
-//! [`crate::sha_ni`]. Both lanes go on together for as many blocks as both have, so that a short stream beside a long one
-//! costs the long one nothing.
+//! [`crate::sha_ni`] and [`crate::avx512`]. Lanes that go on together do so for as many blocks as each of them has, so that
+//! a short stream beside a long one costs the long one nothing. Who goes on with whom is decided anew each time: sixteen
+//! at once while there are streams enough, two at a time when the last large ones are left.
 
-use crate::sha_ni::{Block, INITIAL, Present, State};
-use crate::{BUFFER, Queue, Sha256, Stream};
+use crate::sha256::{Block, INITIAL, State};
+use crate::{BUFFER, Queue, Sha256, Stream, avx512, sha_ni};
 
 const BLOCK: usize = size_of::<Block>();
 
 /// Where the length stands in the last block: one bit, zeros, and it.
 const BEFORE_LENGTH: usize = BLOCK - 8;
 
-pub(crate) fn digest_all<Q: Queue>(present: Present, queue: &mut Q) {
-    let mut left = Lane::new();
-    let mut right = Lane::new();
+/// Sixteen at once take as long as nine or ten blocks two by two.
+const WIDE_FROM: usize = 10;
+
+/// What there is to compute with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Units {
+    pub(crate) pair: sha_ni::Present,
+    pub(crate) wide: Option<avx512::Present>,
+}
+
+impl Units {
+    pub(crate) fn lanes(self) -> usize {
+        if self.wide.is_some() {
+            avx512::LANES
+        } else {
+            2
+        }
+    }
+}
+
+pub(crate) fn digest_all<Q: Queue>(units: Units, queue: &mut Q) {
+    let mut lanes: Vec<Lane<Q::Stream>> = (0..units.lanes()).map(|_| Lane::new()).collect();
     loop {
-        match (left.advance(queue), right.advance(queue)) {
-            (true, true) => {
-                let ((left_state, left_blocks), (right_state, right_blocks)) =
-                    (left.waiting(), right.waiting());
-                let done = left_blocks.len().min(right_blocks.len()) * BLOCK;
-                present.compress([left_state, right_state], [left_blocks, right_blocks]);
+        let carrying = lanes
+            .iter_mut()
+            .filter_map(|lane| lane.advance(queue).then_some(lane));
+        let mut carrying: Vec<&mut Lane<Q::Stream>> = carrying.collect();
+        match units.wide {
+            _ if carrying.is_empty() => break,
+            Some(wide) if carrying.len() >= WIDE_FROM => together(wide, &mut carrying),
+            _ => two_by_two(units.pair, &mut carrying),
+        }
+    }
+}
+
+/// All at once; at most [`avx512::LANES`] lanes.
+fn together<S: Stream>(wide: avx512::Present, lanes: &mut [&mut Lane<S>]) {
+    let mut states = [INITIAL; avx512::LANES];
+    let mut blocks: [&[Block]; avx512::LANES] = [&[]; avx512::LANES];
+    let mut count = usize::MAX;
+    for ((lane, state), waiting) in lanes.iter().zip(&mut states).zip(&mut blocks) {
+        *state = lane.state;
+        *waiting = lane.waiting();
+        count = count.min(waiting.len());
+    }
+    wide.compress(&mut states, &blocks, count);
+    for (lane, state) in lanes.iter_mut().zip(states) {
+        lane.state = state;
+        lane.start += count * BLOCK;
+    }
+}
+
+fn two_by_two<S: Stream>(pair: sha_ni::Present, lanes: &mut [&mut Lane<S>]) {
+    for lanes in lanes.chunks_mut(2) {
+        match lanes {
+            [left, right] => {
+                let (mut one, mut two) = (left.state, right.state);
+                let blocks = [left.waiting(), right.waiting()];
+                let done = blocks[0].len().min(blocks[1].len()) * BLOCK;
+                pair.compress([&mut one, &mut two], blocks);
+                (left.state, right.state) = (one, two);
                 left.start += done;
                 right.start += done;
             }
-            (true, false) => left.alone(present),
-            (false, true) => right.alone(present),
-            (false, false) => break,
+            [lane] => {
+                let mut state = lane.state;
+                let blocks = lane.waiting();
+                let done = blocks.len() * BLOCK;
+                pair.compress([&mut state], [blocks]);
+                lane.state = state;
+                lane.start += done;
+            }
+            _ => {}
         }
     }
 }
@@ -117,17 +175,10 @@ impl<S: Stream> Lane<S> {
         self.padded = true;
     }
 
-    /// The state, and the blocks that wait to be compressed into it.
-    fn waiting(&mut self) -> (&mut State, &[Block]) {
+    /// The blocks that wait to be compressed.
+    fn waiting(&self) -> &[Block] {
         let bytes = self.buffer.get(self.start..self.end).unwrap_or_default();
-        (&mut self.state, bytes.as_chunks().0)
-    }
-
-    fn alone(&mut self, present: Present) {
-        let (state, blocks) = self.waiting();
-        let done = blocks.len() * BLOCK;
-        present.compress([state], [blocks]);
-        self.start += done;
+        bytes.as_chunks().0
     }
 
     fn digest(&self) -> Sha256 {

@@ -121,6 +121,10 @@ pub struct FileView {
     pub rank: Option<u32>,
     /// Last finished step then.
     pub step: Option<u64>,
+    /// What loading it does beside giving data: `no code`, or the heaviest of what was found; absent where nothing in it
+    /// would be interpreted, or nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
 }
 
 /// Something done to the run.

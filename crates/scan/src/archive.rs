@@ -10,7 +10,7 @@ use formats::zip::{self, Content, Directory, LocalField, Member, Oddity, ZipErro
 use formats::{ReadAt, Window};
 
 use crate::concatenated::split;
-use crate::{Examiner, torch};
+use crate::{Examiner, models, torch};
 
 /// Members of one archive that are examined; a checkpoint has one a tensor, and those are not.
 const MAX_EXAMINED: usize = 20_000;
@@ -87,8 +87,6 @@ pub(crate) enum Handling {
     Raw,
     /// A pickle, whatever it begins with.
     Pickle(crate::pickle::Origin),
-    /// Was examined otherwise.
-    Done,
 }
 
 /// Goes through the members of all views; `handling` says what each is.
@@ -98,31 +96,33 @@ pub(crate) fn members(
     directory: &Directory,
     handling: &mut dyn FnMut(&mut Examiner<'_>, &Member) -> Handling,
 ) {
-    let mut examined = 0;
+    let mut looked_at = 0;
+    let names = signs(directory);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for member in directory.members_all_views() {
         if member.is_folder() {
             continue;
         }
         let how = handling(examiner, member);
         match how {
-            Handling::Done => continue,
             Handling::Raw => {
                 examiner.raw(member.size);
                 continue;
             }
             Handling::Content | Handling::Pickle(_) => {}
         }
-        examined += 1;
-        if examined > MAX_EXAMINED {
+        looked_at += 1;
+        if looked_at > MAX_EXAMINED {
             let what = format!("it has more than {MAX_EXAMINED} members that are no tensors");
             return examiner.gap(GapKind::Limit, examiner.here(), what);
         }
         let name = member.name_text().into_owned();
+        let role = models::role(&names, &name);
         match zip::open(input, member) {
-            Ok(Content::Stored(window)) => look(examiner, &name, &window, how),
+            Ok(Content::Stored(window)) => look(examiner, &name, &window, how, role),
             Ok(Content::Compressed(window, codec)) => {
                 unpacked(examiner, &name, &window, codec, &mut |examiner, bytes| {
-                    look(examiner, &name, &bytes, how);
+                    look(examiner, &name, &bytes, how, role);
                 });
             }
             Err(refused) => {
@@ -138,10 +138,44 @@ pub(crate) fn members(
     }
 }
 
-fn look(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, how: Handling) {
-    match how {
-        Handling::Pickle(origin) => examiner.inside(name, |examiner| {
-            crate::pickle::examine(examiner, input, origin);
+/// The names of members that make others what they are.
+fn signs(directory: &Directory) -> Vec<String> {
+    const SIGNS: [&[u8]; 7] = [
+        b"metadata.json",
+        b"model.weights.h5",
+        b"model.weights.json",
+        b"constants.pkl",
+        b"data.pkl",
+        b"archive_format",
+        b"version",
+    ];
+    let is_sign = |name: &[u8]| {
+        let base = name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next();
+        base.is_some_and(|base| SIGNS.iter().any(|sign| sign.eq_ignore_ascii_case(base)))
+    };
+    let signs = directory
+        .members_all_views()
+        .filter(|member| is_sign(&member.name));
+    signs
+        .take(64)
+        .map(|member| member.name_text().into_owned())
+        .collect()
+}
+
+fn look(
+    examiner: &mut Examiner<'_>,
+    name: &str,
+    input: &dyn ReadAt,
+    how: Handling,
+    role: Option<models::Role>,
+) {
+    match (how, role) {
+        (Handling::Pickle(origin), _) => examiner.inside(name, |examiner| {
+            let end = crate::pickle::examine(examiner, input, origin);
+            crate::dispatch::behind(examiner, input, end);
+        }),
+        (_, Some(role)) => examiner.inside(name, |examiner| {
+            models::examine_member(examiner, role, input);
         }),
         _ => examiner.member(name, input),
     }
@@ -275,17 +309,17 @@ fn odd(examiner: &mut Examiner<'_>, oddity: &Oddity) {
         // Told with the member, as a gap.
         Oddity::Encrypted(_) => return,
     };
-    let mut why = oddity.to_string();
-    why.push('.');
-    examiner.found(rule, weight, here, "", capital(why));
+    examiner.found(rule, weight, here, "", sentence(&oddity.to_string()));
 }
 
-fn capital(text: String) -> String {
+/// With a capital and a full stop.
+pub(crate) fn sentence(text: &str) -> String {
     let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => first.to_uppercase().chain(characters).collect(),
-        None => text,
-    }
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first
+        .chain(characters)
+        .chain(std::iter::once('.'))
+        .collect()
 }
 
 /// Bytes of an archive that belong to no member may be a program of their own: a pickle in front of a ZIP is what torch's

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::scan::{Examination, Finding, Gap, GapKind, Need, Part, Place, Rule, Weight};
+use domain::scan::{Examination, Finding, Gap, GapKind, Listing, Need, Part, Place, Rule, Weight};
 use domain::{Digest, Hasher};
 use formats::ReadAt;
 
@@ -50,6 +50,23 @@ pub fn examine(rules: &Rules, options: Options, name: &str, input: &dyn ReadAt) 
     examiner.finish(input.len())
 }
 
+/// The same, and every program of the file as lines that a person can read.
+pub fn explain(
+    rules: &Rules,
+    options: Options,
+    name: &str,
+    input: &dyn ReadAt,
+) -> (Examination, Vec<Listing>) {
+    let mut examiner = Examiner::new(rules, options);
+    examiner.listings = Some(Vec::new());
+    dispatch::content(&mut examiner, name, input);
+    let listings = examiner.listings.take().unwrap_or_default();
+    (examiner.finish(input.len()), listings)
+}
+
+/// Lines that are listed of one file.
+const LISTED: usize = 20_000;
+
 /// The state of one examination.
 pub struct Examiner<'r> {
     rules: &'r Rules,
@@ -58,6 +75,7 @@ pub struct Examiner<'r> {
     held: u64,
     unpacked: u64,
     needs: BTreeSet<Need>,
+    listings: Option<Vec<Listing>>,
     done: Examination,
 }
 
@@ -71,6 +89,7 @@ impl<'r> Examiner<'r> {
             held: 0,
             unpacked: 0,
             needs: BTreeSet::new(),
+            listings: None,
             done: Examination::default(),
         }
     }
@@ -170,6 +189,32 @@ impl<'r> Examiner<'r> {
         }
     }
 
+    /// Tells that all of `input` was read as `format`, with its digest where that is cheap or every byte is asked for.
+    pub fn part_of(&mut self, format: &str, input: &dyn ReadAt) {
+        let digested = self.options.full || input.len() <= DIGESTED_BYTES;
+        let digest = digested.then(|| digest(input)).and_then(Result::ok);
+        self.part(format, input.len(), digest);
+    }
+
+    /// Tells what the program at `place` says, line by line, to those who asked for it. Nobody else pays for the lines.
+    pub fn listing(&mut self, place: Place, mut lines: impl Iterator<Item = (u64, String)>) {
+        let Some(listings) = &mut self.listings else {
+            return;
+        };
+        let listed: usize = listings.iter().map(|known| known.lines.len()).sum();
+        let room = LISTED.saturating_sub(listed);
+        if room == 0 {
+            return;
+        }
+        let listed = lines.by_ref().take(room).collect();
+        let cut = lines.next().is_some();
+        listings.push(Listing {
+            place,
+            lines: listed,
+            cut,
+        });
+    }
+
     /// Tells that `bytes` bytes are plain numbers to every loader.
     pub fn raw(&mut self, bytes: u64) {
         self.done.raw_bytes = self.done.raw_bytes.saturating_add(bytes);
@@ -266,6 +311,8 @@ pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// Parts up to this size are digested.
+const DIGESTED_BYTES: u64 = 64 << 20;
 /// The longest text that is kept of anything, in characters.
 const MAX_TEXT: usize = 600;
 

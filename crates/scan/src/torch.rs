@@ -39,13 +39,13 @@ impl Flavour {
     fn of(directory: &Directory) -> Option<Self> {
         let names = || directory.members_all_views().map(|member| &*member.name);
         let any = |test: &dyn Fn(&[u8]) -> bool| names().any(test);
-        let named = |name: &'static [u8]| any(&|member| base(member).eq_ignore_ascii_case(name));
+        let has = |wanted: &'static [u8]| any(&|member| base(member).eq_ignore_ascii_case(wanted));
         if any(&|member| contains(member, b".data/extern_modules")) {
             Some(Self::Package)
-        } else if named(b"constants.pkl") || named(b"bytecode.pkl") {
+        } else if has(b"constants.pkl") || has(b"bytecode.pkl") {
             Some(Self::Script)
         } else {
-            named(b"data.pkl").then_some(Self::Checkpoint)
+            has(b"data.pkl").then_some(Self::Checkpoint)
         }
     }
 

@@ -3,9 +3,10 @@
 use super::Finding;
 
 /// Where `unsafe` may stand; everywhere else the crate forbids it: system calls without a safe wrapper, what PyO3 makes of
-/// a module, and the one call into code that is compiled for a processor's SHA unit, which the language lets nobody make
-/// safely unless the whole program is compiled for such processors.
+/// a module, and the two calls into code that is compiled for newer processors, which the language lets nobody make safely
+/// unless the whole program is compiled for them.
 const UNSAFE_PLACES: &[&str] = &[
+    "crates/hashing/src/avx512.rs",
     "crates/hashing/src/sha_ni.rs",
     "crates/host/src/sys",
     "crates/python/src/",

@@ -25,7 +25,7 @@ pub(super) fn of_file(file: &File, size: u64, offset: u64, path: &PathText) -> E
 }
 
 /// The heaviest finding and what it means, in one line.
-pub(super) fn in_words(examination: &Examination) -> Option<String> {
+pub(crate) fn in_words(examination: &Examination) -> Option<String> {
     let heavy = examination
         .findings
         .iter()

@@ -22,6 +22,7 @@ mod same;
 mod shards;
 mod taken;
 
+pub(crate) use examined::in_words;
 pub(crate) use judge::signal_name;
 
 use std::ffi::OsString;

@@ -1,279 +1,280 @@
 //! Many files at once, results in the order in which the files were met.
 //!
-//! Who examines is behind [`Examine`]; here it is only decided who gets what and when. Each member of the crew takes a
-//! batch, at first of one file; while batches are done quickly they grow, so that small files cost little to hand out and a
-//! large one holds nobody up. A result that is early waits, and when too many wait, nobody takes more: memory is bounded.
-//! One file alone is examined on the spot, without a thread.
+//! Every file is examined by a worker, a confined copy of this program: a file that kills its worker costs its own result
+//! and nothing else. A result that is early waits; when too many wait, no further file is handed out, so memory is bounded.
+//! Where no worker can be started, this process examines by itself, and the result says so.
 
 use std::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use domain::scan::{Examination, Gap, GapKind, Place};
+use domain::scan::GapKind;
+use host::worker::{Failure, Outcome, Pool, PoolLimits};
+use report::scan::Confinement;
 
-use super::walk::Met;
+use super::local::{Examined, Local, only_gap};
+use super::walk::{Met, MetKind, Walk};
+use super::worker::{self, Setup};
 
-/// Examines files.
-pub(super) trait Examine: Send {
-    /// One result for each, in order.
-    fn examine(&mut self, batch: &[Met]) -> Vec<Examination>;
+/// Files that are handed out for each worker.
+const OUT: usize = 128;
+/// Files of which the first is not done yet.
+const AHEAD: u64 = 8192;
+/// Bytes of results that wait for an earlier one.
+const WAITING_BYTES: usize = 8 << 20;
+/// How long a file may take where every byte is read.
+const FULL: Duration = Duration::from_hours(12);
+
+/// Everything that is needed to examine.
+pub(super) struct Crew<'a> {
+    /// How to judge.
+    pub(super) setup: Setup,
+    /// What came on standard input.
+    pub(super) stdin: Option<&'a File>,
+    /// Files that are examined at once.
+    pub(super) jobs: usize,
 }
 
-/// Makes a member of the crew on the thread that will use it.
-pub(super) type Hire<'a> = dyn Fn() -> Box<dyn Examine + 'a> + Sync + 'a;
-
-/// The largest batch.
-const BATCH: usize = 64;
-/// Batches that may be under way or waiting for an earlier one.
-const AHEAD: u64 = 64;
-/// A batch that was done in less may be larger next time.
-const QUICK: Duration = Duration::from_millis(4);
-
-/// An examination of something that could not be examined.
-pub(super) fn only_gap(kind: GapKind, what: String) -> Examination {
-    Examination {
-        gaps: vec![Gap {
-            kind,
-            place: Place::default(),
-            what,
-        }],
-        ..Examination::default()
-    }
+/// Where a result stands.
+enum Place {
+    /// It comes from a worker.
+    Out(Met),
+    /// It is there.
+    Here(Met, Vec<u8>),
+    /// It needs nobody.
+    Known(Met, Examined),
 }
 
-/// Examines everything that is `met` and hands each over in order.
-pub(super) fn work(
-    mut met: impl Iterator<Item = Met> + Send,
-    jobs: usize,
-    hire: &Hire<'_>,
-    done: &mut dyn FnMut(Met, Examination),
-) {
-    let (first, second) = (met.next(), met.next());
-    let rest = second.into_iter().chain(met);
-    let mut rest = rest.peekable();
-    let Some(first) = first else { return };
-    if jobs <= 1 || rest.peek().is_none() {
-        let mut examiner = hire();
-        let mut all = std::iter::once(first).chain(rest);
-        let mut size = Size::default();
-        while let Some(batch) = size.take(&mut all) {
-            let started = Instant::now();
-            let results = complete(&batch, examiner.examine(&batch));
-            size.learn(started.elapsed());
-            for (met, result) in batch.into_iter().zip(results) {
-                done(met, result);
+impl Crew<'_> {
+    /// Examines all that is at or below `paths` and hands each over in order. Says how the workers were confined.
+    pub(super) fn work(
+        mut self,
+        paths: &[PathBuf],
+        done: &mut dyn FnMut(&Met, Examined),
+    ) -> Confinement {
+        self.setup.hold_to(paths);
+        if let Some(stdin) = self.stdin {
+            self.setup.stdin = Some(stdin.as_raw_fd());
+        }
+        let met = Walk::new(paths.to_vec());
+        match self.setup.file() {
+            Ok(file) => {
+                let arguments = worker::arguments(&file);
+                let mut limits = PoolLimits {
+                    request_bytes: worker::REQUEST_BYTES,
+                    ..PoolLimits::default()
+                };
+                if self.setup.full {
+                    (limits.processor, limits.wall) = (FULL, FULL);
+                }
+                let pool = Pool::new(self.jobs, arguments, limits);
+                Shift::new(&self, pool).work(met, done)
+            }
+            Err(error) => {
+                let mut shift = Shift::new(&self, Pool::new(1, Vec::new(), PoolLimits::default()));
+                shift.alone = Some(error.to_string());
+                shift.work(met, done)
             }
         }
-        return;
-    }
-    let desk = Desk::new(std::iter::once(first).chain(rest), jobs);
-    std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| desk.serve(hire));
-        }
-        while let Some(batch) = desk.next() {
-            for (met, result) in batch {
-                done(met, result);
-            }
-        }
-    });
-}
-
-/// Whoever gives fewer results than files has lost them.
-fn complete(batch: &[Met], mut results: Vec<Examination>) -> Vec<Examination> {
-    results.resize_with(batch.len(), || {
-        only_gap(GapKind::Crashed, "no result came back".to_owned())
-    });
-    results
-}
-
-/// How many files one takes at once.
-struct Size(usize);
-
-impl Default for Size {
-    fn default() -> Self {
-        Self(1)
     }
 }
 
-impl Size {
-    fn take(&self, met: &mut impl Iterator<Item = Met>) -> Option<Vec<Met>> {
-        let batch: Vec<Met> = met.take(self.0).collect();
-        (!batch.is_empty()).then_some(batch)
-    }
-
-    fn learn(&mut self, took: Duration) {
-        self.0 = if took < QUICK {
-            (self.0 * 2).min(BATCH)
-        } else {
-            (self.0 / 4).max(1)
-        };
-    }
-}
-
-type Batch = Vec<(Met, Examination)>;
-
-/// Where batches are taken and results are handed in.
-struct Desk<I> {
-    source: Mutex<Source<I>>,
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-struct Source<I> {
-    met: I,
+/// One scan in progress.
+struct Shift<'a> {
+    crew: &'a Crew<'a>,
+    pool: Pool,
+    places: BTreeMap<u64, Place>,
     next: u64,
-}
-
-struct State {
-    ready: BTreeMap<u64, Batch>,
-    /// Number of the batch that is handed over next.
     due: u64,
-    /// Members of the crew that are still at work.
-    at_work: usize,
+    waiting_bytes: usize,
+    /// Why this process examines by itself.
+    alone: Option<String>,
 }
 
-impl<I: Iterator<Item = Met>> Desk<I> {
-    fn new(met: I, crew: usize) -> Self {
+impl<'a> Shift<'a> {
+    fn new(crew: &'a Crew<'a>, pool: Pool) -> Self {
         Self {
-            source: Mutex::new(Source { met, next: 0 }),
-            state: Mutex::new(State {
-                ready: BTreeMap::new(),
-                due: 0,
-                at_work: crew,
-            }),
-            changed: Condvar::new(),
+            crew,
+            pool,
+            places: BTreeMap::new(),
+            next: 0,
+            due: 0,
+            waiting_bytes: 0,
+            alone: None,
         }
     }
 
-    fn serve(&self, hire: &Hire<'_>) {
-        let leaving = Leaving(self);
-        let mut examiner = hire();
-        let mut size = Size::default();
-        while let Some((number, batch)) = self.take(&size) {
-            let started = Instant::now();
-            let results = complete(&batch, examiner.examine(&batch));
-            size.learn(started.elapsed());
-            let batch = batch.into_iter().zip(results).collect();
-            lock(&self.state).ready.insert(number, batch);
-            self.changed.notify_all();
-        }
-        drop(leaving);
-    }
-
-    fn take(&self, size: &Size) -> Option<(u64, Vec<Met>)> {
-        let mut source = lock(&self.source);
-        let mut state = lock(&self.state);
-        while source.next >= state.due + AHEAD {
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-        drop(state);
-        let batch = size.take(&mut source.met)?;
-        let number = source.next;
-        source.next += 1;
-        Some((number, batch))
-    }
-
-    fn next(&self) -> Option<Batch> {
-        let mut state = lock(&self.state);
-        loop {
-            let due = state.due;
-            if let Some(batch) = state.ready.remove(&due) {
-                state.due += 1;
-                drop(state);
-                self.changed.notify_all();
-                return Some(batch);
+    fn work(mut self, met: Walk, done: &mut dyn FnMut(&Met, Examined)) -> Confinement {
+        for met in met {
+            while !self.has_room() {
+                let outcome = self.pool.next_outcome();
+                self.take(outcome);
+                self.hand_over(done);
             }
-            if state.at_work == 0 {
-                return None;
-            }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            self.give(met);
+            let outcome = self.pool.try_outcome();
+            self.take(outcome);
+            self.hand_over(done);
         }
+        while !self.places.is_empty() {
+            let outcome = self.pool.next_outcome();
+            self.take(outcome);
+            self.hand_over(done);
+        }
+        self.confinement()
     }
-}
 
-/// Says that a member of the crew is gone, however it went.
-struct Leaving<'d, I: Iterator<Item = Met>>(&'d Desk<I>);
-
-impl<I: Iterator<Item = Met>> Drop for Leaving<'_, I> {
-    fn drop(&mut self) {
-        lock(&self.0.state).at_work -= 1;
-        self.0.changed.notify_all();
+    fn has_room(&self) -> bool {
+        self.places.is_empty()
+            || (self.pool.outstanding() < OUT * self.crew.jobs
+                && self.next - self.due < AHEAD
+                && self.waiting_bytes < WAITING_BYTES)
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::super::walk::MetKind;
-    use super::*;
-
-    /// Takes its time for some files, and forgets one.
-    struct Uneven;
-
-    impl Examine for Uneven {
-        fn examine(&mut self, batch: &[Met]) -> Vec<Examination> {
-            let number = |met: &Met| met.path.to_str().unwrap().parse::<u64>().unwrap();
-            let results = batch.iter().filter(|met| number(met) != 77).map(|met| {
-                if number(met).is_multiple_of(50) {
-                    std::thread::sleep(Duration::from_millis(5));
+    fn give(&mut self, met: Met) {
+        let number = self.next;
+        self.next += 1;
+        let place = match worker::request(&met) {
+            None => {
+                let known = self.by_itself(&met);
+                Place::Known(met, known)
+            }
+            Some(_) if self.alone.is_some() => {
+                let known = self.by_itself(&met);
+                Place::Known(met, known)
+            }
+            Some(request) => match self.pool.submit(number, request) {
+                Ok(()) => Place::Out(met),
+                Err(error) => {
+                    let known = only_gap(GapKind::Limit, error.to_string()).into();
+                    Place::Known(met, known)
                 }
-                Examination {
-                    size: number(met),
-                    ..Examination::default()
-                }
-            });
-            results.collect()
-        }
-    }
-
-    fn files(count: u64) -> Vec<Met> {
-        let met = |number: u64| Met {
-            path: PathBuf::from(number.to_string()),
-            named: false,
-            kind: MetKind::File,
-        };
-        (0..count).map(met).collect()
-    }
-
-    #[test]
-    fn results_come_in_the_order_of_the_files_whoever_was_quicker() {
-        for jobs in [1, 2, 5] {
-            for count in [0, 1, 2, 700] {
-                let mut told = Vec::new();
-                work(
-                    files(count).into_iter(),
-                    jobs,
-                    &|| Box::new(Uneven),
-                    &mut |met, _| told.push(met),
-                );
-                assert_eq!(told, files(count), "{jobs} {count}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_result_that_does_not_come_is_a_gap() {
-        let mut gaps = 0;
-        work(
-            files(100).into_iter(),
-            1,
-            &|| Box::new(Uneven),
-            &mut |_, done| {
-                gaps += done.gaps.len();
             },
-        );
-        assert_eq!(gaps, 1);
+        };
+        self.places.insert(number, place);
+    }
+
+    fn take(&mut self, outcome: Option<Outcome>) {
+        let Some(Outcome { id, result }) = outcome else {
+            return self.give_up();
+        };
+        let Some(Place::Out(met)) = self.places.remove(&id) else {
+            return;
+        };
+        let place = match result {
+            Ok(bytes) => {
+                self.waiting_bytes += bytes.len();
+                Place::Here(met, bytes)
+            }
+            Err(Failure::NoWorker) => {
+                if self.alone.is_none() {
+                    let words = String::from_utf8_lossy(self.pool.last_words());
+                    self.alone = Some(words.trim().to_owned());
+                }
+                let known = self.by_itself(&met);
+                Place::Known(met, known)
+            }
+            Err(failure) => Place::Known(met, lost(failure)),
+        };
+        self.places.insert(id, place);
+    }
+
+    /// The pool has nothing outstanding: what is still out was lost, which no pool does.
+    fn give_up(&mut self) {
+        if self.pool.outstanding() > 0 {
+            return;
+        }
+        for place in self.places.values_mut() {
+            if let Place::Out(met) = place {
+                let known = only_gap(GapKind::Crashed, "no result came back".to_owned()).into();
+                *place = Place::Known(met.clone(), known);
+            }
+        }
+    }
+
+    fn hand_over(&mut self, done: &mut dyn FnMut(&Met, Examined)) {
+        while let Some(first) = self.places.first_entry() {
+            if *first.key() != self.due || matches!(first.get(), Place::Out(_)) {
+                return;
+            }
+            self.due += 1;
+            match first.remove() {
+                Place::Known(met, known) => done(&met, known),
+                Place::Here(met, bytes) => {
+                    self.waiting_bytes -= bytes.len();
+                    done(
+                        &met,
+                        worker::answered(&bytes).unwrap_or_else(|| lost(Failure::Garbled)),
+                    );
+                }
+                Place::Out(_) => {}
+            }
+        }
+    }
+
+    fn by_itself(&self, met: &Met) -> Examined {
+        match &met.kind {
+            MetKind::Gap(kind, what) => only_gap(*kind, what.clone()).into(),
+            MetKind::Link => Examined::default(),
+            MetKind::File | MetKind::Stdin => {
+                let setup = &self.crew.setup;
+                let rules = super::policy::rules(&setup.without, &setup.admitted);
+                let local = Local {
+                    rules: &rules,
+                    options: setup.options(),
+                    explain: setup.explain,
+                    stdin: self.crew.stdin,
+                };
+                local.one(met)
+            }
+        }
+    }
+
+    fn confinement(&self) -> Confinement {
+        if let Some(why) = &self.alone {
+            return Confinement {
+                processes: false,
+                holds: Vec::new(),
+                missing: vec![format!("no worker could be started: {why}")],
+            };
+        }
+        let greeting = self.pool.greeting().unwrap_or_default();
+        serde_json::from_slice(greeting).map_or_else(|_| Confinement::default(), layers)
+    }
+}
+
+/// What became of a file whose worker gave no answer.
+fn lost(failure: Failure) -> Examined {
+    let kind = match failure {
+        Failure::OutOfMemory | Failure::Oversized => GapKind::Limit,
+        Failure::TimedOut => GapKind::TimedOut,
+        Failure::Crashed { .. } | Failure::Exited { .. } | Failure::Garbled | Failure::NoWorker => {
+            GapKind::Crashed
+        }
+    };
+    only_gap(kind, failure.to_string()).into()
+}
+
+fn layers(layers: host::sandbox::Confinement) -> Confinement {
+    let landlock = layers.landlock.is_some();
+    let all = [
+        ("no_new_privileges", layers.no_new_privileges),
+        ("limits", layers.limits),
+        ("undumpable", layers.undumpable),
+        ("dies_with_parent", layers.dies_with_parent),
+        ("landlock", landlock),
+        ("system_calls", layers.system_calls),
+        ("alone", layers.alone),
+    ];
+    let of = |wanted: bool| {
+        let some = all.iter().filter(|(_, holds)| *holds == wanted);
+        some.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    Confinement {
+        processes: true,
+        holds: of(true),
+        missing: of(false),
     }
 }

@@ -313,6 +313,7 @@ mod tests {
                 ..Examination::default()
             },
             accepted: Vec::new(),
+            listings: Vec::new(),
         }
     }
 

@@ -17,28 +17,29 @@ mod since;
 mod spool;
 mod verdict;
 mod walk;
+mod worker;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use domain::PathText;
-use domain::scan::{Examination, Weight};
+use domain::scan::Weight;
 use report::scan::{FileReport, Head, Notice, Since, Tail, Totals};
 
 use self::baseline::Baseline;
 pub use self::baseline::Writing;
-use self::crew::work;
+use self::crew::Crew;
 pub use self::day::{Day, DaySyntax};
 pub use self::document::DocumentError;
 pub use self::input::InputError;
 pub use self::learn::Learning;
 use self::learn::Pupil;
-use self::local::Local;
-use self::policy::Policy;
+use self::local::Examined;
 use self::since::Programs;
 pub use self::spool::SpoolError;
-use self::walk::{Met, MetKind, Walk};
+use self::walk::{Met, MetKind};
+use self::worker::Setup;
+pub use self::worker::{WORKER, WorkerError, serve};
 
 /// What to scan, and how to judge it.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Scan {
     pub fail_on: Weight,
     /// Read every byte.
     pub full: bool,
+    /// Tell what the programs in each file say.
+    pub explain: bool,
     /// Files that are examined at once.
     pub jobs: usize,
     /// Findings that somebody accepted.
@@ -126,46 +129,24 @@ pub fn scan(request: &Scan, audience: &mut dyn Audience) -> Result<Tail, ScanErr
     let spooled = piped.then(|| spool::spool(request.stdin_limit));
     let stdin = spooled.transpose()?;
     audience.begin(&state.head(request));
-    let rules = std::mem::take(&mut state.rules);
-    examine(
-        request,
-        &rules,
-        &request.paths,
-        stdin.as_ref(),
-        &mut |met, done| {
-            let report = state.judge(&met, done);
-            audience.file(&report, &state.totals);
-        },
-    );
+    let crew = Crew {
+        setup: std::mem::take(&mut state.setup),
+        stdin: stdin.as_ref(),
+        jobs: request.jobs,
+    };
+    let confinement = crew.work(&request.paths, &mut |met, done| {
+        let report = state.judge(met, done);
+        audience.file(&report, &state.totals);
+    });
     let mut tail = state.finish(request)?;
+    tail.confinement = confinement;
     tail.seconds = started.elapsed().as_secs_f64();
     Ok(tail)
 }
 
-fn examine(
-    request: &Scan,
-    rules: &::scan::Rules,
-    paths: &[PathBuf],
-    stdin: Option<&File>,
-    done: &mut dyn FnMut(Met, Examination),
-) {
-    let options = ::scan::Options {
-        full: request.full,
-        ..::scan::Options::default()
-    };
-    let hire = || -> Box<dyn crew::Examine + '_> {
-        Box::new(Local {
-            rules,
-            options,
-            stdin,
-        })
-    };
-    work(Walk::new(paths.to_vec()), request.jobs, &hire, done);
-}
-
 /// What a scan knows while it goes on.
 struct State {
-    rules: ::scan::Rules,
+    setup: Setup,
     fail_on: Weight,
     baseline: Option<Baseline>,
     pupil: Option<Pupil>,
@@ -177,10 +158,19 @@ struct State {
 
 impl State {
     fn prepare(request: &Scan) -> Result<Self, ScanError> {
+        for name in &request.without {
+            if !::scan::Rules::frameworks().any(|known| known == name) {
+                let known: Vec<_> = ::scan::Rules::frameworks().collect();
+                return Err(ScanError::NoSuchFramework {
+                    name: name.clone(),
+                    known: known.join(", "),
+                });
+            }
+        }
         let mut notices = Vec::new();
-        let policy = match &request.policy {
-            Some(path) => Some(Policy::read(path, &request.paths, &mut notices)?),
-            None => None,
+        let admitted = match &request.policy {
+            Some(path) => policy::read(path, &request.paths, &mut notices)?,
+            None => Vec::new(),
         };
         let writing = request.write_baseline.as_ref();
         let path = request.baseline.as_ref();
@@ -193,7 +183,13 @@ impl State {
             None => None,
         };
         Ok(Self {
-            rules: policy::rules(&request.without, policy),
+            setup: Setup {
+                full: request.full,
+                explain: request.explain,
+                without: request.without.clone(),
+                admitted,
+                ..Setup::default()
+            },
             fail_on: request.fail_on,
             baseline,
             pupil,
@@ -220,21 +216,26 @@ impl State {
             return Err(ScanError::NoOld { path: old.clone() });
         }
         let mut programs = Programs::default();
-        let paths = std::slice::from_ref(old);
-        examine(request, &self.rules, paths, None, &mut |_, done| {
-            programs.take(&done);
+        let crew = Crew {
+            setup: self.setup.clone(),
+            stdin: None,
+            jobs: request.jobs,
+        };
+        crew.work(std::slice::from_ref(old), &mut |_, done| {
+            programs.take(&done.done);
         });
         self.old = Some(programs);
         Ok(())
     }
 
-    fn judge(&mut self, met: &Met, examination: Examination) -> FileReport {
+    fn judge(&mut self, met: &Met, examined: Examined) -> FileReport {
         let mut report = FileReport {
             path: PathText::from(met.path.as_path()),
             named: met.named,
             verdict: report::scan::Verdict::NotAModel,
-            examination,
+            examination: examined.done,
             accepted: Vec::new(),
+            listings: examined.listings,
         };
         if let Some(programs) = &mut self.new {
             programs.take(&report.examination);

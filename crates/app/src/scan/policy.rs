@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use ::scan::Rules;
+use ::scan::rules::{Admitted, Project};
 use domain::Digest;
 use domain::scan::Role;
 use report::scan::Notice;
@@ -61,43 +62,35 @@ impl Admission {
     }
 }
 
-/// A policy in force.
-#[derive(Debug, Default)]
-pub(super) struct Policy {
-    admitted: Vec<Admission>,
-}
-
-impl Policy {
-    /// Reads the policy at `path`; what no longer holds is left out and told.
-    pub(super) fn read(
-        path: &Path,
-        scanned: &[PathBuf],
-        notices: &mut Vec<Notice>,
-    ) -> Result<Self, DocumentError> {
-        SHAPE.keep_outside(path, scanned)?;
-        let text = SHAPE.text(path)?;
-        let document: Document = SHAPE.parse(path, &text)?;
-        let real = document::real(path);
-        let folder = real.parent().unwrap_or(Path::new("/"));
-        let mut sources = Sources::default();
-        let mut admitted = Vec::new();
-        for (index, admission) in document.admit.into_iter().enumerate() {
-            if let Some(flaw) = admission.flaw() {
-                return Err(SHAPE.entry(path, index, flaw));
-            }
-            match sources.change(folder, &admission) {
-                None => admitted.push(admission),
-                Some(change) => notices.push(Notice {
-                    about: "policy",
-                    text: format!(
-                        "{}.{} is not admitted: {change}",
-                        admission.module, admission.name
-                    ),
-                }),
-            }
+/// Reads the policy at `path`; what no longer holds is left out and told.
+pub(super) fn read(
+    path: &Path,
+    scanned: &[PathBuf],
+    notices: &mut Vec<Notice>,
+) -> Result<Vec<Admission>, DocumentError> {
+    SHAPE.keep_outside(path, scanned)?;
+    let text = SHAPE.text(path)?;
+    let document: Document = SHAPE.parse(path, &text)?;
+    let real = document::real(path);
+    let folder = real.parent().unwrap_or(Path::new("/"));
+    let mut sources = Sources::default();
+    let mut admitted = Vec::new();
+    for (index, admission) in document.admit.into_iter().enumerate() {
+        if let Some(flaw) = admission.flaw() {
+            return Err(SHAPE.entry(path, index, flaw));
         }
-        Ok(Self { admitted })
+        match sources.change(folder, &admission) {
+            None => admitted.push(admission),
+            Some(change) => notices.push(Notice {
+                about: "policy",
+                text: format!(
+                    "{}.{} is not admitted: {change}",
+                    admission.module, admission.name
+                ),
+            }),
+        }
     }
+    Ok(admitted)
 }
 
 /// Sources that were read, each once.
@@ -122,7 +115,23 @@ impl Sources {
 }
 
 /// The rules that ship, less what is taken away, plus what the project admits.
-pub(super) fn rules(without: &[String], policy: Option<Policy>) -> Rules {
-    let _ = (without, policy.map(|policy| policy.admitted));
-    Rules::builtin()
+pub(super) fn rules(without: &[String], admitted: &[Admission]) -> Rules {
+    let rules = without.iter().fold(Rules::builtin(), |rules, framework| {
+        rules.without(framework)
+    });
+    if admitted.is_empty() {
+        return rules;
+    }
+    let mut project = Project::default();
+    for admission in admitted {
+        for role in &admission.roles {
+            project.admit(Admitted {
+                module: admission.module.clone(),
+                name: admission.name.clone(),
+                role: *role,
+                digest: admission.digest,
+            });
+        }
+    }
+    rules.with_project(project)
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -38,8 +38,12 @@ pub(super) fn spool(limit: u64) -> Result<File, SpoolError> {
         .map_err(SpoolError::Read)?;
     let mut given = File::from(given);
     let is_file = given.metadata().is_ok_and(|known| known.is_file());
-    if is_file && given.stream_position().is_ok_and(|position| position == 0) {
-        return Ok(given);
+    if is_file
+        && given.stream_position().is_ok_and(|position| position == 0)
+        // The workers open it anew, which its owner may not allow.
+        && let Ok(file) = File::open(format!("/proc/self/fd/{}", given.as_raw_fd()))
+    {
+        return Ok(file);
     }
     let folder = std::env::temp_dir();
     let failed = |why| SpoolError::Write {

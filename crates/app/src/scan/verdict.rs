@@ -107,6 +107,7 @@ mod tests {
                 ..Default::default()
             },
             accepted: Vec::new(),
+            listings: Vec::new(),
         }
     }
 

@@ -33,8 +33,8 @@ pub(crate) struct Scan {
     /// Read every byte, those of plain numbers too.
     #[arg(long)]
     pub(crate) full: bool,
-    /// Show what the pickles in this one file say, and what was found in them.
-    #[arg(long, conflicts_with_all = ["baseline", "write_baseline", "learn", "since", "output_format"])]
+    /// Show what the pickles in each file say, line by line, with the findings in their places.
+    #[arg(long)]
     pub(crate) explain: bool,
     /// Findings that were looked at and accepted; never a file in PATH.
     #[arg(long, value_name = "FILE")]

@@ -29,6 +29,20 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
     }
 }
 
+/// Serves a scan; not for people.
+pub(crate) fn worker(arguments: impl Iterator<Item = std::ffi::OsString>) -> Exit {
+    match app::scan::serve(arguments) {
+        Ok(()) => Exit::Clean,
+        Err(error) => {
+            crate::screen::message(&format!(
+                "taintline: {}\n",
+                report::sanitise(&error.to_string())
+            ));
+            Exit::Failed
+        }
+    }
+}
+
 /// A view as text or as JSON.
 fn show<V: serde::Serialize>(view: &V, json: bool, plain: fn(&V) -> String) {
     let text = if json {

@@ -44,6 +44,7 @@ fn request(args: ScanArgs) -> Scan {
         },
         paths: args.paths,
         full: args.full,
+        explain: args.explain,
         jobs: args.jobs.map_or_else(processors, usize::from),
         baseline: args.baseline,
         write_baseline: args.write_baseline.map(|path| Writing {

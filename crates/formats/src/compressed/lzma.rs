@@ -294,6 +294,10 @@ impl Xz {
 }
 
 impl Engine for Xz {
+    fn streams(&self) -> u64 {
+        self.streams
+    }
+
     fn step(
         &mut self,
         source: &mut Source<'_>,

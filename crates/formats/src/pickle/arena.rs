@@ -38,6 +38,7 @@ pub(super) struct Beside {
     pub(super) literal: HashSet<Id>,
     pub(super) whole: HashMap<Id, Range<u64>>,
     pub(super) elided: HashMap<Id, u64>,
+    pub(super) put: HashMap<usize, Id>,
 }
 
 /// Offset of the opcode that made a value, in 40 bits, and [`Flags`].
@@ -160,6 +161,12 @@ impl Program {
     /// How many items of a container (of a call: items that were set or appended) were counted and not kept.
     pub fn elided(&self, id: Id) -> u64 {
         self.beside.elided.get(&id).copied().unwrap_or(0)
+    }
+
+    /// What the effect at this place of [`Program::effects`] puts into something that is no result of a call: a dict of the
+    /// items that it sets, or a list of what it appends. What goes into the result of a call stands in the [`super::Call`].
+    pub fn put(&self, effect: usize) -> Option<Id> {
+        self.beside.put.get(&effect).copied()
     }
 
     /// A global as it stands in the bytes, before names of Python 2 were mapped.

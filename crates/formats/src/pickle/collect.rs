@@ -38,7 +38,7 @@ impl Machine {
             return Ok(());
         }
         loop {
-            self.work += self.live() as u64 / 4;
+            self.work += (2 * self.live() + self.memo.kept() + self.program.effects.len()) as u64;
             if self.level >= COUNTING {
                 self.say_limit(16, "bytes of memory", self.limits.bytes as u64);
                 self.let_go();
@@ -47,7 +47,8 @@ impl Machine {
             self.sweep();
             self.heap += weight(value);
             let (slots, bytes) = (self.live(), self.all_bytes());
-            if slots <= self.limits.values / 4 * 3 && bytes <= self.limits.bytes / 4 * 3 {
+            let parts = if self.level >= LAST { 15 } else { 12 };
+            if slots <= self.limits.values / 16 * parts && bytes <= self.limits.bytes / 16 * parts {
                 self.bytes_at = self.taken() + (self.limits.bytes - bytes) / 2;
                 return Ok(());
             }
@@ -134,9 +135,9 @@ impl Machine {
             }
             Value::Dict(pairs) => keep(pairs, long, |(key, value)| plain(*key) && plain(*value)),
             Value::Call(call) => {
-                keep(call.states.list(), long, |id| plain(*id))
-                    + keep(call.appended.list(), long, |id| plain(*id))
-                    + keep(call.entries.list(), long, |(key, value)| {
+                keep(&mut call.states, long, |id| plain(*id))
+                    + keep(&mut call.appended, long, |id| plain(*id))
+                    + keep(&mut call.entries, long, |(key, value)| {
                         plain(*key) && plain(*value)
                     })
             }
@@ -156,6 +157,7 @@ impl Machine {
         children(value, |id| open.push(id));
         open.extend(self.common.iter().flatten());
         open.extend(&self.pinned);
+        open.extend(self.program.beside.put.values());
         self.reach(&mut open);
         let effects = std::mem::take(&mut self.program.effects);
         for effect in &effects {

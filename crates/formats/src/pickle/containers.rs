@@ -163,12 +163,52 @@ impl Machine {
                 Ok(())
             }
             _ if self.is_plain(target) => Err(Oddity::Refused(Refusal::NoExtension)),
-            _ => {
+            _ => self.put_in(target, height, false, Deed::Extend(target)),
+        }
+    }
+
+    /// Something is put into what is not made here: kept with the result of a call, or with the effect.
+    fn put_in(&mut self, target: Id, height: usize, pairs: bool, deed: Deed) -> Flow {
+        if matches!(self.program.value(target), Value::Call(_)) {
+            if pairs {
+                self.insert(target, height)?;
+            } else {
                 self.append(target, height);
-                self.effect(Deed::Extend(target));
-                Ok(())
+            }
+            self.effect(deed);
+            return Ok(());
+        }
+        let before = self.program.effects.len();
+        self.effect(deed);
+        if self.program.effects.len() == before {
+            self.stack.truncate(height);
+            return Ok(());
+        }
+        let empty = if pairs {
+            Value::Dict(Vec::new())
+        } else {
+            Value::List(Vec::new())
+        };
+        let put = self.store(empty, Flags::UNHASHABLE)?;
+        self.program.beside.put.insert(before, put);
+        if pairs {
+            let stack = self.stack.get(height..).unwrap_or_default();
+            let (all, _) = stack.as_chunks::<2>();
+            let all: Vec<(Id, Id)> = all.iter().map(|[key, value]| (*key, *value)).collect();
+            self.heap += all.len() * 10;
+            if let Some(Value::Dict(dict)) = self.program.values.get_mut(put.index()) {
+                *dict = all;
+            }
+        } else {
+            self.append(put, height);
+        }
+        for index in height..self.stack.len() {
+            if let Some(id) = self.stack.get(index).copied() {
+                self.share(id);
             }
         }
+        self.stack.truncate(height);
+        Ok(())
     }
 
     /// The byte that goes into a bytearray; none if what goes in is not known.
@@ -192,11 +232,7 @@ impl Machine {
                 Ok(())
             }
             _ if self.is_plain(target) => Err(Oddity::Refused(Refusal::NoExtension)),
-            _ => {
-                self.append(target, height);
-                self.effect(Deed::Extend(target));
-                Ok(())
-            }
+            _ => self.put_in(target, height, false, Deed::Extend(target)),
         }
     }
 
@@ -245,7 +281,7 @@ impl Machine {
         self.heap += items.len() * 5;
         match self.program.values.get_mut(target.index()) {
             Some(Value::List(list) | Value::Set(list)) => list.extend_from_slice(items),
-            Some(Value::Call(call)) => call.appended.list().extend_from_slice(items),
+            Some(Value::Call(call)) => call.appended.extend_from_slice(items),
             _ => {}
         }
     }
@@ -273,15 +309,12 @@ impl Machine {
                 if even.is_err() && self.stack.len() - height > 1 {
                     // `pickle.py` sets the pairs before it finds the key without a value.
                     self.stack.pop();
-                    self.insert(target, height)?;
-                    self.effect(Deed::SetItems(target));
+                    self.put_in(target, height, true, Deed::SetItems(target))?;
                     return even;
                 }
                 even?;
                 self.register(target, height);
-                self.insert(target, height)?;
-                self.effect(Deed::SetItems(target));
-                Ok(())
+                self.put_in(target, height, true, Deed::SetItems(target))
             }
         }
     }
@@ -326,7 +359,7 @@ impl Machine {
         self.heap += kept.len() * 10;
         match self.program.values.get_mut(target.index()) {
             Some(Value::Dict(dict)) => dict.append(&mut kept),
-            Some(Value::Call(call)) => call.entries.list().append(&mut kept),
+            Some(Value::Call(call)) => call.entries.append(&mut kept),
             _ => {}
         }
         if elided > 0 {

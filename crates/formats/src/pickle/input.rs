@@ -26,6 +26,12 @@ pub(super) struct Input<'a> {
     base: u64,
     /// One behind the last byte.
     end: u64,
+    /// One behind the last byte of the frame; see [`Self::enter_frame`].
+    frame_end: u64,
+    /// Whether what is left of a frame is dropped when a read goes beyond it, as C does with a file.
+    pub(super) dropping: bool,
+    /// Whether a read went beyond the frame in which it began.
+    pub(super) straddled: bool,
     /// What went wrong outside of the bytes.
     pub(super) failure: Option<io::Error>,
 }
@@ -57,6 +63,9 @@ impl<'a> Input<'a> {
             at: start.min(bytes.len()),
             base: 0,
             end: bytes.len() as u64,
+            frame_end: 0,
+            dropping: false,
+            straddled: false,
             failure: None,
         }
     }
@@ -71,6 +80,9 @@ impl<'a> Input<'a> {
             at: 0,
             base: start.min(end),
             end,
+            frame_end: 0,
+            dropping: false,
+            straddled: false,
             failure: None,
         }
     }
@@ -108,7 +120,54 @@ impl<'a> Input<'a> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    /// The C unpickler reads a frame at once. From memory, what follows is simply there too. From a file that cannot be
+    /// looked into ahead, a read that the rest of the frame does not satisfy takes all of its bytes from behind the frame,
+    /// and the rest is lost: the two read different programs.
+    fn cross(&mut self, size: u64) {
+        let position = self.position();
+        if self.frame_end > position && size > self.frame_end - position {
+            self.straddled = true;
+            if self.dropping {
+                self.seek(self.frame_end);
+            }
+        }
+    }
+
+    /// Notes a frame of `size` bytes that begins here; whether it begins within another.
+    pub(super) fn enter_frame(&mut self, size: u64) -> bool {
+        let inside = self.frame_end > self.position();
+        if inside && size <= self.frame_end - self.position() {
+            return true;
+        }
+        self.cross(size);
+        self.frame_end = self.position().saturating_add(size).min(self.end);
+        inside
+    }
+
+    /// Goes on at `offset`.
+    pub(super) fn seek(&mut self, offset: u64) {
+        let offset = offset.min(self.end);
+        let inside = offset
+            .checked_sub(self.base)
+            .and_then(|at| usize::try_from(at).ok())
+            .filter(|at| *at <= self.bytes().len());
+        if let Some(at) = inside {
+            self.at = at;
+        } else {
+            self.owned.clear();
+            self.base = offset;
+            self.at = 0;
+        }
+    }
+
+    /// Begins again at `offset`, outside of any frame.
+    pub(super) fn restart(&mut self, offset: u64, dropping: bool) {
+        self.seek(offset);
+        (self.frame_end, self.dropping, self.straddled) = (0, dropping, false);
+    }
+
     pub(super) fn array<const N: usize>(&mut self) -> Flow<[u8; N]> {
+        self.cross(N as u64);
         self.ensure(N)?;
         let array = self
             .bytes()
@@ -122,6 +181,13 @@ impl<'a> Input<'a> {
 
     /// The next `size` bytes, of which at most `keep` are held.
     pub(super) fn payload(&mut self, size: u64, keep: usize) -> Flow<Payload<'_>> {
+        self.cross(size);
+        self.copied(size, keep)
+    }
+
+    /// Like [`Self::payload`], of bytes that C copies straight to where they go: first what is left of a frame, then what
+    /// stands behind it.
+    pub(super) fn copied(&mut self, size: u64, keep: usize) -> Flow<Payload<'_>> {
         if size > self.left() {
             return Err(Oddity::Truncated);
         }
@@ -150,6 +216,19 @@ impl<'a> Input<'a> {
 
     /// Up to the next line feed, which is taken away, or to the end.
     pub(super) fn line(&mut self) -> Line<'_> {
+        let start = self.position();
+        if self.frame_end > start {
+            self.plain_line();
+            let crossed = self.position() > self.frame_end;
+            self.seek(start);
+            if crossed {
+                self.cross(u64::MAX);
+            }
+        }
+        self.plain_line()
+    }
+
+    fn plain_line(&mut self) -> Line<'_> {
         let offset = self.position();
         let mut searched = 0;
         let (mut size, ended) = loop {

@@ -8,7 +8,7 @@ use super::memo::{Entry, Memo};
 use super::registry::Registry;
 use super::text::index_line;
 use super::value::{Global, Id, Opaque, Value};
-use super::{Anomaly, Deed, Effect, Limits, Oddity, Refusal};
+use super::{Anomaly, Deed, Effect, Frames, Limits, Oddity, Refusal};
 
 pub(super) type Flow<T = ()> = Result<T, Oddity>;
 
@@ -37,8 +37,10 @@ pub(super) struct Machine {
     pub(super) memo: Memo,
     pub(super) registry: Registry,
     pub(super) name_bytes_left: usize,
-    /// One behind the last byte of the frame.
-    pub(super) frame_end: u64,
+    /// Where the loaders part, because an opcode lies across the end of its frame.
+    parting: Option<u64>,
+    /// What happens before this offset was recorded by the first reading.
+    silent_before: u64,
     pub(super) program: Program,
     /// Slots of the arena that may be used again.
     pub(super) free: Vec<u32>,
@@ -84,7 +86,8 @@ impl Machine {
             memo: Memo::default(),
             registry: Registry::default(),
             name_bytes_left: limits.name_bytes,
-            frame_end: 0,
+            parting: None,
+            silent_before: 0,
             program: Program::default(),
             free: Vec::new(),
             heap: 0,
@@ -101,7 +104,27 @@ impl Machine {
     }
 
     pub(super) fn follow(mut self, input: &mut Input<'_>) -> (Program, Registry) {
-        self.program.start = place(input.position());
+        let start = input.position();
+        self.program.start = place(start);
+        input.dropping = self.limits.frames == Frames::File;
+        self.read(input);
+        if let (Frames::Both, Some(parting)) = (self.limits.frames, self.parting) {
+            // Once more from the start, and from where the loaders part as the other of them reads.
+            self.silent_before = parting;
+            self.stack.clear();
+            self.marks.clear();
+            self.memo = Memo::default();
+            self.bottomless = false;
+            self.protocol = 0;
+            self.pinned.extend(self.program.root);
+            input.restart(start, true);
+            self.read(input);
+        }
+        (self.program, self.registry)
+    }
+
+    /// Follows one reading of the program to its STOP or break.
+    fn read(&mut self, input: &mut Input<'_>) {
         let broken = loop {
             self.start = input.position();
             self.work += 1;
@@ -114,24 +137,36 @@ impl Machine {
             match self.step(input) {
                 Ok(None) => {}
                 Ok(Some(root)) => {
-                    self.program.root = Some(root);
-                    self.program.complete = true;
-                    self.program.end = place(input.position());
-                    return (self.program, self.registry);
+                    if !self.program.complete {
+                        self.program.root = Some(root);
+                        self.program.complete = true;
+                        self.program.end = place(input.position());
+                    }
+                    return;
                 }
                 Err(oddity) => break oddity,
             }
-            if self.frame_end != 0 && input.position() > self.frame_end {
-                self.leave_frame();
+            if input.straddled && self.parting.is_none() {
+                self.part();
             }
         };
+        if input.straddled && self.parting.is_none() {
+            self.part();
+        }
         self.program.anomalies.push(Anomaly {
             offset: place(self.start),
             oddity: broken,
         });
-        self.program.root = self.stack.last().copied();
-        self.program.end = place(self.start);
-        (self.program, self.registry)
+        if !self.program.complete {
+            self.program.root = self.stack.last().copied();
+            self.program.end = place(self.start);
+        }
+    }
+
+    /// Here an opcode lies across the end of its frame.
+    fn part(&mut self) {
+        self.parting = Some(self.start);
+        self.note(Oddity::FrameStraddle);
     }
 
     /// One opcode; the result if it was STOP.
@@ -279,21 +314,13 @@ impl Machine {
         if i64::try_from(size).is_err() {
             return Err(Oddity::Refused(Refusal::Length));
         }
+        if input.enter_frame(size) {
+            self.note(Oddity::OnlyC(Refusal::Frame));
+        }
         if size > input.left() {
             self.note(Oddity::FramePastEnd);
         }
-        if self.frame_end > input.position() {
-            self.note(Oddity::OnlyC(Refusal::Frame));
-        }
-        self.frame_end = input.position().saturating_add(size);
         Ok(())
-    }
-
-    fn leave_frame(&mut self) {
-        if self.start < self.frame_end {
-            self.note(Oddity::OnlyC(Refusal::Frame));
-        }
-        self.frame_end = 0;
     }
 
     /// The height below which nothing may be taken: that of the last mark.
@@ -459,7 +486,7 @@ impl Machine {
             }
             _ => {}
         }
-        if wanted {
+        if wanted && self.start >= self.silent_before {
             self.program.effects.push(Effect {
                 offset: place(self.start),
                 deed,
@@ -489,7 +516,9 @@ impl Machine {
     }
 
     pub(super) fn note(&mut self, oddity: Oddity) {
-        if self.program.anomalies.len() < self.limits.records.min(MAX_ANOMALIES) {
+        if self.start >= self.silent_before
+            && self.program.anomalies.len() < self.limits.records.min(MAX_ANOMALIES)
+        {
             self.program.anomalies.push(Anomaly {
                 offset: place(self.start),
                 oddity,
@@ -564,9 +593,9 @@ pub(super) fn weight(value: &Value) -> usize {
         Value::Dict(pairs) => list(pairs.capacity() * 8),
         Value::Global(global) => 64 + list(global.module.capacity()) + list(global.name.capacity()),
         Value::Call(call) => {
-            64 + list(call.states.len() * 4)
-                + list(call.entries.len() * 8)
-                + list(call.appended.len() * 4)
+            112 + list(call.states.capacity() * 4)
+                + list(call.entries.capacity() * 8)
+                + list(call.appended.capacity() * 4)
         }
         _ => 0,
     }

@@ -18,10 +18,14 @@ mod arena;
 mod collect;
 mod compat;
 mod containers;
+mod decompile;
+mod expression;
 mod input;
+mod listing;
 mod machine;
 mod memo;
 mod objects;
+mod opcode;
 mod registry;
 mod scalars;
 pub mod surrogate;
@@ -32,7 +36,11 @@ use std::io;
 use std::ops::Range;
 
 pub use arena::Program;
-pub use value::{Call, Few, Global, How, Id, Opaque, Value};
+pub use decompile::{Line, decompile};
+pub use expression::expression;
+pub use listing::{Given, Listing, Step, disassemble};
+pub use opcode::{Argument, OPCODES, Opcode, opcode};
+pub use value::{Call, Global, How, Id, Opaque, Value};
 
 use crate::ReadAt;
 use input::Input;
@@ -128,6 +136,21 @@ pub struct Limits {
     pub stack: usize,
     /// Bytes of memory for everything together, about.
     pub bytes: usize,
+    /// What is done about an opcode that lies across the end of its frame.
+    pub frames: Frames,
+}
+
+/// How frames are read. No pickler ends a frame within an opcode; loaders part where one does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Frames {
+    /// Both ways, one after the other; the effects of the second follow those of the first.
+    #[default]
+    Both,
+    /// As `pickle.loads` does: bytes in their order.
+    Memory,
+    /// As the C unpickler does with a file that cannot be looked into ahead, such as `BytesIO`: the opcode takes its bytes
+    /// from behind the frame, and what is left of the frame is lost.
+    File,
 }
 
 impl Default for Limits {
@@ -142,6 +165,7 @@ impl Default for Limits {
             kept: 64 << 10,
             stack: 1 << 19,
             bytes: 30 << 20,
+            frames: Frames::Both,
         }
     }
 }
@@ -159,6 +183,7 @@ impl Limits {
             kept: usize::MAX,
             stack: 8 << 20,
             bytes: 400 << 20,
+            frames: Frames::Both,
         }
     }
 }
@@ -250,6 +275,9 @@ pub enum Oddity {
     /// A frame is longer than the bytes that follow. The C unpickler refuses that, `pickle.py` reads on.
     #[error("a frame is longer than the file")]
     FramePastEnd,
+    /// An opcode lies across the end of its frame: loaders read on at different places. See [`Frames`].
+    #[error("a frame ends within an opcode, and loaders read on at different places")]
+    FrameStraddle,
     /// The name of an import is not a literal text.
     #[error("the name of an import is computed")]
     ComputedGlobal,
@@ -345,7 +373,7 @@ pub enum Refusal {
     /// A length that no machine can hold.
     #[error("a length is beyond all memory")]
     Length,
-    /// An opcode lies across the end of its frame, or a frame in a frame.
-    #[error("a frame ends within an opcode or holds another")]
+    /// A frame begins within another.
+    #[error("a frame holds another")]
     Frame,
 }

@@ -170,7 +170,11 @@ impl Machine {
         if i64::try_from(size).is_err() {
             return Err(Oddity::Truncated);
         }
-        let payload = input.payload(size, self.kept())?;
+        let kept = self.kept();
+        let payload = match opcode {
+            b'C' | b'B' | 0x8e | 0x96 => input.copied(size, kept)?,
+            _ => input.payload(size, kept)?,
+        };
         let head = payload.head;
         let range = payload.offset..payload.offset + size;
         let cut = (head.len() as u64) < size;

@@ -185,6 +185,27 @@ fn every_part_of_the_budget_holds() {
 }
 
 #[test]
+fn empty_streams_without_end_are_ended_by_the_budget() {
+    let empty = [
+        (Codec::Gzip, gzip(b"")),
+        (Codec::Zstd, unhex("28b52ffd0000010000")),
+        (Codec::Zstd, unhex("532a4d1800000000")),
+        (Codec::Lz4, unhex("04224d186070ff00000000")),
+    ];
+    for (codec, stream) in empty {
+        let many = stream.repeat(1000);
+        let budget = Budget {
+            input: 1 << 20,
+            ..Budget::default()
+        };
+        let (_, outcome) = Decoder::new(&many.as_slice(), codec, budget)
+            .spool()
+            .unwrap();
+        assert_eq!(outcome.end, End::Limit(Limit::Input(1 << 20)), "{codec:?}");
+    }
+}
+
+#[test]
 fn a_dictionary_that_is_not_there_and_a_window_too_large_are_told() {
     let dictionary = unhex("28b52ffd210700000001");
     let (_, end, _) = spool(&dictionary, Codec::Zstd);

@@ -299,7 +299,11 @@ impl Worker {
     /// Takes what was written to standard error, and keeps the end of it.
     fn listen(&mut self) {
         let mut buffer = [0; LAST_WORDS];
-        while !self.is_mute {
+        // As much as a pipe holds, and no more: it may be filled as fast as it is read.
+        for _ in 0..16 {
+            if self.is_mute {
+                break;
+            }
             let Ok(count) = rustix::io::read(&self.errors, &mut buffer) else {
                 break;
             };

@@ -69,7 +69,7 @@ fn an_endless_loop_is_ended_and_costs_one_answer() {
 
 #[test]
 fn one_that_waits_for_something_is_ended_by_the_clock_on_the_wall() {
-    let quick = pool_with(2, "confined::worker", PATIENT, Duration::from_secs(2));
+    let quick = pool_with(2, "confined::worker", PATIENT, Duration::from_secs(6));
     assert_eq!(between_others("sleeps", quick), Failure::TimedOut);
 }
 

@@ -1,6 +1,6 @@
 //! One JSON document, `taintline.scan/1`, written piece by piece. Its meaning stands in `docs/json.md`.
 
-use domain::scan::{Finding, Gap, Need, Part, Role};
+use domain::scan::{Finding, Gap, Listing, Need, Part, Role};
 use serde::Serialize;
 
 use super::{
@@ -32,6 +32,8 @@ struct File<'a> {
     raw_bytes: u64,
     #[serde(skip_serializing_if = "is_zero")]
     left_out: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    listings: &'a [Listing],
 }
 
 /// A finding with what the baseline says about it.
@@ -86,6 +88,7 @@ impl Renderer for Json {
             needs: &done.needs,
             raw_bytes: done.raw_bytes,
             left_out: done.left_out,
+            listings: &file.listings,
         });
         format!("{before}{line}")
     }

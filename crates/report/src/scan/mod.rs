@@ -12,10 +12,9 @@ mod sarif;
 mod words;
 
 use domain::PathText;
-use domain::scan::{Examination, Need, Weight};
+use domain::scan::{Examination, Listing, Need, Weight};
 use serde::Serialize;
 
-pub use explain::{Listing, explanation};
 pub use github::Github;
 pub use json::Json;
 pub use plain::Plain;
@@ -85,6 +84,8 @@ pub struct FileReport {
     pub examination: Examination,
     /// Findings that a baseline knows.
     pub accepted: Vec<Acceptance>,
+    /// Its programs as lines, where somebody asked for them.
+    pub listings: Vec<Listing>,
 }
 
 impl FileReport {

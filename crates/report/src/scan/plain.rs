@@ -36,10 +36,11 @@ impl Renderer for Plain {
             file.verdict,
             Verdict::Clean | Verdict::NotAModel | Verdict::Link
         );
+        let mut text = super::explain::listings(file);
         if quiet && !file.named && !self.verbose && file.examination.findings.is_empty() {
-            return String::new();
+            return text;
         }
-        let mut text = self.headline(file);
+        text.push_str(&self.headline(file));
         self.findings(&mut text, file);
         gaps(&mut text, &file.examination.gaps);
         let left_out = file.examination.left_out;

@@ -1,6 +1,6 @@
 //! The renderers on one result that holds something of everything, hostile text included.
 
-use domain::scan::{Finding, Gap, GapKind, Need, Part, Place, Role, Rule};
+use domain::scan::{Finding, Gap, GapKind, Listing, Need, Part, Place, Role, Rule};
 
 use super::*;
 
@@ -60,6 +60,7 @@ fn hostile() -> FileReport {
             expires: "2027-02-20".to_owned(),
             expired: false,
         }],
+        listings: Vec::new(),
     }
 }
 
@@ -74,6 +75,7 @@ fn clean(named: bool) -> FileReport {
             ..Examination::default()
         },
         accepted: Vec::new(),
+        listings: Vec::new(),
     }
 }
 
@@ -204,13 +206,16 @@ fn an_explanation_has_each_finding_below_its_line() {
             offset: None,
             ..place("archive/data.pkl", 0)
         },
-        format: "pickle".to_owned(),
         lines: vec![
             (0, "# protocol 2".to_owned()),
             (10, format!("os.system('echo MARKER{ACTS}')")),
             (1000, "mine.Thing()".to_owned()),
         ],
-        cut: Some("breaks off".to_owned()),
+        cut: true,
     };
-    insta::assert_snapshot!(explanation(&hostile(), &[listing], &mut Plain::default()));
+    let file = FileReport {
+        listings: vec![listing],
+        ..hostile()
+    };
+    insta::assert_snapshot!(Plain::default().file(&file));
 }
