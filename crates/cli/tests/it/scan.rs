@@ -210,6 +210,26 @@ fn many_files_come_in_their_order_however_many_work() {
 }
 
 #[test]
+fn a_thousand_names_on_the_command_line_are_examined_like_one() {
+    let world = World::new();
+    let names: Vec<String> = (0..1000).map(|number| format!("m/{number}.pkl")).collect();
+    for name in &names {
+        world.file(name, DATA);
+    }
+    world.file("other/bad.pkl", COMMAND);
+    symlink("../other/bad.pkl", world.work.join("m/link.pkl")).unwrap();
+    let names = names.iter().map(String::as_str);
+    let named: Vec<&str> = names.chain(["m/link.pkl", "-"]).collect();
+    let value = world.scan_json(&named, 1);
+    assert_eq!(value["totals"]["clean"], 1000);
+    assert_eq!(value["totals"]["dangerous"], 1);
+    assert_eq!(
+        value["totals"]["not_models"], 1,
+        "standard input is empty here"
+    );
+}
+
+#[test]
 fn what_a_baseline_accepts_holds_for_these_bytes_until_its_day() {
     let world = World::new();
     world.file("m/bad.pkl", COMMAND);
