@@ -15,6 +15,13 @@ use ledger::note::VerifierKey;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use training::checkpoint::{Scalar, Summarizer};
 
+pub(crate) use crate::container_seeds::{
+    NPY, STREAM, TAR, arrays, dumps, old_files, streams, tars,
+};
+pub(crate) use crate::models_seeds::{
+    KERAS, MODELS, SCRIPT, keras_configs, marshals, models, natives, scripts,
+};
+
 pub(crate) const NONE: &[&[u8]] = &[];
 pub(crate) const ZIP: &[&[u8]] = &[
     b"PK\x03\x04",
@@ -426,6 +433,21 @@ pub(crate) fn pickles() -> Vec<Vec<u8>> {
         b"\x80\x05\x8f(K\x01K\x02\x90N\x96\x02\0\0\0\0\0\0\0ab\x97\x98\x8a\x09\xff\xff\xff\xff\xff\xff\xff\xff\x7f\x87.".to_vec(),
         b"\x80\x02c__main__\nB\n)\x81}X\x01\0\0\0aK\x01sbc__main__\nC\n)}\x92(K\x01K\x02e\x82\x01\x86.".to_vec(),
     ]
+}
+
+/// Programs one behind another, and one whose frame ends within an opcode.
+pub(crate) fn pickle_streams() -> Vec<Vec<u8>> {
+    let mut all = vec![pickles().concat()];
+    all.push(
+        [
+            b"\x80\x04\x95\x07\0\0\0\0\0\0\0X\x1e\0\0\0AB".as_slice(),
+            &[b'x'; 28],
+            b"0.cos\ngetcwd\n)R.",
+        ]
+        .concat(),
+    );
+    all.extend(pickles());
+    all
 }
 
 const HEADER: &str = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b.weight":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}}"#;

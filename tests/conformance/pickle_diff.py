@@ -165,7 +165,7 @@ def hook(event, _):
 
 
 def child():
-    import _compat_pickle, codecs, copyreg, encodings.latin_1, encodings.utf_8  # noqa: E401,F401 the hook forbids it later
+    import _compat_pickle, codecs, copyreg, encodings.latin_1, encodings.utf_8, traceback  # noqa: E401,F401 forbidden later
 
     b"x".decode("utf-8", "surrogateescape"), "\xff".encode("latin-1")
     for code in range(1, 256):
@@ -312,7 +312,7 @@ class Rebuilt:
 
 
 # What depends on what the recorders are, which the machine does not know.
-FORGIVEN = ("keywords must be strings", "bytes-like object is required", "state is not a dictionary")
+FORGIVEN = ("keywords must be strings", "bytes-like object is required", "state is not a dictionary", "'Recorder' object")
 
 
 def differs(data, theirs, ours):
@@ -324,12 +324,8 @@ def differs(data, theirs, ours):
     error = str(theirs["error"])
     if any(reason in error for reason in FORGIVEN):
         return None
-    unsure = any(event[1][0] == "set" or event[1][0] == "extend" for event in ours["events"]) or any(
-        node[0] == "buffer" for node in ours["nodes"]
-    )
+    unsure = any(event[1][0] in ("set", "extend") for event in ours["events"])
     if any(node[0] == "encoded" for node in ours["nodes"]) and any("Computed" in odd for _, odd in ours["anomalies"]):
-        return None
-    if theirs["error"] and any(node[0] == "buffer" for node in ours["nodes"]) and "bytes" in error:
         return None
     if accepted != theirs["accepted"]:
         if accepted and (unsure or "state is not a dictionary" in error or "not a dictionary" in error):
@@ -358,7 +354,7 @@ def differs(data, theirs, ours):
         return f"the machine's values cannot be built: {wrong}"
     if value != theirs["value"]:
         return f"value: {theirs['value']}\nmachine: {value}"
-    if lines != theirs["lines"] and not any("global" in line for line in ()):
+    if lines != theirs["lines"]:
         return f"calls: {theirs['lines']}\nmachine: {lines}"
     return None
 
@@ -513,6 +509,13 @@ def real_ones():
             yield pickle.dumps(value, protocol)
 
 
+def vectors():
+    """Pickles on which the two once did not agree."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pickle_diff_vectors.txt")
+    with open(path, encoding="ascii") as lines:
+        return [bytes.fromhex(line) for line in lines if not line.startswith("#")]
+
+
 def mutate(rng, data, others):
     data = bytearray(data)
     for _ in range(rng.choice([0, 1, 1, 1, 2, 3, 6])):
@@ -631,7 +634,11 @@ class Both:
             return "the machine died"
         if theirs is None:
             return None
-        why = differs(data, theirs, ours) or opcodes_differ(data, ours)
+        why = differs(data, theirs, ours)
+        if any(node[0] == "buffer" for node in ours["nodes"]):
+            # What a buffer can do, only the one who brings it knows.
+            why = None
+        why = why or opcodes_differ(data, ours)
         if why is None and theirs.get("accepted") and b"\x95" not in data and (zlib.crc32(data) % 16 == 0 or ours["end"] < len(data)):
             whole, cut = self.c.ask(how + data[: ours["end"]]), self.c.ask(how + data[: ours["end"] - 1])
             if whole and not whole.get("skip") and not whole["accepted"] or cut and cut.get("accepted"):
@@ -679,12 +686,12 @@ def fuzz(both, options):
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
     rng = random.Random(seed)
     print(f"pickle_diff: seed {seed}", flush=True)
-    maker, seeds = Maker(rng), list(real_ones())
+    maker, seeds, known = Maker(rng), list(real_ones()), vectors()
     counts = {"pickles": 0, "accepted": 0, "refused": 0, "skipped": 0, "imports": 0, "differ": 0}
     began = time.monotonic()
     while time.monotonic() - began < options.seconds:
-        batch = []
-        for _ in range(200):
+        batch, known = known, []
+        for _ in range(200 - len(batch)):
             data = maker.pickle() if rng.random() < 0.6 else rng.choice(seeds)
             batch.append(mutate(rng, data, seeds) if rng.random() < 0.5 else data)
         counts["pickles"] += len(batch)

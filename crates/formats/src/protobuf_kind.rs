@@ -37,9 +37,9 @@ pub enum Message {
 type Test = fn(&Top<'_, '_>) -> bool;
 
 /// Fields of the top that are looked at.
-const MAX_LOOK: usize = 4096;
+const MAX_LOOK: usize = 100_000;
 /// Items of a repeated field whose inside is looked at.
-const MAX_ITEMS: usize = 4;
+const MAX_ITEMS: usize = 64;
 
 /// What `input` is, if it is a message of a known kind.
 pub fn recognise(input: &dyn ReadAt) -> Option<Message> {
@@ -123,7 +123,7 @@ impl<'w, 'a> Top<'w, 'a> {
     }
 
     fn inside(&self, span: Span, number: u32, is: impl Fn(Span) -> bool) -> bool {
-        let fields = self.wire.fields(span).map_while(Result::ok).take(64);
+        let fields = self.wire.fields(span).map_while(Result::ok).take(MAX_LOOK);
         fields
             .filter(|field| field.number == number)
             .filter_map(crate::protobuf::Field::span)

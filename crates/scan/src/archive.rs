@@ -10,7 +10,7 @@ use formats::zip::{self, Content, Directory, LocalField, Member, Oddity, ZipErro
 use formats::{ReadAt, Window};
 
 use crate::concatenated::split;
-use crate::{Examiner, torch};
+use crate::{Examiner, models, torch};
 
 /// Members of one archive that are examined; a checkpoint has one a tensor, and those are not.
 const MAX_EXAMINED: usize = 20_000;
@@ -97,6 +97,8 @@ pub(crate) fn members(
     handling: &mut dyn FnMut(&mut Examiner<'_>, &Member) -> Handling,
 ) {
     let mut looked_at = 0;
+    let names = signs(directory);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for member in directory.members_all_views() {
         if member.is_folder() {
             continue;
@@ -115,11 +117,12 @@ pub(crate) fn members(
             return examiner.gap(GapKind::Limit, examiner.here(), what);
         }
         let name = member.name_text().into_owned();
+        let role = models::role(&names, &name);
         match zip::open(input, member) {
-            Ok(Content::Stored(window)) => look(examiner, &name, &window, how),
+            Ok(Content::Stored(window)) => look(examiner, &name, &window, how, role),
             Ok(Content::Compressed(window, codec)) => {
                 unpacked(examiner, &name, &window, codec, &mut |examiner, bytes| {
-                    look(examiner, &name, &bytes, how);
+                    look(examiner, &name, &bytes, how, role);
                 });
             }
             Err(refused) => {
@@ -135,10 +138,44 @@ pub(crate) fn members(
     }
 }
 
-fn look(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, how: Handling) {
-    match how {
-        Handling::Pickle(origin) => examiner.inside(name, |examiner| {
-            crate::pickle::examine(examiner, input, origin);
+/// The names of members that make others what they are.
+fn signs(directory: &Directory) -> Vec<String> {
+    const SIGNS: [&[u8]; 7] = [
+        b"metadata.json",
+        b"model.weights.h5",
+        b"model.weights.json",
+        b"constants.pkl",
+        b"data.pkl",
+        b"archive_format",
+        b"version",
+    ];
+    let is_sign = |name: &[u8]| {
+        let base = name.rsplit(|byte| matches!(byte, b'/' | b'\\')).next();
+        base.is_some_and(|base| SIGNS.iter().any(|sign| sign.eq_ignore_ascii_case(base)))
+    };
+    let signs = directory
+        .members_all_views()
+        .filter(|member| is_sign(&member.name));
+    signs
+        .take(64)
+        .map(|member| member.name_text().into_owned())
+        .collect()
+}
+
+fn look(
+    examiner: &mut Examiner<'_>,
+    name: &str,
+    input: &dyn ReadAt,
+    how: Handling,
+    role: Option<models::Role>,
+) {
+    match (how, role) {
+        (Handling::Pickle(origin), _) => examiner.inside(name, |examiner| {
+            let end = crate::pickle::examine(examiner, input, origin);
+            crate::dispatch::behind(examiner, input, end);
+        }),
+        (_, Some(role)) => examiner.inside(name, |examiner| {
+            models::examine_member(examiner, role, input);
         }),
         _ => examiner.member(name, input),
     }

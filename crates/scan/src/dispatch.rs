@@ -7,7 +7,7 @@ use formats::torch_legacy::{self, Role};
 use formats::{ReadAt, Window};
 
 use crate::pickle::{self, Origin};
-use crate::{Examiner, archive, models};
+use crate::{Examiner, archive, gguf, models, numpy, safetensors, texts};
 
 /// Examines `input` as what it is; several readings are all followed.
 pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
@@ -25,7 +25,7 @@ pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
             one(examiner, name, input, *format);
         }
     }
-    if !found.iter().any(|format| is_read(*format))
+    if !found.iter().any(|format| has_own_reader(*format))
         && let Some(kind) = models::recognise(input)
     {
         models::examine(examiner, kind, name, input);
@@ -34,7 +34,28 @@ pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
     misnamed(examiner, name, &found);
 }
 
-/// Whether bytes of this format say by themselves that they are no protocol buffer or the like.
+/// Whether [`one`] reads this format; of the others `models` knows some.
+fn has_own_reader(format: Format) -> bool {
+    format.is_zip()
+        || format.is_tar()
+        || matches!(
+            format,
+            Format::Pickle
+                | Format::TorchLegacy
+                | Format::SafeTensors
+                | Format::Gguf
+                | Format::Npy
+                | Format::Packed(_)
+                | Format::Json
+                | Format::Yaml
+                | Format::Xml
+                | Format::Html
+                | Format::Text
+                | Format::Empty
+        )
+}
+
+/// Whether bytes of this format say by themselves what they are.
 fn is_read(format: Format) -> bool {
     !matches!(format, Format::Unknown | Format::Text | Format::Empty)
 }
@@ -46,6 +67,16 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
         Format::Pickle => bare(examiner, input),
         Format::TorchTar | Format::Nemo | Format::Tar => tar_archive(examiner, input, format),
         Format::Packed(codec) => archive::compressed(examiner, name, input, codec),
+        Format::SafeTensors => safetensors::examine(examiner, input),
+        Format::Gguf => gguf::examine(examiner, name, input),
+        Format::Npy => numpy::examine(examiner, input),
+        Format::Json
+        | Format::Yaml
+        | Format::Xml
+        | Format::Html
+        | Format::Text
+        | Format::Script
+        | Format::Unknown => text(examiner, name, input),
         Format::SevenZip | Format::Rar | Format::Cab => {
             examiner.part(format.name(), input.len(), None);
             let what = format!("it is {format}, which is recognised and not read");
@@ -55,14 +86,39 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
     }
 }
 
+/// What is nothing by a magic number: texts that loaders interpret, and libraries by their name alone.
+fn text(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
+    let mut head = vec![0; usize::try_from(input.len().min(TEXT_HEAD)).unwrap_or(0)];
+    if let Err(error) = input.read_at(0, &mut head) {
+        return examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
+    }
+    if let Some(kind) = texts::recognise(name, &head) {
+        return texts::examine(examiner, kind, name, input);
+    }
+    let ending = name
+        .rsplit_once('.')
+        .map(|(_, ending)| ending.to_ascii_lowercase());
+    if ending.is_some_and(|ending| LIBRARIES.contains(&ending.as_str())) {
+        let why = "Its name is that of a native library, which is loaded and run whole.";
+        examiner.found(Rule::NativeCode, Weight::Unknown, examiner.here(), "", why);
+    }
+}
+
+/// Bytes from which it is told what a text is.
+const TEXT_HEAD: u64 = 4096;
+/// Endings of native libraries.
+const LIBRARIES: [&str; 5] = ["so", "dll", "dylib", "pyd", "cubin"];
+
 /// A pickle as a file of its own, and what stands behind it.
 fn bare(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
-    let end = pickle::examine(examiner, input, Origin::Bare);
-    behind(examiner, input, end);
+    if !numpy::joblib(examiner, input) {
+        let end = pickle::examine(examiner, input, Origin::Bare);
+        behind(examiner, input, end);
+    }
 }
 
 /// Bytes behind what a loader reads are looked at too: another loader may start there.
-fn behind(examiner: &mut Examiner<'_>, input: &dyn ReadAt, end: u64) {
+pub(crate) fn behind(examiner: &mut Examiner<'_>, input: &dyn ReadAt, end: u64) {
     let rest = Window::from(input, end);
     if !rest.is_empty() && end > 0 {
         examiner.member(

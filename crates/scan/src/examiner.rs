@@ -189,6 +189,13 @@ impl<'r> Examiner<'r> {
         }
     }
 
+    /// Tells that all of `input` was read as `format`, with its digest where that is cheap or every byte is asked for.
+    pub fn part_of(&mut self, format: &str, input: &dyn ReadAt) {
+        let digested = self.options.full || input.len() <= DIGESTED_BYTES;
+        let digest = digested.then(|| digest(input)).and_then(Result::ok);
+        self.part(format, input.len(), digest);
+    }
+
     /// Tells what the program at `place` says, line by line, to those who asked for it. Nobody else pays for the lines.
     pub fn listing(&mut self, place: Place, mut lines: impl Iterator<Item = (u64, String)>) {
         let Some(listings) = &mut self.listings else {
@@ -287,6 +294,9 @@ impl<'r> Examiner<'r> {
     }
 }
 
+/// Bytes at the start by which text is recognised.
+const HEAD: usize = 4096;
+
 /// The digest of all of `input`, or the error of reading it.
 pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new();
@@ -304,6 +314,8 @@ pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// Parts up to this size are digested.
+const DIGESTED_BYTES: u64 = 64 << 20;
 /// The longest text that is kept of anything, in characters.
 const MAX_TEXT: usize = 600;
 

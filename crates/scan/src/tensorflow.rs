@@ -364,3 +364,37 @@ fn tell_limits(examiner: &mut Examiner<'_>, graphs: &Graphs) {
         examiner.gap(GapKind::Limit, here, what);
     }
 }
+
+/// Judges an operator of TensorFlow that another format takes over by name, without its inputs.
+pub(crate) fn judge_flex(examiner: &mut Examiner<'_>, operator: &str) {
+    let (rule, weight, why) = match does(operator) {
+        Some(Does::Python) => (
+            Rule::CodeOperator,
+            Weight::Dangerous,
+            "Running it calls a Python function.",
+        ),
+        Some(Does::Native) => (
+            Rule::CustomOperator,
+            Weight::Dangerous,
+            "It brings native code in.",
+        ),
+        Some(Does::Network) => (
+            Rule::OpensNetwork,
+            Weight::Dangerous,
+            "Running it talks to another machine.",
+        ),
+        Some(Does::Writes | Does::Saves) => (
+            Rule::FileOperator,
+            Weight::Dangerous,
+            "Running it writes a file.",
+        ),
+        Some(Does::Reads | Does::Restores) => (
+            Rule::FileOperator,
+            Weight::Unknown,
+            "Running it reads a file.",
+        ),
+        Some(Does::Watches) | None => return,
+    };
+    let here = examiner.here();
+    examiner.found(rule, weight, here, operator.to_owned(), why);
+}

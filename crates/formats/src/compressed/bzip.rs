@@ -22,6 +22,10 @@ impl Bzip2 {
 }
 
 impl Engine for Bzip2 {
+    fn streams(&self) -> u64 {
+        self.streams
+    }
+
     fn step(
         &mut self,
         source: &mut Source<'_>,

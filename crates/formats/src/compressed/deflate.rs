@@ -122,6 +122,10 @@ impl Gzip {
 }
 
 impl Engine for Gzip {
+    fn streams(&self) -> u64 {
+        self.members
+    }
+
     fn step(
         &mut self,
         source: &mut Source<'_>,
@@ -225,6 +229,10 @@ impl Zlib {
 }
 
 impl Engine for Zlib {
+    fn streams(&self) -> u64 {
+        self.streams
+    }
+
     fn step(
         &mut self,
         source: &mut Source<'_>,

@@ -29,6 +29,8 @@ struct Frame {
 pub(super) struct Lz4 {
     frame: Option<Frame>,
     frames: u64,
+    /// Frames that were begun, those included that are gone over.
+    begun: u64,
     /// The last output, of which the first `window` bytes were given before.
     block: Vec<u8>,
     /// Bytes of `block` that were given out.
@@ -40,12 +42,14 @@ impl Lz4 {
         Self {
             frame: None,
             frames: 0,
+            begun: 0,
             block: Vec::new(),
             given: 0,
         }
     }
 
     fn begin(&mut self, source: &mut Source<'_>, oddities: &mut Vec<Oddity>) -> io::Result<Step> {
+        self.begun += 1;
         let Some(magic) = source.peek(4)?.first_chunk::<4>().copied() else {
             if self.frames == 0 {
                 return Ok(Step::broken(0, Fault::Truncated));
@@ -149,6 +153,10 @@ impl Lz4 {
 }
 
 impl Engine for Lz4 {
+    fn streams(&self) -> u64 {
+        self.begun
+    }
+
     fn step(
         &mut self,
         source: &mut Source<'_>,

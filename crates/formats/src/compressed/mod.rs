@@ -14,7 +14,7 @@ mod bzip;
 mod deflate;
 mod lz4;
 mod lzma;
-mod source;
+pub(crate) mod source;
 mod zstd;
 
 use std::io;
@@ -123,7 +123,7 @@ impl Codec {
 pub struct Budget {
     /// Bytes that are given out at most.
     pub output: u64,
-    /// Bytes that are taken in at most.
+    /// Bytes that are taken in at most. To begin a stream counts for 16 KiB: it costs as much, even if it is empty.
     pub input: u64,
     /// Bytes given out for each byte taken in, once more than [`Budget::RATIO_SLACK`] were given out.
     pub ratio: u64,
@@ -256,6 +256,11 @@ trait Engine {
         output: &mut [u8],
         oddities: &mut Vec<Oddity>,
     ) -> io::Result<Step>;
+
+    /// Streams and frames that were begun or gone over so far.
+    fn streams(&self) -> u64 {
+        0
+    }
 }
 
 /// What a step gave, and whether there is more.
@@ -345,7 +350,8 @@ impl<'a> Decoder<'a> {
         if self.end.is_some() {
             return;
         }
-        if consumed > self.budget.input {
+        let begun = self.engine.streams().saturating_mul(STREAM_COST);
+        if consumed.saturating_add(begun) > self.budget.input {
             self.end = Some(End::Limit(Limit::Input(self.budget.input)));
         } else if self.written > Budget::RATIO_SLACK.max(allowed) {
             self.end = Some(End::Limit(Limit::Ratio(self.budget.ratio)));
@@ -414,6 +420,8 @@ impl<'a> Decoder<'a> {
     }
 }
 
+/// What the beginning of a stream counts for, in bytes of input.
+const STREAM_COST: u64 = 16 << 10;
 /// Bytes of one piece.
 const PIECE_BYTES: usize = 64 << 10;
 

@@ -9,7 +9,7 @@ use crate::ReadAt;
 /// Bytes that are read at once.
 const BUFFER_BYTES: usize = 32 << 10;
 
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     input: &'a dyn ReadAt,
     buffer: Vec<u8>,
     /// Bytes of `buffer` that were taken.
@@ -19,7 +19,7 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(input: &'a dyn ReadAt) -> Self {
+    pub(crate) fn new(input: &'a dyn ReadAt) -> Self {
         Self {
             input,
             buffer: Vec::new(),
@@ -29,22 +29,22 @@ impl<'a> Source<'a> {
     }
 
     /// Offset of the next byte.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.start + self.taken as u64
     }
 
     /// Bytes from the next one to the end of the input.
-    pub(super) fn left(&self) -> u64 {
+    pub(crate) fn left(&self) -> u64 {
         self.input.len().saturating_sub(self.position())
     }
 
     /// The next bytes, at least one unless the input is at its end.
-    pub(super) fn fill(&mut self) -> io::Result<&[u8]> {
+    pub(crate) fn fill(&mut self) -> io::Result<&[u8]> {
         self.peek(1)
     }
 
     /// The next bytes: at least `count`, or all if there are fewer. `count` is a small constant of a format.
-    pub(super) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
+    pub(crate) fn peek(&mut self, count: usize) -> io::Result<&[u8]> {
         if self.buffer.len() - self.taken < count {
             self.start = self.position();
             self.buffer.drain(..self.taken);
@@ -60,12 +60,12 @@ impl<'a> Source<'a> {
     }
 
     /// Takes `count` bytes of those that were last shown.
-    pub(super) fn consume(&mut self, count: usize) {
+    pub(crate) fn consume(&mut self, count: usize) {
         self.taken = (self.taken + count).min(self.buffer.len());
     }
 
     /// Goes over `count` bytes; false if there are not as many, and then it stands at the end.
-    pub(super) fn skip(&mut self, count: u64) -> bool {
+    pub(crate) fn skip(&mut self, count: u64) -> bool {
         let (position, left) = (self.position(), self.left());
         let step = count.min(left);
         match usize::try_from(step) {
@@ -80,14 +80,14 @@ impl<'a> Source<'a> {
     }
 
     /// Goes back by `count` bytes that were taken too early.
-    pub(super) fn rewind(&mut self, count: u64) {
+    pub(crate) fn rewind(&mut self, count: u64) {
         self.start = self.position().saturating_sub(count);
         self.buffer.clear();
         self.taken = 0;
     }
 
     /// The next `N` bytes, or `None` and none taken if there are fewer.
-    pub(super) fn array<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
+    pub(crate) fn array<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
         let array = self.peek(N)?.first_chunk().copied();
         if array.is_some() {
             self.consume(N);
@@ -96,7 +96,7 @@ impl<'a> Source<'a> {
     }
 
     /// The next `count` bytes, or `None` and none taken if there are fewer. The caller has bounded `count`.
-    pub(super) fn bytes(&mut self, count: usize) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn bytes(&mut self, count: usize) -> io::Result<Option<Vec<u8>>> {
         if (count as u64) > self.left() {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ impl<'a> Source<'a> {
     }
 
     /// Goes over zero bytes and says how many there were.
-    pub(super) fn skip_zeros(&mut self) -> io::Result<u64> {
+    pub(crate) fn skip_zeros(&mut self) -> io::Result<u64> {
         let mut count = 0;
         loop {
             let bytes = self.fill()?;

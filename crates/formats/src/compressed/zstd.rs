@@ -19,6 +19,8 @@ pub(super) struct Zstd {
     decoder: FrameDecoder,
     frame: Option<Frame>,
     frames: u64,
+    /// Frames that were begun, those included that are gone over.
+    begun: u64,
     /// The fault that ended the frame, told once all its output is given.
     fault: Option<Fault>,
 }
@@ -37,11 +39,13 @@ impl Zstd {
             decoder,
             frame: None,
             frames: 0,
+            begun: 0,
             fault: None,
         }
     }
 
     fn begin(&mut self, source: &mut Source<'_>, oddities: &mut Vec<Oddity>) -> io::Result<Step> {
+        self.begun += 1;
         let Some(magic) = source.peek(4)?.first_chunk::<4>().copied() else {
             if self.frames == 0 {
                 return Ok(Step::broken(0, Fault::Truncated));
@@ -121,6 +125,10 @@ impl Zstd {
 }
 
 impl Engine for Zstd {
+    fn streams(&self) -> u64 {
+        self.begun
+    }
+
     fn step(
         &mut self,
         source: &mut Source<'_>,

@@ -113,6 +113,8 @@ pub enum Node {
         /// Which file.
         name: Expr,
     },
+    /// `{% break %}`, `{% continue %}`.
+    Jump,
     /// `{% do … %}` and other tags that evaluate and emit nothing.
     Do(Expr),
 }

@@ -210,7 +210,11 @@ impl Parser {
                     _ => Node::Output(value),
                 }
             }
-            "break" | "continue" | "debug" => return self.end(),
+            "break" | "continue" => {
+                self.end()?;
+                Node::Jump
+            }
+            "debug" => return self.end(),
             _ => {
                 self.at -= 1;
                 return Err(self.fault(FaultKind::Tag));

@@ -15,6 +15,8 @@ use super::{Deed, Oddity};
 pub(super) const COUNTING: u8 = 1;
 /// The last level; behind it the machine stops.
 const LAST: u8 = 4;
+/// Opcodes that take as long as to look at one value here.
+const COLLECTING: usize = 3;
 /// Bytes of a slot in the arena.
 const SLOT: usize = 40;
 
@@ -38,7 +40,8 @@ impl Machine {
             return Ok(());
         }
         loop {
-            self.work += self.live() as u64 / 4;
+            let looked_at = self.live() + self.memo.kept() / 4 + self.program.effects.len();
+            self.work += (COLLECTING * looked_at) as u64;
             if self.level >= COUNTING {
                 self.say_limit(16, "bytes of memory", self.limits.bytes as u64);
                 self.let_go();
@@ -47,7 +50,8 @@ impl Machine {
             self.sweep();
             self.heap += weight(value);
             let (slots, bytes) = (self.live(), self.all_bytes());
-            if slots <= self.limits.values / 4 * 3 && bytes <= self.limits.bytes / 4 * 3 {
+            let parts = if self.level >= LAST { 15 } else { 12 };
+            if slots <= self.limits.values / 16 * parts && bytes <= self.limits.bytes / 16 * parts {
                 self.bytes_at = self.taken() + (self.limits.bytes - bytes) / 2;
                 return Ok(());
             }
@@ -134,9 +138,9 @@ impl Machine {
             }
             Value::Dict(pairs) => keep(pairs, long, |(key, value)| plain(*key) && plain(*value)),
             Value::Call(call) => {
-                keep(call.states.list(), long, |id| plain(*id))
-                    + keep(call.appended.list(), long, |id| plain(*id))
-                    + keep(call.entries.list(), long, |(key, value)| {
+                keep(&mut call.states, long, |id| plain(*id))
+                    + keep(&mut call.appended, long, |id| plain(*id))
+                    + keep(&mut call.entries, long, |(key, value)| {
                         plain(*key) && plain(*value)
                     })
             }

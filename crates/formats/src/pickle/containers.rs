@@ -281,7 +281,7 @@ impl Machine {
         self.heap += items.len() * 5;
         match self.program.values.get_mut(target.index()) {
             Some(Value::List(list) | Value::Set(list)) => list.extend_from_slice(items),
-            Some(Value::Call(call)) => call.appended.list().extend_from_slice(items),
+            Some(Value::Call(call)) => call.appended.extend_from_slice(items),
             _ => {}
         }
     }
@@ -359,7 +359,7 @@ impl Machine {
         self.heap += kept.len() * 10;
         match self.program.values.get_mut(target.index()) {
             Some(Value::Dict(dict)) => dict.append(&mut kept),
-            Some(Value::Call(call)) => call.entries.list().append(&mut kept),
+            Some(Value::Call(call)) => call.entries.append(&mut kept),
             _ => {}
         }
         if elided > 0 {

@@ -4,7 +4,7 @@ use super::arena::Flags;
 use super::compat;
 use super::input::{Input, Line};
 use super::machine::{Flow, Machine, hash};
-use super::value::{Call, Few, Global, How, Id, Opaque, Value};
+use super::value::{Call, Global, How, Id, Opaque, Value};
 use super::{Deed, Oddity, Refusal};
 
 /// The longest name, in bytes, that is kept. No module of any Python has one of a tenth of this.
@@ -215,9 +215,9 @@ impl Machine {
             args,
             keywords,
             how,
-            states: Few::new(),
-            entries: Few::new(),
-            appended: Few::new(),
+            states: Vec::new(),
+            entries: Vec::new(),
+            appended: Vec::new(),
         };
         for id in [callable, args] {
             self.share(id);

@@ -86,58 +86,11 @@ pub struct Call {
     /// The opcode that calls.
     pub how: How,
     /// The states that BUILD sets, in order.
-    pub states: Few<Id>,
+    pub states: Vec<Id>,
     /// The pairs that are set as items.
-    pub entries: Few<(Id, Id)>,
+    pub entries: Vec<(Id, Id)>,
     /// The values that are appended or added.
-    pub appended: Few<Id>,
-}
-
-/// A list that is mostly empty: a word where it is, and otherwise as a slice. A checkpoint has a hundred thousand calls.
-#[derive(Debug, Clone, PartialEq)]
-#[expect(
-    clippy::box_collection,
-    reason = "the second indirection is what makes the empty one a single word"
-)]
-pub struct Few<T>(Option<Box<Vec<T>>>);
-
-impl<T> Few<T> {
-    /// None of it.
-    pub const fn new() -> Self {
-        Self(None)
-    }
-
-    /// Adds one.
-    pub fn push(&mut self, item: T) {
-        self.0.get_or_insert_default().push(item);
-    }
-
-    pub(super) fn list(&mut self) -> &mut Vec<T> {
-        self.0.get_or_insert_default()
-    }
-}
-
-impl<T> Default for Few<T> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<T> std::ops::Deref for Few<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        self.0.as_ref().map_or(&[], |items| items.as_slice())
-    }
-}
-
-impl<'a, T> IntoIterator for &'a Few<T> {
-    type Item = &'a T;
-    type IntoIter = std::slice::Iter<'a, T>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
+    pub appended: Vec<Id>,
 }
 
 /// Which opcode makes an object.

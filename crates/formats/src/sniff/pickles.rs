@@ -10,7 +10,7 @@ use std::io;
 use super::Format;
 use crate::ReadAt;
 use crate::pickle::{Deed, Global, Limits, Oddity, Program, Value, run};
-use crate::read_at::bytes_at;
+use crate::read_at::{bytes_at, u32_at, u64_at};
 
 /// How much of the input the machine is given, in turn, while it asks for more.
 const LOOKS: [u64; 3] = [64 << 10, 1 << 20, 8 << 20];
@@ -37,7 +37,7 @@ pub(super) fn probe(input: &dyn ReadAt, head: &[u8]) -> io::Result<Option<Format
             }
             continue;
         }
-        let in_doubt = more && size < input.len();
+        let in_doubt = more && size < input.len() && goes_on(&bytes, &program, input.len());
         let rest = bytes.get(program.end..).unwrap_or_default();
         let whole = size == input.len();
         if is_torch_number(&program) {
@@ -64,6 +64,20 @@ fn is_pickle(program: &Program, rest: &[u8], whole: bool) -> bool {
         .iter()
         .all(|byte| matches!(byte, 0 | b'\n' | b'\r' | b' '));
     (blank && whole) || matches!(rest, [0x80, 0..=5, ..])
+}
+
+/// Whether the value that the machine broke at, for want of bytes, can go on to beyond them: a long text, or one whose length
+/// the input has. No name or number is as long.
+fn goes_on(bytes: &[u8], program: &Program, length: u64) -> bool {
+    let left = length.saturating_sub(program.end as u64);
+    let size = |number: Option<u64>| number.is_some_and(|number| number < left);
+    let rest = bytes.get(program.end..).unwrap_or_default();
+    match rest {
+        [b'V', ..] | [b'S', b'\'' | b'"', ..] => true,
+        [b'X' | b'B' | b'T' | 0x8b, ..] => size(u32_at(rest, 1).map(u64::from)),
+        [0x8d | 0x8e | 0x96, ..] => size(u64_at(rest, 1)),
+        _ => false,
+    }
 }
 
 fn breaks_by(program: &Program, oddity: &Oddity) -> bool {

@@ -5,6 +5,7 @@ use std::io;
 use super::Format;
 use crate::ReadAt;
 use crate::read_at::u16_at;
+use crate::tar;
 use crate::zip::{self, Directory, ZipError};
 
 /// Whether a loader that asks the first bytes takes it for an archive.
@@ -20,12 +21,17 @@ pub(super) fn at_head(input: &dyn ReadAt, head: &[u8]) -> io::Result<Option<Form
     }
 }
 
-/// An archive behind something else: Python's reader looks at the end alone.
+/// An archive behind something else: Python's reader looks at the end alone. The last member of a tar archive may be one,
+/// which is then found there; an end within the padding of the tar archive says no more than that.
 pub(super) fn at_tail(input: &dyn ReadAt, head: &[u8]) -> io::Result<Option<Format>> {
-    if starts(head) || !zip::has_end(input)? {
+    if starts(head) {
         return Ok(None);
     }
-    of(input).map(Some)
+    let member = |end: u64| tar::starts(head) && end < input.len();
+    match zip::end(input)? {
+        Some(end) if !member(end) => of(input).map(Some),
+        _ => Ok(None),
+    }
 }
 
 fn of(input: &dyn ReadAt) -> io::Result<Format> {

@@ -256,22 +256,20 @@ impl Directory {
     }
 }
 
-/// Whether bytes end like an archive: some reader would find a directory. What stands before it does not matter.
-pub fn has_end(input: &dyn ReadAt) -> io::Result<bool> {
+/// Where an archive that `input` ends with ends itself: behind the comment of the end record that readers would take, if
+/// a directory is where it says. What stands before the archive does not matter.
+pub fn end(input: &dyn ReadAt) -> io::Result<Option<u64>> {
     let ends = match end::find(input) {
         Ok(ends) => ends,
         Err(ZipError::Io(error)) => return Err(error),
-        Err(_) => return Ok(false),
-    };
-    let real = |end: &end::End| -> io::Result<bool> {
-        Ok(end.size == 0 || central::starts(input, end.offset)?)
+        Err(_) => return Ok(None),
     };
     for found in [ends.torch, ends.python].into_iter().flatten() {
-        if real(&found)? {
-            return Ok(true);
+        if found.size == 0 || central::starts(input, found.offset)? {
+            return Ok(Some(input.len() - ends.trailing.unwrap_or_default()));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// Reads the directories of the archive that `input` is.

@@ -51,6 +51,17 @@ fn a_long_prelude_does_not_hide_a_pickle() {
     assert_eq!(of(&many), [Format::Pickle]);
     let long = [b"V".as_slice(), &b"x".repeat(3 << 20), b"\n0", CALL].concat();
     assert_eq!(of(&long), [Format::Pickle]);
+    let size = (12u32 << 20).to_le_bytes();
+    let longer = [b"X".as_slice(), &size, &b"x".repeat(12 << 20), b"0", CALL].concat();
+    assert_eq!(of(&longer), [Format::Pickle]);
+}
+
+#[test]
+fn one_line_without_an_end_is_no_pickle() {
+    for start in ["c", "P", "I", "X", "p", "B"] {
+        let line = start.to_owned() + &"y".repeat(9 << 20);
+        assert_eq!(of(line.as_bytes()), [Format::Text], "{start}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use taintline_formats::tar::{Kind, Oddity, read, starts};
 use taintline_formats::torch_legacy::{Layout, Role, layout, tar_storages, tar_tensors};
 use taintline_formats::{ReadAt as _, Window};
 
-use crate::support::{Asm, good};
+use crate::support::{Asm, Zip, good};
 
 fn sealed(mut block: Vec<u8>) -> Vec<u8> {
     block[148..156].fill(b' ');
@@ -154,6 +154,18 @@ fn members_behind_a_broken_header_are_found() {
     assert_eq!(names, [b"a", b"c"]);
     assert!(archive.oddities.contains(&Oddity::BrokenHeader(512)));
     assert_eq!(archive.unclaimed, [(512, 512)]);
+}
+
+#[test]
+fn an_archive_within_the_archive_makes_it_no_other_one() {
+    let zip = Zip::default().stored("a", b"x").finish();
+    let tar = ended(&[member(b"a.zip", b'0', &zip)]);
+    assert_eq!(formats(&tar.as_slice()).unwrap(), [Format::Tar]);
+    let both = [ended(&[member(b"a", b'0', b"x")]), zip].concat();
+    assert_eq!(
+        formats(&both.as_slice()).unwrap(),
+        [Format::Tar, Format::Zip]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use taintline_formats::ReadAt;
 use taintline_formats::compressed::{Budget, Decoder};
 use taintline_formats::zip::{
-    Content, CrcError, Directory, LocalField, Member, Oddity, Refused, SeenBy, ZipError, has_end,
+    Content, CrcError, Directory, LocalField, Member, Oddity, Refused, SeenBy, ZipError, end,
     is_unsafe_name, open, read, salvage, verify,
 };
 
@@ -198,7 +198,8 @@ fn bytes_before_the_archive_move_everything_for_python_and_end_it_for_torch() {
     assert!(found.contains(&row("a", b"first", PYTHON)), "{found:?}");
     assert!(directory.oddities.contains(&Oddity::TwoDirectories));
     assert_eq!(directory.unclaimed, [(0, 10)]);
-    assert!(has_end(&bytes.as_slice()).unwrap());
+    let length = bytes.len() as u64;
+    assert_eq!(end(&bytes.as_slice()).unwrap(), Some(length));
 }
 
 #[test]
@@ -246,7 +247,7 @@ fn without_an_end_the_local_headers_are_salvaged() {
         .stored("b", b"second")
         .finish();
     let cut = &bytes[..80];
-    assert!(!has_end(&cut).unwrap());
+    assert_eq!(end(&cut).unwrap(), None);
     let directory = salvage(&cut).unwrap();
     assert_eq!(
         seen(cut, &directory),

@@ -10,6 +10,7 @@ mod names;
 mod values;
 
 use domain::scan::{GapKind, Need, Role, Rule, Weight};
+use formats::ReadAt;
 use formats::pyjson::{Json, JsonError, parse};
 
 use crate::{Examiner, calls};
@@ -44,6 +45,22 @@ pub(crate) fn examine_config(examiner: &mut Examiner<'_>, json: &[u8], offset: u
             );
         }
     }
+}
+
+/// Examines `config.json` of a Keras archive.
+pub(crate) fn examine_member(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
+    examiner.part("description of a Keras model", input.len(), None);
+    let here = examiner.here();
+    if input.len() > MAX_CONFIG || !examiner.hold(input.len()) {
+        let what = format!("a description of {} bytes, more than is read", input.len());
+        return examiner.gap(GapKind::Limit, here, what);
+    }
+    let mut json = vec![0; usize::try_from(input.len()).unwrap_or_default()];
+    match input.read_at(0, &mut json) {
+        Ok(()) => examine_config(examiner, &json, 0),
+        Err(error) => examiner.gap(GapKind::Unreadable, here, error.to_string()),
+    }
+    examiner.release(input.len());
 }
 
 struct Judge<'e, 'r> {

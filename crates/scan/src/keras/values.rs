@@ -17,6 +17,21 @@ fn is_code(value: &Json, kind: Option<&str>) -> bool {
     }
 }
 
+/// Parts of TensorFlow's public names that do not compute.
+const ACTING_PARTS: &[&str] = &[
+    "io",
+    "raw_ops",
+    "saved_model",
+    "data",
+    "train",
+    "sysconfig",
+    "summary",
+    "distribute",
+    "config",
+    "gfile",
+    "keras",
+];
+
 /// Operators of TensorFlow in a layer that is one node.
 const ACTS: &[&str] = &[
     "PyFunc",
@@ -146,23 +161,14 @@ impl Judge<'_, '_> {
     fn operation(&mut self, config: &Json) {
         let keys = ["function", "cls_symbol", "method_name"];
         for name in keys.iter().filter_map(|key| config.text_of(key)) {
-            let mut parts = name.split('.');
-            let top = parts.next().unwrap_or_default();
-            let last = name.rsplit('.').next().unwrap_or(name);
-            let acts = matches!(
-                top,
-                "io" | "raw_ops"
-                    | "saved_model"
-                    | "compat"
-                    | "data"
-                    | "train"
-                    | "experimental"
-                    | "debugging"
-                    | "sysconfig"
-                    | "summary"
-                    | "distribute"
-                    | "config"
-            );
+            let plain = name.strip_prefix("compat.").unwrap_or(name);
+            let plain = ["v1.", "v2."]
+                .iter()
+                .find_map(|version| plain.strip_prefix(version));
+            let plain = plain.unwrap_or(name);
+            let top = plain.split('.').next().unwrap_or_default();
+            let last = plain.rsplit('.').next().unwrap_or(plain);
+            let acts = ACTING_PARTS.contains(&top);
             let effect = calls::effect("tensorflow", last);
             let dangerous = effect.filter(|effect| effect.weight == Weight::Dangerous);
             if let Some(effect) = dangerous {

@@ -1,13 +1,12 @@
 //! Safetensors: a JSON header that names every tensor, then the bytes. Nothing in it can run.
 //!
-//! What can be wrong is the header: names twice, ranges that overlap, leave holes or do not fit the shape. Loaders differ
-//! in what they do then, so each is noted. <https://github.com/huggingface/safetensors#format>
+//! What can be wrong is the header: names twice, ranges that overlap, leave holes or do not fit the shape, bytes that are
+//! neither JSON nor a tensor. Loaders differ in what they do then, so each is noted and the rest is read.
+//! <https://github.com/huggingface/safetensors#format>
 
-use std::fmt;
+mod header;
+
 use std::io;
-
-use serde::Deserialize;
-use serde::de::{MapAccess, Visitor};
 
 use crate::ReadAt;
 use crate::checkpoint::{
@@ -18,7 +17,11 @@ use crate::read_at::bytes_at;
 use crate::sniff::Format;
 
 /// The largest header that is read, in bytes. The format allows 100 MB; a header of 100,000 tensors has 15 MB.
-pub const MAX_HEADER_BYTES: u64 = 32 << 20;
+pub const MAX_HEADER_BYTES: u64 = 20 << 20;
+/// The most tensors that are listed, and the most pairs of metadata.
+pub const MAX_TENSORS: usize = 1 << 17;
+/// The most oddities that are kept; the first ones are.
+pub const MAX_ODDITIES: usize = 1000;
 
 /// A header as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,7 +32,10 @@ pub struct Header {
     pub metadata: Vec<(String, String)>,
     /// Offset of the first byte behind the header; offsets of entries count from there.
     pub data_offset: u64,
-    /// What a well-behaved writer would not have written.
+    /// Bytes of the file that are neither JSON nor of a tensor, as offset and count: between the JSON and the end of the
+    /// header, between tensors, behind the last.
+    pub unclaimed: Vec<(u64, u64)>,
+    /// What a well-behaved writer would not have written; at most [`MAX_ODDITIES`].
     pub oddities: Vec<Oddity>,
 }
 
@@ -69,6 +75,32 @@ pub enum Oddity {
         /// How many.
         bytes: u64,
     },
+    /// The element type is none that the format has.
+    #[error("the type of {0:?} is not known")]
+    UnknownType(String),
+    /// A field of a tensor stands twice, is of another kind, or does not belong there.
+    #[error("{0:?} is described in a way that the format does not have")]
+    Fields(String),
+    /// A name whose value describes no tensor.
+    #[error("{0:?} is no tensor")]
+    NoTensor(String),
+    /// A value of `__metadata__` that is no text.
+    #[error("the metadata {0:?} is no text")]
+    Metadata(String),
+    /// The header does not start with `{`.
+    #[error("the header does not start with a brace")]
+    Start,
+    /// Bytes other than blanks stand between the JSON and the end of the header.
+    #[error("{bytes} bytes at {offset} stand behind the JSON of the header")]
+    BehindJson {
+        /// Offset in the file.
+        offset: u64,
+        /// How many.
+        bytes: u64,
+    },
+    /// More than [`MAX_TENSORS`].
+    #[error("there are more than {MAX_TENSORS} tensors")]
+    TooMany,
 }
 
 /// Why a header cannot be read.
@@ -109,85 +141,101 @@ pub fn read(input: &dyn ReadAt) -> io::Result<Result<Header, HeaderError>> {
 }
 
 fn parse(bytes: &[u8], data_bytes: u64) -> Result<Header, HeaderError> {
-    let Pairs(pairs) = serde_json::from_slice(bytes).map_err(|error| HeaderError::Json {
-        line: error.line(),
-        column: error.column(),
-    })?;
     let mut header = Header {
         data_offset: 8 + bytes.len() as u64,
         ..Header::default()
     };
-    for (name, value) in pairs {
-        match value {
-            Field::Tensor {
-                dtype,
-                shape,
-                data_offsets,
-            } => {
-                header.tensors.push(Entry {
-                    name,
-                    dtype,
-                    shape,
-                    range: data_offsets,
-                });
-            }
-            Field::Metadata(Pairs(metadata)) => header.metadata.extend(metadata),
-        }
+    if bytes.first().is_some_and(|first| *first != b'{') {
+        header.note(Oddity::Start);
+    }
+    let end = header::read(bytes, &mut header).map_err(|error| HeaderError::Json {
+        line: error.line(),
+        column: error.column(),
+    })?;
+    let behind = bytes.get(end..).unwrap_or_default();
+    if behind.iter().any(|byte| *byte != b' ') {
+        let (offset, bytes) = (8 + end as u64, behind.len() as u64);
+        header.note(Oddity::BehindJson { offset, bytes });
+        header.unclaimed.push((offset, bytes));
     }
     header.check(data_bytes);
     Ok(header)
 }
 
 impl Header {
+    fn note(&mut self, oddity: Oddity) {
+        if self.oddities.len() < MAX_ODDITIES {
+            self.oddities.push(oddity);
+        }
+    }
+
     fn check(&mut self, data_bytes: u64) {
-        let mut oddities = Vec::new();
+        let mut oddities = std::mem::take(&mut self.oddities);
+        let mut unclaimed = std::mem::take(&mut self.unclaimed);
         let mut names: Vec<&str> = self
             .tensors
             .iter()
             .map(|entry| entry.name.as_str())
             .collect();
         names.sort_unstable();
+        let room = |oddities: &[Oddity]| MAX_ODDITIES.saturating_sub(oddities.len());
         let twice = names.windows(2).filter(|pair| pair[0] == pair[1]);
-        oddities.extend(twice.map(|pair| Oddity::DuplicateName(pair[0].to_owned())));
-        let mut ranges = Vec::new();
-        for entry in &self.tensors {
-            let (start, end) = entry.range;
-            if start > end || end > data_bytes {
-                oddities.push(Oddity::OutOfBounds(entry.name.clone()));
-            } else {
-                ranges.push((start, end, entry.name.as_str()));
-                if entry
-                    .expected_bytes()
-                    .is_some_and(|bytes| bytes != end - start)
-                {
-                    oddities.push(Oddity::Size(entry.name.clone()));
-                }
-            }
-        }
+        let twice = twice.map(|pair| Oddity::DuplicateName(pair[0].to_owned()));
+        oddities.extend(twice.take(room(&oddities)));
+        let faults = self
+            .tensors
+            .iter()
+            .filter_map(|entry| entry.fault(data_bytes));
+        oddities.extend(faults.take(room(&oddities)));
+        let mut ranges: Vec<(u64, u64, &str)> = self
+            .tensors
+            .iter()
+            .filter(|entry| entry.is_inside(data_bytes))
+            .map(|entry| (entry.range.0, entry.range.1, entry.name.as_str()))
+            .collect();
+        ranges.push((data_bytes, data_bytes, ""));
         ranges.sort_unstable();
         let mut covered = 0;
         for (start, end, name) in ranges {
-            if start < covered && end > start {
-                oddities.push(Oddity::Overlap(name.to_owned()));
+            let odd = if start < covered && end > start {
+                Oddity::Overlap(name.to_owned())
             } else if start > covered {
-                oddities.push(Oddity::Hole {
-                    offset: self.data_offset + covered,
-                    bytes: start - covered,
-                });
-            }
+                let (offset, bytes) = (self.data_offset + covered, start - covered);
+                if unclaimed.len() < MAX_ODDITIES {
+                    unclaimed.push((offset, bytes));
+                }
+                Oddity::Hole { offset, bytes }
+            } else {
+                covered = covered.max(end);
+                continue;
+            };
             covered = covered.max(end);
-        }
-        if covered < data_bytes {
-            oddities.push(Oddity::Hole {
-                offset: self.data_offset + covered,
-                bytes: data_bytes - covered,
-            });
+            if oddities.len() < MAX_ODDITIES {
+                oddities.push(odd);
+            }
         }
         self.oddities = oddities;
+        self.unclaimed = unclaimed;
     }
 }
 
 impl Entry {
+    fn is_inside(&self, data_bytes: u64) -> bool {
+        self.range.0 <= self.range.1 && self.range.1 <= data_bytes
+    }
+
+    fn fault(&self, data_bytes: u64) -> Option<Oddity> {
+        let name = || self.name.clone();
+        if !self.is_inside(data_bytes) {
+            return Some(Oddity::OutOfBounds(name()));
+        }
+        if safetensors_dtype(&self.dtype).is_none() {
+            return Some(Oddity::UnknownType(name()));
+        }
+        let fits = self.expected_bytes() == Some(self.range.1 - self.range.0);
+        (!fits).then(|| Oddity::Size(name()))
+    }
+
     /// Bytes that shape and type need; `None` for an unknown type or an absurd shape.
     fn expected_bytes(&self) -> Option<u64> {
         let (_, size) = safetensors_dtype(&self.dtype)?;
@@ -258,42 +306,4 @@ fn tensor(entry: &Entry, data_offset: u64, data_bytes: u64) -> Result<Tensor, Te
         offset: data_offset + start,
         bytes,
     })
-}
-
-/// A JSON object as its pairs, so that a name that stands twice is seen.
-struct Pairs<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Pairs<T> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(PairsVisitor(std::marker::PhantomData))
-    }
-}
-
-struct PairsVisitor<T>(std::marker::PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for PairsVisitor<T> {
-    type Value = Pairs<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<T>, A::Error> {
-        let mut pairs = Vec::new();
-        while let Some(pair) = map.next_entry()? {
-            pairs.push(pair);
-        }
-        Ok(Pairs(pairs))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Field {
-    Tensor {
-        dtype: String,
-        shape: Vec<u64>,
-        data_offsets: (u64, u64),
-    },
-    Metadata(Pairs<String>),
 }
