@@ -30,8 +30,17 @@ import report
 HERE = Path(__file__).resolve().parent
 # The weights of verdicts, the heaviest first, and the exit code that each alone would give.
 CODES = {"dangerous": 1, "unknown": 1, "failed": 2, "custom": 3, "incomplete": 3, "clean": 0, "not_a_model": 0, "link": 0}
-FRAMEWORKS = ["torch", "numpy", "scikit-learn", "transformers", "lightning", "joblib", "pandas", "scipy"]
 STOPPED, REFUSED, UNKNOWN = 0.995, 0.05, 0.02
+
+
+def frameworks(binary):
+    """Those that have rules of their own: the tool names them when it is asked for one that has none."""
+    command = [str(binary), "scan", "--without-rules", "no such framework", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _, told, names = done.stderr.strip().partition("there are: ")
+    if not told:
+        sys.exit(f"score.py: {' '.join(command)} does not name the frameworks\n{done.stderr}")
+    return names.splitlines()[0].split(", ")
 
 
 def scan(binary, root, without=()):
@@ -56,15 +65,21 @@ def judged(row, files):
     return min(verdicts, key=list(CODES).index)
 
 
-def answers(tool, rows, scratch):
-    """A peer's verdicts by home."""
-    asked, answered = scratch / f"{tool}.asked.json", scratch / f"{tool}.json"
-    asked.write_text(json.dumps([row["home"] for row in rows]))
+def asked(tool, rows, scratch):
+    """A peer at work on the samples; `answered` reads what it said."""
+    questions, answer = scratch / f"{tool}.asked.json", scratch / f"{tool}.json"
+    questions.write_text(json.dumps([row["home"] for row in rows]))
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
-    command = [sys.executable, "-W", "ignore", str(HERE / "peers.py"), tool, str(asked), str(answered)]
+    command = [sys.executable, "-W", "ignore", str(HERE / "peers.py"), tool, str(questions), str(answer)]
     # modelscan prints whatever it likes.
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = json.loads(answered.read_text())
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), answer
+
+
+def answered(work, rows):
+    child, answer = work
+    if child.wait():
+        sys.exit(f"score.py: {child.args} ended with {child.returncode}")
+    found = json.loads(answer.read_text())
     return [found[row["home"]] for row in rows]
 
 
@@ -126,6 +141,7 @@ def build(options, scratch):
 def measure(options, good, bad, scratch):
     """Fills in every tool's verdict; returns seconds by tool."""
     took = collections.Counter()
+    peers = {tool: asked(tool, good + bad, scratch) for tool in options.peers}
     root = options.cache / Path(good[0]["home"]).relative_to(options.cache).parts[0]
     for rows, place in ((good, root), (bad, scratch / "malicious")):
         files, seconds = scan(options.binary, place)
@@ -137,16 +153,16 @@ def measure(options, good, bad, scratch):
         files, _ = scan(options.binary, scratch / "malicious", [framework])
         for row in bad:
             row[f"without {framework}"] = judged(row, files)
-    for tool in options.peers:
-        began = time.monotonic()
-        for row, answer in zip(good + bad, answers(tool, good + bad, scratch), strict=True):
+    for tool, work in peers.items():
+        for row, answer in zip(good + bad, answered(work, good + bad), strict=True):
             row[tool] = answer
-        took[tool] += time.monotonic() - began
     return took
 
 
 def run(options):
     scratch = Path(tempfile.mkdtemp(prefix="taintline-corpus-"))
+    if options.without is None:
+        options.without = frameworks(options.binary)
     print(f"seed {options.seed}", flush=True)
     try:
         good, bad = build(options, scratch)
@@ -213,7 +229,7 @@ def parse():
     runner.add_argument("--seed", default=os.environ.get("TAINTLINE_CORPUS_SEED") or str(random.SystemRandom().randrange(10**9)))
     runner.add_argument("--scale", type=float, default=1.0, help="variants, as a multiple of the usual number")
     runner.add_argument("--peers", nargs="*", default=["picklescan", "modelscan"])
-    runner.add_argument("--without", nargs="*", default=FRAMEWORKS)
+    runner.add_argument("--without", nargs="*", help="frameworks whose rules are removed in turn; all by default")
     runner.add_argument("--write", type=Path)
     runner.add_argument("--rows", type=Path, help="every sample and verdict, as JSON")
     runner.add_argument("--keep", action="store_true")
