@@ -465,7 +465,6 @@ pub(crate) fn hostile_identifier(word: &str) -> Option<Rule> {
         "itertools",
         "run",
         "site",
-        "site",
         "copyreg",
         "asyncio",
         "logging",

@@ -294,8 +294,6 @@ impl<'r> Examiner<'r> {
     }
 }
 
-/// Bytes at the start by which text is recognised.
-
 /// The digest of all of `input`, or the error of reading it.
 pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     let mut hasher = Hasher::new();

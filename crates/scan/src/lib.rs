@@ -40,9 +40,6 @@ mod xml;
 mod yaml;
 
 pub use examiner::{Examiner, Options, digest, examine, explain};
-pub use rules::Rules;
+pub use rules::{Project, Rules};
 
 pub(crate) use formats::Window as Slice;
-pub use examiner::{Examiner, Options, examine};
-pub use input::Slice;
-pub use rules::{Project, Rules};

@@ -1,3 +1,5 @@
+//! Files that h5py wrote, and what bytes that it never writes are taken for.
+
 use super::*;
 
 const OLD: &[u8] = include_bytes!("../../tests/samples/old.h5");

@@ -147,14 +147,16 @@ fn members_are_known_by_their_company() {
 #[test]
 fn a_flood_of_names_hides_nothing_silently() {
     let call = "torch.from_file(\"/etc/passwd\")";
-    let innocent: String = (0..20_000)
+    let innocent: Vec<String> = (0..20_000)
         .map(|index| format!("name{index} = x; "))
         .collect();
+    let innocent = innocent.concat();
     let seen = member(Role::TorchScript, &format!("{innocent}\n{call}"));
     assert_eq!(findings(&seen), [(Rule::FileOperator, Weight::Dangerous)]);
-    let relevant: String = (0..20_000)
+    let relevant: Vec<String> = (0..20_000)
         .map(|index| format!("torch.name{index}(x)\n"))
         .collect();
+    let relevant = relevant.concat();
     let seen = member(Role::TorchScript, &format!("{relevant}{call}"));
     assert!(!seen.is_complete());
 }

@@ -69,6 +69,9 @@ impl Verdict {
     }
 }
 
+/// A name in a role, and what was said of it.
+type Told = (Rc<Name>, Role, Option<(Rule, Weight)>);
+
 pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) examiner: &'e mut Examiner<'r>,
     pub(super) rules: &'r Rules,
@@ -87,7 +90,7 @@ pub(super) struct Judge<'e, 'r, 'p> {
     /// Whether functions, or things to call, are among what was imported or made so far.
     pub(super) has_callables: bool,
     /// What was told of which name: the same thing a thousand times is one finding, at the first place.
-    told: HashSet<(Rc<Name>, Role, Option<(Rule, Weight)>)>,
+    told: HashSet<Told>,
 }
 
 impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {

@@ -1,3 +1,5 @@
+//! Sources as model repositories have them, and what somebody could put into one.
+
 use domain::scan::{Rule, Weight};
 use formats::python;
 

@@ -28,6 +28,24 @@ const BY_ATTRIBUTE: [&str; 11] = [
     "dictsort",
 ];
 
+/// Methods of a text whose result says something about what is in it.
+const ASKING: [&str; 14] = [
+    "startswith",
+    "endswith",
+    "find",
+    "rfind",
+    "index",
+    "rindex",
+    "count",
+    "split",
+    "rsplit",
+    "partition",
+    "rpartition",
+    "replace",
+    "removeprefix",
+    "removesuffix",
+];
+
 impl Judge {
     /// What `expr` may give. With `emit` its texts are on their way to the model.
     pub(super) fn evaluate(&mut self, expr: &Expr, emit: bool) -> Value {
@@ -396,14 +414,10 @@ impl Judge {
         emit: bool,
     ) -> Value {
         let given = self.evaluate(base, emit);
+        let shown = emit && name != "replace";
         let values: Vec<(Option<&str>, Value)> = arguments
             .iter()
-            .map(|(key, value)| {
-                (
-                    key.as_deref(),
-                    self.evaluate(value, emit && name != "replace"),
-                )
-            })
+            .map(|(key, value)| (key.as_deref(), self.evaluate(value, shown)))
             .collect();
         let first = values.first().map(|(_, value)| value);
         if name == "attr" {
@@ -652,24 +666,9 @@ impl Judge {
             self.width(expr, &given, plain.iter().copied());
         }
         let mut made = methods(name, &given, &plain);
-        let asks = matches!(
-            name,
-            "startswith"
-                | "endswith"
-                | "find"
-                | "rfind"
-                | "index"
-                | "rindex"
-                | "count"
-                | "split"
-                | "rsplit"
-                | "partition"
-                | "rpartition"
-                | "replace"
-                | "removeprefix"
-                | "removesuffix"
-        );
-        if asks && let Some(first) = first {
+        if ASKING.contains(&name)
+            && let Some(first) = first
+        {
             made.marks = made.marks.with(self.tested("in", first, &given));
         }
         if matches!(name, "values" | "items") && given.marks.has(Marks::MESSAGE) {

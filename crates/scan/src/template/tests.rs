@@ -1,3 +1,5 @@
+//! Templates of well-known models, and what somebody could put into one.
+
 use domain::scan::{Rule, Weight};
 use formats::jinja;
 
