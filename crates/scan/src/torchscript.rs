@@ -320,15 +320,12 @@ fn plain(json: &str) -> String {
             .get(..2)
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
         let letter = digits.filter(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
-        match letter {
-            Some(letter) => {
-                text.push(char::from(letter));
-                text.push_str(part.get(2..).unwrap_or_default());
-            }
-            None => {
-                text.push_str("\\u00");
-                text.push_str(part);
-            }
+        if let Some(letter) = letter {
+            text.push(char::from(letter));
+            text.push_str(part.get(2..).unwrap_or_default());
+        } else {
+            text.push_str("\\u00");
+            text.push_str(part);
         }
     }
     text
