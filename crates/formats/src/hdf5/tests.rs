@@ -1,4 +1,4 @@
-//! Files that h5py wrote, and what bytes that it never writes are taken for.
+//! What the reader of HDF5 promises, on a file of the old form and one of the new; `tests/samples/make.py` made them.
 
 use super::*;
 

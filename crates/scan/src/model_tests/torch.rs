@@ -147,16 +147,11 @@ fn members_are_known_by_their_company() {
 #[test]
 fn a_flood_of_names_hides_nothing_silently() {
     let call = "torch.from_file(\"/etc/passwd\")";
-    let innocent: Vec<String> = (0..20_000)
-        .map(|index| format!("name{index} = x; "))
-        .collect();
-    let innocent = innocent.concat();
+    let innocent = "name = x; ".repeat(20_000);
     let seen = member(Role::TorchScript, &format!("{innocent}\n{call}"));
     assert_eq!(findings(&seen), [(Rule::FileOperator, Weight::Dangerous)]);
-    let relevant: Vec<String> = (0..20_000)
-        .map(|index| format!("torch.name{index}(x)\n"))
-        .collect();
-    let relevant = relevant.concat();
-    let seen = member(Role::TorchScript, &format!("{relevant}{call}"));
+    let names = (0..20_000).map(|index| format!("torch.name{index}(x)"));
+    let relevant = names.collect::<Vec<_>>().join("\n");
+    let seen = member(Role::TorchScript, &format!("{relevant}\n{call}"));
     assert!(!seen.is_complete());
 }
