@@ -229,6 +229,11 @@ impl<'r> Examiner<'r> {
         }
     }
 
+    /// Whether anything so far needs a name.
+    pub fn needs_names(&self) -> bool {
+        !self.needs.is_empty()
+    }
+
     /// Examines something that lies inside, whatever it is. `name` is how the container calls it.
     pub fn member(&mut self, name: &str, input: &dyn ReadAt) {
         self.inside(name, |examiner| {
