@@ -14,7 +14,9 @@ import payloads
 import zips
 from assembly import Assembler, Dynamic, Ext, Name, any_style
 
-SUFFIXES = ".pkl .pickle .bin .pt .pth .ckpt .joblib .dat .model .p .sav .weights .npy .pk .data .dump .th .mar .h5".split()
+SUFFIXES = (
+    ".pkl .pickle .bin .pt .pth .ckpt .joblib .dat .model .p .sav .weights .npy .pk .data .dump .th .mar .h5".split()
+)
 
 
 @dataclass

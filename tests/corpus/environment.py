@@ -35,7 +35,16 @@ def make(folder, recipe):
     site = Path(subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip())
     beneath = {sysconfig.get_paths()[kind] for kind in ("purelib", "platlib")}
     (site / "beneath.pth").write_text("\n".join(sorted(beneath)) + "\n")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(HERE / "requirements.txt")]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        str(HERE / "requirements.txt"),
+    ]
     subprocess.run(command, check=True)
     (folder / "complete").write_text(recipe)
 

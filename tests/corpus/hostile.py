@@ -40,7 +40,10 @@ def pickle_bombs():
     yield "lists_doubled.pkl", b"\x80\x02](e" + b"".join(b"q%c](h%ch%ce" % (n, n, n) for n in range(250)) + b"."
     yield "nested_tuples.pkl", b"\x80\x02N" + b"\x85" * 3_000_000 + b"."
     yield "marks.pkl", b"(" * 5_000_000 + b"."
-    yield "memo_indices.pkl", b"N" + b"".join(b"r" + struct.pack("<I", (n * 2654435761) % 2**32) for n in range(500_000)) + b"."
+    yield (
+        "memo_indices.pkl",
+        b"N" + b"".join(b"r" + struct.pack("<I", (n * 2654435761) % 2**32) for n in range(500_000)) + b".",
+    )
     yield "memo_huge.pkl", b"Nr\xff\xff\xff\xff."
     yield "globals.pkl", b"".join(b"cm%d\nn%d\n0" % (n, n) for n in range(300_000)) + b"N."
     yield "calls.pkl", b"".join(b"cos\nsystem\n(Vx%d\ntR0" % n for n in range(200_000)) + b"N."
@@ -108,7 +111,9 @@ def format_bombs():
     yield "wide.json", json.dumps({"chat_template": "{{ a" + ".b" * 1_000_000 + " }}"}).encode()
     yield "deep.jinja", b"{% if a %}" * 300_000
     yield "brackets.jinja", b"{{ " + b"(" * 1_000_000 + b" }}"
-    aliases = b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d, *a%d]\n" % (n, n, n - 1, n - 1, n - 1) for n in range(1, 60))
+    aliases = b"a0: &a0 [x]\n" + b"".join(
+        b"a%d: &a%d [*a%d, *a%d, *a%d]\n" % (n, n, n - 1, n - 1, n - 1) for n in range(1, 60)
+    )
     yield "laughs.yaml", aliases
     yield "deep.yaml", b"[" * 500_000
     entities = b"".join(b'<!ENTITY a%d "&a%d;&a%d;">' % (n, n - 1, n - 1) for n in range(1, 60))
@@ -123,7 +128,10 @@ def format_bombs():
     yield "deep.pb", b"\x12\x7f" * 1_000_000
     yield "counts.gguf", b"GGUF" + struct.pack("<IQQ", 3, 2**60, 2**60) + bytes(MIB)
     arrays = struct.pack("<IQ", 9, 1) * 200_000
-    yield "arrays.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + arrays
+    yield (
+        "arrays.gguf",
+        b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"k" + struct.pack("<I", 9) + arrays,
+    )
     yield "deep.py", b"(" * 2_000_000
     yield "long.py", b"x = " + b"-" * 3_000_000 + b"1\n"
     yield "superblock.h5", b"\x89HDF\r\n\x1a\n" + b"\x00" * 5 + b"\x08\x08\x00" + b"\xff" * 4096

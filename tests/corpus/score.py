@@ -29,7 +29,16 @@ import report
 
 HERE = Path(__file__).resolve().parent
 # The weights of verdicts, the heaviest first, and the exit code that each alone would give.
-CODES = {"dangerous": 1, "unknown": 1, "failed": 2, "custom": 3, "incomplete": 3, "clean": 0, "not_a_model": 0, "link": 0}
+CODES = {
+    "dangerous": 1,
+    "unknown": 1,
+    "failed": 2,
+    "custom": 3,
+    "incomplete": 3,
+    "clean": 0,
+    "not_a_model": 0,
+    "link": 0,
+}
 STOPPED, REFUSED, UNKNOWN = 0.995, 0.05, 0.02
 
 
@@ -134,7 +143,10 @@ def build(options, scratch):
     began = time.monotonic()
     bad = build_malicious.build(scratch / "malicious", options.seed, options.cache, options.scale)
     alive = [row for row in bad if not row["dead"]]
-    print(f"malicious: {len(alive)} samples, {len(bad) - len(alive)} that no loader reaches left out, {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"malicious: {len(alive)} samples, {len(bad) - len(alive)} that no loader reaches left out, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     return good, alive
 
 
@@ -148,7 +160,9 @@ def measure(options, good, bad, scratch):
         took["taintline"] += seconds
         for row in rows:
             row["taintline"] = judged(row, files)
-            row["rules"] = sorted({found["rule"] for path in row["files"] for found in files.get(path, {}).get("findings", [])})
+            row["rules"] = sorted(
+                {found["rule"] for path in row["files"] for found in files.get(path, {}).get("findings", [])}
+            )
     for framework in options.without:
         files, _ = scan(options.binary, scratch / "malicious", [framework])
         for row in bad:
@@ -197,7 +211,9 @@ def tell(broken, seed):
             print(f"BROKEN {label}: {what}")
         elif "variant" in row:
             again = f"score.py rebuild {seed} {row['mechanism']} {row['variant']} FOLDER"
-            print(f"BROKEN {label}: {what}: {row['mechanism']} {row['variant']} {row['note']} ({row['loader']}); {again}")
+            print(
+                f"BROKEN {label}: {what}: {row['mechanism']} {row['variant']} {row['note']} ({row['loader']}); {again}"
+            )
         else:
             print(f"BROKEN {label}: {what}: {row['home']} {row['rules']}")
 
@@ -226,7 +242,9 @@ def parse():
     runner = commands.add_parser("run")
     runner.set_defaults(work=run)
     runner.add_argument("--binary", type=Path, required=True)
-    runner.add_argument("--seed", default=os.environ.get("TAINTLINE_CORPUS_SEED") or str(random.SystemRandom().randrange(10**9)))
+    runner.add_argument(
+        "--seed", default=os.environ.get("TAINTLINE_CORPUS_SEED") or str(random.SystemRandom().randrange(10**9))
+    )
     runner.add_argument("--scale", type=float, default=1.0, help="variants, as a multiple of the usual number")
     runner.add_argument("--peers", nargs="*", default=["picklescan", "modelscan"])
     runner.add_argument("--without", nargs="*", help="frameworks whose rules are removed in turn; all by default")
