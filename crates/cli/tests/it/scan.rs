@@ -240,8 +240,12 @@ fn what_a_baseline_accepts_holds_for_these_bytes_until_its_day() {
     world
         .scan(&["--baseline", "b.toml", "m"])
         .ends(0)
-        .says(&["a drill"]);
-    world.file("m/bad.pkl", &[COMMAND, b" "].concat());
+        .says(&["accepted    m/bad.pkl", "a drill"]);
+    let mut other = COMMAND.to_vec();
+    let last = other.iter().rposition(|byte| *byte == b'R').unwrap();
+    other.insert(last, b'0');
+    other.insert(last, b'N');
+    world.file("m/bad.pkl", &other);
     world.scan(&["--baseline", "b.toml", "m"]).ends(1);
     world.file("m/bad.pkl", COMMAND);
     let path = world.work.join("b.toml");

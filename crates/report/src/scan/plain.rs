@@ -155,6 +155,7 @@ impl Plain {
             (Verdict::Custom, totals.custom, "with custom classes"),
             (Verdict::Incomplete, totals.incomplete, "incomplete"),
             (Verdict::Failed, totals.failed, "not read"),
+            (Verdict::Accepted, totals.accepted_files, "accepted"),
             (Verdict::Clean, totals.clean, "clean"),
             (Verdict::NotAModel, totals.not_models, "no model"),
             (Verdict::Link, totals.links, "links to these"),
@@ -198,7 +199,7 @@ impl Plain {
         let color = match verdict {
             Verdict::Dangerous => "1;31",
             Verdict::Unknown | Verdict::Failed => "31",
-            Verdict::Custom | Verdict::Incomplete => "33",
+            Verdict::Custom | Verdict::Incomplete | Verdict::Accepted => "33",
             Verdict::Clean => "32",
             Verdict::NotAModel | Verdict::Link => "2",
         };
