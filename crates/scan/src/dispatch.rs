@@ -145,7 +145,7 @@ fn parts(examiner: &mut Examiner<'_>, input: &dyn ReadAt, layout: &torch_legacy:
         let window = Window::new(input, part.offset, part.size);
         let name = format!("{} at {}", words(part.role), part.offset);
         match part.role {
-            Role::Raw => examiner.raw(part.size),
+            Role::Raw => examiner.raw_of(&window),
             Role::Rest => examiner.member(&name, &window),
             role if role.is_pickle() => examiner.inside(&name, |examiner| {
                 pickle::examine(examiner, &window, Origin::TorchLegacy);
