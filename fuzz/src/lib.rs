@@ -14,6 +14,8 @@ mod formats_targets;
 mod ledger_targets;
 pub mod mutate;
 mod seeds;
+mod text_seeds;
+mod texts_targets;
 mod training_targets;
 
 pub use domain_targets::{entry, envelope, names, path_text, tree};
@@ -22,6 +24,7 @@ pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, safetensors, safetensors_header, sniff, zip,
 };
 pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
+pub use texts_targets::{gguf, jinja, markup, python, texts};
 pub use training_targets::{sketch, summary};
 
 /// One function to be fuzzed, and where to start.
@@ -74,4 +77,9 @@ targets! {
     papers papers none RECORD;
     summary summaries none SUMMARY;
     sketch sketches none NONE;
+    jinja templates templates TEXT;
+    python sources sources TEXT;
+    gguf ggufs none TEXT;
+    markup markups markups TEXT;
+    texts named_texts named_texts TEXT;
 }

@@ -15,6 +15,8 @@ use ledger::note::VerifierKey;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use training::checkpoint::{Scalar, Summarizer};
 
+pub(crate) use crate::text_seeds::{TEXT, ggufs, markups, named_texts, sources, templates};
+
 pub(crate) const NONE: &[&[u8]] = &[];
 pub(crate) const ZIP: &[&[u8]] = &[
     b"PK\x03\x04",
