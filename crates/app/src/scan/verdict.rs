@@ -51,6 +51,7 @@ pub(super) fn count(totals: &mut Totals, report: &FileReport, fail_on: Weight) {
     } += 1;
     for (index, finding) in done.findings.iter().enumerate() {
         totals.findings += 1;
+        totals.notes += u64::from(finding.weight == Weight::Note);
         totals.counting += u64::from(report.counts(index) && finding.weight >= fail_on);
     }
     let expired = report.accepted.iter().filter(|known| known.expired).count() as u64;

@@ -81,6 +81,7 @@ fn renderer(format: Format, verbose: bool) -> Box<dyn Renderer> {
         Format::Plain => Box::new(Plain {
             color: color(),
             verbose,
+            ..Plain::default()
         }),
         Format::Json => Box::new(Json::default()),
         Format::Sarif => Box::new(Sarif::default()),

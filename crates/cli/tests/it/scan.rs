@@ -219,8 +219,8 @@ fn a_thousand_names_on_the_command_line_are_examined_like_one() {
     world.file("other/bad.pkl", COMMAND);
     symlink("../other/bad.pkl", world.work.join("m/link.pkl")).unwrap();
     let names = names.iter().map(String::as_str);
-    let named: Vec<&str> = names.chain(["m/link.pkl", "-"]).collect();
-    let value = world.scan_json(&named, 1);
+    let given: Vec<&str> = names.chain(["m/link.pkl", "-"]).collect();
+    let value = world.scan_json(&given, 1);
     assert_eq!(value["totals"]["clean"], 1000);
     assert_eq!(value["totals"]["dangerous"], 1);
     assert_eq!(

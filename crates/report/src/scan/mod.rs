@@ -154,6 +154,8 @@ pub struct Totals {
     pub counting: u64,
     /// Findings in all.
     pub findings: u64,
+    /// Those of them that are notes.
+    pub notes: u64,
     /// Findings that the baseline accepts.
     pub accepted: u64,
     /// Findings that the baseline accepted until a day that is over.

@@ -24,10 +24,13 @@ pub struct Plain {
     pub color: bool,
     /// Clean files that were found in folders are listed too.
     pub verbose: bool,
+    /// Notes count, and so files with no more than notes are listed too.
+    pub notes: bool,
 }
 
 impl Renderer for Plain {
-    fn begin(&mut self, _head: &Head) -> String {
+    fn begin(&mut self, head: &Head) -> String {
+        self.notes = head.fail_on == Weight::Note;
         String::new()
     }
 
@@ -37,7 +40,8 @@ impl Renderer for Plain {
             Verdict::Clean | Verdict::NotAModel | Verdict::Link
         );
         let mut text = super::explain::listings(file);
-        if quiet && !file.named && !self.verbose && file.examination.findings.is_empty() {
+        let noted = self.notes && !file.examination.findings.is_empty();
+        if quiet && !file.named && !self.verbose && !noted {
             return text;
         }
         text.push_str(&self.headline(file));
@@ -171,6 +175,10 @@ impl Plain {
         }
         let _ = writeln!(text, "   {}", duration(tail.seconds));
         let _ = writeln!(text, "  {}", coverage(totals));
+        if totals.notes > 0 && !self.verbose && !self.notes {
+            let notes = plural(totals.notes, "note");
+            let _ = writeln!(text, "  {notes}: --verbose lists all");
+        }
         if totals.accepted > 0 {
             let accepted = plural(totals.accepted, "finding");
             let _ = writeln!(text, "  {accepted} accepted by the baseline");
