@@ -226,20 +226,6 @@ def nested_stream(rng):
     return Call(loader, (stream,)), (called(loader),)
 
 
-def set_state_call(rng):
-    """`__setstate__` of a known class does the work."""
-    target = rng.choice(
-        [
-            New(Name("torch.fx.graph_module", "GraphModule")),
-            New(Name("torch.jit._script", "RecursiveScriptModule")),
-            New(Name("logging.config", "BaseConfigurator")),
-            New(Name("torch.package.package_importer", "PackageImporter")),
-        ]
-    )
-    made = Build(target, {"_code": payloads.code(rng), "config": {"()": "os.system"}})
-    return made, (f"call {target.cls.module}:{target.cls.name}",)
-
-
 def thread(rng):
     function, command = shell(rng)
     maker = Name("threading", rng.choice(["Thread", "Timer"]))
@@ -388,7 +374,6 @@ CHAINS = [
     kept_function,
     nested_loads,
     nested_stream,
-    set_state_call,
     thread,
     type_with_body,
     globals_of_function,

@@ -19,8 +19,8 @@ def folder(files):
     return out
 
 
-def evil_module(rng, class_name="Model"):
-    """A Python file that does something when it is imported."""
+def evil_module(rng, class_name="Model", top=False):
+    """A Python file that does something when it is imported, or (unless `top`) when its class is instantiated."""
     command, code = payloads.command(rng), payloads.code(rng)
     body = rng.choice(
         [
@@ -34,7 +34,7 @@ def evil_module(rng, class_name="Model"):
         ]
     )
     place = rng.random()
-    if place < 0.5:
+    if top or place < 0.5:
         return f"import torch\n{body}\n\nclass {class_name}(torch.nn.Module):\n    pass\n"
     lines = "".join(f"        {line}\n" for line in body.splitlines())
     return f"import torch\n\n\nclass {class_name}(torch.nn.Module):\n    def __init__(self, config):\n{lines}"
@@ -93,8 +93,8 @@ def named_script(rng, variant):
         ("hubconf.py", evil_module(rng, "entry")),
         ("custom_generate/generate.py", evil_module(rng, "generate")),
         (f"{word}.pth", f"import os; os.system({command!r})\n"),
-        ("sitecustomize.py", evil_module(rng)),
-        ("setup.py", evil_module(rng)),
+        ("sitecustomize.py", evil_module(rng, top=True)),
+        ("setup.py", evil_module(rng, top=True)),
         (f"{word}.py", evil_module(rng, "Builder")),
         ("code/inference.py", evil_module(rng, "model_fn")),
         ("model.py", evil_module(rng, "TritonPythonModel")),
