@@ -1,6 +1,6 @@
 //! `formats`, the containers: nothing is given that is not there, budgets hold, no byte is in two places.
 
-use formats::compressed::{Budget, Codec, Decoder, MAX_ODDITIES};
+use formats::compressed::{Budget, Codec, Decoder, End, MAX_ODDITIES};
 use formats::pickle::Limits;
 use formats::{ReadAt as _, joblib as dumped, numpy, tar as tape, torch_legacy as old};
 
@@ -51,7 +51,11 @@ pub fn compressed(data: &[u8]) -> bool {
         let Ok((head, _)) = Decoder::new(&data, codec, budget).head(10) else {
             unreachable!("{IN_MEMORY}")
         };
-        assert_eq!(head, bytes[..bytes.len().min(10)], "the head is another");
+        // A break takes the step with it in which it is found, and a longer step takes more.
+        let broken = matches!(outcome.end, End::Broken(_));
+        let same = head.len().min(bytes.len());
+        assert_eq!(head[..same], bytes[..same.min(10)], "the head is another");
+        assert!(broken || head.len() == bytes.len().min(10));
     }
     taken
 }

@@ -42,6 +42,7 @@ pub mod torch;
 pub mod torch_legacy;
 mod walked;
 mod window;
+pub mod xml;
 pub mod yaml;
 pub mod zip;
 

@@ -114,7 +114,7 @@ fn kind(document: &Document) -> &'static str {
 }
 
 fn oddities(examiner: &mut Examiner<'_>, name: &str, document: &Document) {
-    let lines = name.to_ascii_lowercase().ends_with("l");
+    let lines = name.to_ascii_lowercase().ends_with('l');
     for oddity in &document.oddities {
         let what = oddity.to_string();
         match oddity {
@@ -205,7 +205,7 @@ fn pair(examiner: &mut Examiner<'_>, key: &str, value: &Node) {
             }
         }
         ("custom_generate" | "custom_pipeline", Node::Text(Some(text))) => {
-            remote(examiner, key, text)
+            remote(examiner, key, text);
         }
         ("trust_remote_code", Node::Bool(true)) => {
             let why = "it asks loaders to run code of the repository without asking";
@@ -224,10 +224,11 @@ fn pair(examiner: &mut Examiner<'_>, key: &str, value: &Node) {
                 escape(examiner, key, file);
             }
         }
-        (_, Node::Text(Some(_))) if key.ends_with("_file") || key.ends_with("_path") => {
-            if !key.contains("name_or_path") {
-                escape(examiner, key, value);
-            }
+        (_, Node::Text(Some(_)))
+            if (key.ends_with("_file") || key.ends_with("_path"))
+                && !key.contains("name_or_path") =>
+        {
+            escape(examiner, key, value);
         }
         _ => {}
     }

@@ -7,9 +7,7 @@ use formats::torch_legacy::{self, Role};
 use formats::{ReadAt, Window};
 
 use crate::pickle::{self, Origin};
-use crate::{
-    Examiner, archive, config, gguf, models, numpy, python_source, safetensors, template, yaml,
-};
+use crate::{Examiner, archive, gguf, models, numpy, safetensors, texts};
 
 /// Examines `input` as what it is; several readings are all followed.
 pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
@@ -50,6 +48,8 @@ fn has_own_reader(format: Format) -> bool {
                 | Format::Packed(_)
                 | Format::Json
                 | Format::Yaml
+                | Format::Xml
+                | Format::Html
                 | Format::Text
                 | Format::Empty
         )
@@ -70,9 +70,13 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
         Format::SafeTensors => safetensors::examine(examiner, input),
         Format::Gguf => gguf::examine(examiner, name, input),
         Format::Npy => numpy::examine(examiner, input),
-        Format::Json => config::examine(examiner, name, input),
-        Format::Yaml => yaml::examine(examiner, name, input),
-        Format::Text | Format::Script | Format::Unknown => text(examiner, name, input),
+        Format::Json
+        | Format::Yaml
+        | Format::Xml
+        | Format::Html
+        | Format::Text
+        | Format::Script
+        | Format::Unknown => text(examiner, name, input),
         Format::SevenZip | Format::Rar | Format::Cab => {
             examiner.part(format.name(), input.len(), None);
             let what = format!("it is {format}, which is recognised and not read");
@@ -82,20 +86,28 @@ fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Form
     }
 }
 
-/// A text: what it is to a loader is said by its name alone.
+/// What is nothing by a magic number: texts that loaders interpret, and libraries by their name alone.
 fn text(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
-    let lower = name.to_ascii_lowercase();
-    let ends = |ending: &str| lower.ends_with(ending);
-    if ends(".py") || ends(".pyi") || ends(".pyw") {
-        python_source::examine(examiner, name, input);
-    } else if ends(".pth") {
-        python_source::examine_pth(examiner, name, input);
-    } else if ends(".jinja") || ends(".jinja2") || ends(".j2") {
-        template::examine(examiner, name, input);
-    } else if ends(".yaml") || ends(".yml") {
-        yaml::examine(examiner, name, input);
+    let mut head = vec![0; usize::try_from(input.len().min(TEXT_HEAD)).unwrap_or(0)];
+    if let Err(error) = input.read_at(0, &mut head) {
+        return examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
+    }
+    if let Some(kind) = texts::recognise(name, &head) {
+        return texts::examine(examiner, kind, name, input);
+    }
+    let ending = name
+        .rsplit_once('.')
+        .map(|(_, ending)| ending.to_ascii_lowercase());
+    if ending.is_some_and(|ending| LIBRARIES.contains(&ending.as_str())) {
+        let why = "Its name is that of a native library, which is loaded and run whole.";
+        examiner.found(Rule::NativeCode, Weight::Unknown, examiner.here(), "", why);
     }
 }
+
+/// Bytes from which it is told what a text is.
+const TEXT_HEAD: u64 = 4096;
+/// Endings of native libraries.
+const LIBRARIES: [&str; 5] = ["so", "dll", "dylib", "pyd", "cubin"];
 
 /// A pickle as a file of its own, and what stands behind it.
 fn bare(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
@@ -133,7 +145,7 @@ fn parts(examiner: &mut Examiner<'_>, input: &dyn ReadAt, layout: &torch_legacy:
         let window = Window::new(input, part.offset, part.size);
         let name = format!("{} at {}", words(part.role), part.offset);
         match part.role {
-            Role::Raw => examiner.raw(part.size),
+            Role::Raw => examiner.raw_of(&window),
             Role::Rest => examiner.member(&name, &window),
             role if role.is_pickle() => examiner.inside(&name, |examiner| {
                 pickle::examine(examiner, &window, Origin::TorchLegacy);
@@ -304,7 +316,9 @@ fn misnamed(examiner: &mut Examiner<'_>, name: &str, found: &[Format]) {
                 | Format::TorchTar
         )
     });
-    if let Some(program) = program.filter(|_| plain) {
+    // Four characters of text may be a pickle by chance; one that names nothing is data under any name.
+    let by_chance = found.contains(&Format::Pickle) && !examiner.needs_names();
+    if let Some(program) = program.filter(|_| plain && !by_chance) {
         let why = format!("Its name promises {ending}, its content is {program}.");
         examiner.found(
             Rule::NameDisagrees,

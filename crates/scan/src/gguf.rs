@@ -33,15 +33,17 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
 fn odd(examiner: &mut Examiner<'_>, oddity: &Oddity) {
     let why = oddity.to_string();
     let (rule, weight, gap) = match oddity {
-        Oddity::Truncated(_) => (Rule::Broken, Weight::Unknown, Some(GapKind::Broken)),
+        Oddity::Truncated(_) | Oddity::ValueType { .. } => {
+            (Rule::Broken, Weight::Unknown, Some(GapKind::Broken))
+        }
         Oddity::Version(_) => (Rule::Broken, Weight::Unknown, Some(GapKind::NotRead)),
         Oddity::TooMany { .. } => (Rule::Bomb, Weight::Unknown, Some(GapKind::Limit)),
-        Oddity::ValueType { .. } => (Rule::Broken, Weight::Unknown, Some(GapKind::Broken)),
         Oddity::DuplicateKey(_) | Oddity::DuplicateTensor(_) => {
             (Rule::ReadersDisagree, Weight::Unknown, None)
         }
-        Oddity::Dimensions { .. } => (Rule::Broken, Weight::Dangerous, Some(GapKind::Broken)),
-        Oddity::Overflow(_) => (Rule::Broken, Weight::Dangerous, Some(GapKind::Broken)),
+        Oddity::Dimensions { .. } | Oddity::Overflow(_) => {
+            (Rule::Broken, Weight::Dangerous, Some(GapKind::Broken))
+        }
         Oddity::ElementType { .. } => {
             let what = format!("{why}: whether its bytes are in the file is not known");
             return examiner.gap(GapKind::NotRead, examiner.here(), what);

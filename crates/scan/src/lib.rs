@@ -33,11 +33,13 @@ mod targets;
 mod template;
 mod tensorflow;
 mod text;
+mod texts;
 mod torch;
 mod torchscript;
+mod xml;
 mod yaml;
 
 pub use examiner::{Examiner, Options, digest, examine, explain};
-pub use rules::Rules;
+pub use rules::{Project, Rules};
 
 pub(crate) use formats::Window as Slice;

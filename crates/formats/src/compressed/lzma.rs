@@ -15,6 +15,8 @@ use crate::read_at::{u16_at, u32_at, u64_at};
 
 /// Bytes that the decoder is given at once.
 const PIECE_BYTES: usize = 2 << 10;
+/// Bytes that it is asked for at once. A break takes with it what was decoded in the same step; no loader asks for less.
+const STEP_BYTES: usize = 256;
 /// The most blocks that the index of a stream may list; xz writes one for each 24 MB, or one alone.
 const MAX_BLOCKS: u64 = 1 << 20;
 const LZMA2_FILTER: u64 = 0x21;
@@ -36,6 +38,11 @@ pub(super) fn is_alone(head: &[u8]) -> bool {
 
 fn window(bytes: u32) -> u32 {
     u32::try_from(MAX_WINDOW_BYTES).map_or(bytes, |most| bytes.min(most))
+}
+
+fn step_of(output: &mut [u8]) -> &mut [u8] {
+    let size = output.len().min(STEP_BYTES);
+    output.get_mut(..size).unwrap_or_default()
 }
 
 /// One piece of input through a decoder.
@@ -102,10 +109,9 @@ impl Plain {
             return Ok(Step::done());
         }
         let stream = &mut self.stream;
+        let few = step_of(output);
         Ok(
-            match feed(source, |input, action| {
-                stream.process(input, output, action)
-            })? {
+            match feed(source, |input, action| stream.process(input, few, action))? {
                 Fed::More(written) => Step::wrote(written),
                 Fed::End(written) => {
                     source.rewind(self.stream.unused_input().len() as u64);
@@ -313,10 +319,9 @@ impl Engine for Xz {
                 window,
             } => (stream, *start, *window),
         };
+        let few = step_of(output);
         Ok(
-            match feed(source, |input, action| {
-                stream.process(input, output, action)
-            })? {
+            match feed(source, |input, action| stream.process(input, few, action))? {
                 Fed::More(written) => Step::wrote(written),
                 Fed::End(written) => {
                     let padding = (source.position() - start).wrapping_neg() % 4;

@@ -15,6 +15,8 @@ use super::{Deed, Oddity};
 pub(super) const COUNTING: u8 = 1;
 /// The last level; behind it the machine stops.
 const LAST: u8 = 4;
+/// Opcodes that take as long as to look at one value here.
+const COLLECTING: usize = 3;
 /// Bytes of a slot in the arena.
 const SLOT: usize = 40;
 
@@ -38,7 +40,8 @@ impl Machine {
             return Ok(());
         }
         loop {
-            self.work += (2 * self.live() + self.memo.kept() + self.program.effects.len()) as u64;
+            let looked_at = self.live() + self.memo.kept() / 4 + self.program.effects.len();
+            self.work += (COLLECTING * looked_at) as u64;
             if self.level >= COUNTING {
                 self.say_limit(16, "bytes of memory", self.limits.bytes as u64);
                 self.let_go();

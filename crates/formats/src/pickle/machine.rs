@@ -15,7 +15,7 @@ pub(super) type Flow<T = ()> = Result<T, Oddity>;
 /// The most anomalies that are recorded; one more is that which ends the program.
 const MAX_ANOMALIES: usize = 10_000;
 /// Opcodes that take as long as to build one value.
-const BUILDING: u64 = 4;
+const BUILDING: u64 = 2;
 /// Stands in the cache where nothing is.
 const NO_ID: u32 = u32::MAX;
 /// Values that are looked up by content before they are built anew.

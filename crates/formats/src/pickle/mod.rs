@@ -120,7 +120,7 @@ impl Iterator for Programs<'_> {
 /// How much a program may do before the machine stops. All counts are of one program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Opcodes; one that builds a value counts for five.
+    /// Opcodes; one that builds a value counts for three.
     pub opcodes: u64,
     /// Values in the arena.
     pub values: usize,
@@ -154,13 +154,13 @@ pub enum Frames {
 }
 
 impl Default for Limits {
-    /// Enough for a checkpoint of 50,000 tensors in some 40 MB.
+    /// Enough for a checkpoint of 30,000 tensors, in some 40 MB and some two seconds whatever the program does.
     fn default() -> Self {
         Self {
-            opcodes: 160_000_000,
+            opcodes: 200_000_000,
             values: 600_000,
             memo: 1 << 20,
-            records: 150_000,
+            records: 100_000,
             name_bytes: 4 << 20,
             kept: 64 << 10,
             stack: 1 << 19,

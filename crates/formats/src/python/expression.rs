@@ -17,21 +17,22 @@ const LEVELS: [&[&str]; 6] = [
 ];
 const COMPARISONS: [&str; 6] = ["==", "!=", "<=", ">=", "<", ">"];
 
-impl Parser {
-    pub(super) fn make(&self, offset: usize, kind: Kind) -> Step<Expr> {
-        let mut made = Expr {
-            offset,
-            height: 0,
-            kind,
-        };
-        let below = made.children().iter().map(|child| child.height).max();
-        made.height = below.map_or(1, |below| below.saturating_add(1));
-        if made.height > MAX_HEIGHT {
-            return Err(Fault);
-        }
-        Ok(made)
+/// An expression that is not too high.
+pub(super) fn make(offset: usize, kind: Kind) -> Step<Expr> {
+    let mut made = Expr {
+        offset,
+        height: 0,
+        kind,
+    };
+    let below = made.children().iter().map(|child| child.height).max();
+    made.height = below.map_or(1, |below| below.saturating_add(1));
+    if made.height > MAX_HEIGHT {
+        return Err(Fault);
     }
+    Ok(made)
+}
 
+impl Parser {
     /// One expression, or several with commas.
     pub(super) fn expressions(&mut self) -> Step<Expr> {
         let offset = self.offset();
@@ -51,7 +52,7 @@ impl Parser {
             }
             items.push(self.starred()?);
         }
-        self.make(offset, Kind::List(items))
+        make(offset, Kind::List(items))
     }
 
     fn starred(&mut self) -> Step<Expr> {
@@ -75,7 +76,7 @@ impl Parser {
         if items.len() == 1 {
             return items.pop().ok_or(Fault);
         }
-        self.make(offset, Kind::List(items))
+        make(offset, Kind::List(items))
     }
 
     pub(super) fn target(&mut self) -> Step<Expr> {
@@ -94,14 +95,14 @@ impl Parser {
                     parser.peek(),
                     None | Some(Tok::Newline | Tok::Op(")" | "]" | "}" | "=" | ","))
                 ) {
-                    return parser.make(offset, Kind::Plain);
+                    return make(offset, Kind::Plain);
                 }
                 return parser.expressions();
             }
             let mut value = parser.alternatives()?;
             if parser.take_op(":=") {
                 let set = parser.expression()?;
-                value = parser.make(offset, Kind::Either(vec![set, value]))?;
+                value = make(offset, Kind::Either(vec![set, value]))?;
             }
             if parser.take_name("if") {
                 let test = parser.alternatives()?;
@@ -109,7 +110,7 @@ impl Parser {
                     return Err(Fault);
                 }
                 let otherwise = parser.expression()?;
-                value = parser.make(offset, Kind::Either(vec![value, otherwise, test]))?;
+                value = make(offset, Kind::Either(vec![value, otherwise, test]))?;
             }
             Ok(value)
         })
@@ -125,7 +126,7 @@ impl Parser {
             }
         }
         let body = self.expression()?;
-        self.make(offset, Kind::Lambda(Box::new(body)))
+        make(offset, Kind::Lambda(Box::new(body)))
     }
 
     /// `or`, `and`.
@@ -138,14 +139,14 @@ impl Parser {
         if items.len() == 1 {
             return items.pop().ok_or(Fault);
         }
-        self.make(offset, Kind::Either(items))
+        make(offset, Kind::Either(items))
     }
 
     fn negation(&mut self) -> Step<Expr> {
         let offset = self.offset();
         if self.take_name("not") {
             let value = self.deeper(Self::negation)?;
-            return self.make(offset, Kind::Other(vec![value]));
+            return make(offset, Kind::Other(vec![value]));
         }
         let mut items = vec![self.binary(0)?];
         while self.comparison() {
@@ -154,7 +155,7 @@ impl Parser {
         if items.len() == 1 {
             return items.pop().ok_or(Fault);
         }
-        self.make(offset, Kind::Other(items))
+        make(offset, Kind::Other(items))
     }
 
     fn comparison(&mut self) -> bool {
@@ -182,7 +183,7 @@ impl Parser {
         while let Some(operator) = operators.iter().find(|known| self.is_op(known)) {
             self.at += 1;
             let right = self.binary(level + 1)?;
-            left = self.make(
+            left = make(
                 offset,
                 Kind::Binary(operator, Box::new(left), Box::new(right)),
             )?;
@@ -200,7 +201,7 @@ impl Parser {
                 Kind::Int(number) if sign == "-" => Kind::Int(number.wrapping_neg()),
                 _ => Kind::Other(vec![value]),
             };
-            return self.make(offset, kind);
+            return make(offset, kind);
         }
         if self.take_name("await") {
             return self.deeper(Self::unary);
@@ -208,7 +209,7 @@ impl Parser {
         let base = self.postfix()?;
         if self.take_op("**") {
             let power = self.deeper(Self::unary)?;
-            return self.make(offset, Kind::Binary("**", Box::new(base), Box::new(power)));
+            return make(offset, Kind::Binary("**", Box::new(base), Box::new(power)));
         }
         Ok(base)
     }
@@ -226,7 +227,7 @@ impl Parser {
             } else {
                 return Ok(value);
             };
-            value = self.make(offset, kind)?;
+            value = make(offset, kind)?;
         }
     }
 
@@ -255,7 +256,7 @@ impl Parser {
         several.extend(parts.into_iter().flatten().map(|part| *part));
         let index = match several.len() {
             1 => several.pop().ok_or(Fault)?,
-            _ => self.make(offset, Kind::List(several))?,
+            _ => make(offset, Kind::List(several))?,
         };
         Ok(Kind::Item(value, Box::new(index)))
     }
@@ -321,7 +322,7 @@ impl Parser {
             over,
             rest,
         };
-        self.make(offset, kind)
+        make(offset, kind)
     }
 
     fn primary(&mut self) -> Step<Expr> {
@@ -361,7 +362,7 @@ impl Parser {
             Tok::Op("{") => self.items("}")?,
             _ => return Err(Fault),
         };
-        self.make(offset, kind)
+        make(offset, kind)
     }
 
     /// Items of a list, set or dict behind the open bracket.
@@ -413,13 +414,13 @@ impl Parser {
             match (parts.last_mut().map(|last| &mut last.kind), kind) {
                 (Some(Kind::Text(last)), Kind::Text(text)) => last.push_str(&text),
                 (Some(Kind::Bytes(last)), Kind::Bytes(bytes)) => last.extend(bytes),
-                (_, kind) => parts.push(self.make(offset, kind)?),
+                (_, kind) => parts.push(make(offset, kind)?),
             }
         }
         if parts.len() == 1 {
             return parts.pop().ok_or(Fault);
         }
-        self.make(offset, Kind::Format(parts))
+        make(offset, Kind::Format(parts))
     }
 
     /// Texts and fields of an f-string.
@@ -428,7 +429,7 @@ impl Parser {
         let mut rest = body;
         while let Some(at) = rest.find(['{', '}']) {
             let (text, tail) = rest.split_at(at);
-            parts.push(self.make(offset, Kind::Text(text.to_owned()))?);
+            parts.push(make(offset, Kind::Text(text.to_owned()))?);
             if let Some(tail) = tail.strip_prefix("{{").or_else(|| tail.strip_prefix("}}")) {
                 rest = tail;
                 continue;
@@ -449,7 +450,7 @@ impl Parser {
                 .get(rest.find('}').ok_or(Fault)? + 1..)
                 .unwrap_or_default();
         }
-        parts.push(self.make(offset, Kind::Text(rest.to_owned()))?);
+        parts.push(make(offset, Kind::Text(rest.to_owned()))?);
         Ok(parts)
     }
 }
@@ -462,7 +463,6 @@ fn field_end(field: &str) -> Option<usize> {
     for (at, byte) in bytes.iter().enumerate() {
         match (byte, quote) {
             (byte, Some(open)) if *byte == open => quote = None,
-            (_, Some(_)) => {}
             (b'"' | b'\'', None) => quote = Some(*byte),
             (b'(' | b'[' | b'{', None) => depth += 1,
             (b')' | b']', None) => depth = depth.saturating_sub(1),

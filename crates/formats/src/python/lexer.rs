@@ -291,16 +291,14 @@ fn normalise(found: char) -> char {
         0x1d7ce..=0x1d7ff => from(b'0', (code - 0x1d7ce) % 10),
         0x17f => 's',
         0x212a => 'K',
-        0x2071 => 'i',
+        0x2071 | 0x2139 => 'i',
         0x207f => 'n',
         0x210a => 'g',
         0x210e => 'h',
         0x2113 => 'l',
         0x212f => 'e',
-        0x2134 => 'o',
-        0x2139 => 'i',
+        0x2134 | 0xba => 'o',
         0xaa => 'a',
-        0xba => 'o',
         _ => found,
     }
 }

@@ -1,6 +1,7 @@
 //! Statements and blocks.
 
 use super::ast::{Expr, Kind, Module, Statement, StatementKind};
+use super::expression::make;
 use super::lexer::{self, Tok, Token};
 
 /// How deep blocks, and expressions in an expression, are read.
@@ -528,7 +529,7 @@ impl Parser {
             let target = values.pop().ok_or(Fault)?;
             let operator = operator.strip_suffix('=').unwrap_or(operator);
             let left = Box::new(target.clone());
-            let value = self.make(target.offset, Kind::Binary(operator, left, Box::new(value)))?;
+            let value = make(target.offset, Kind::Binary(operator, left, Box::new(value)))?;
             let targets = vec![target];
             return Ok(StatementKind::Assign { targets, value });
         }

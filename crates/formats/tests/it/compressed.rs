@@ -131,6 +131,34 @@ fn what_stands_before_a_broken_block_is_given() {
 }
 
 #[test]
+fn what_a_broken_stream_gave_before_is_given_whatever_the_codec() {
+    let mut stored = vec![0, 16, 0, 0xef, 0xff];
+    stored.extend(b"before the break");
+    // A block of the kind that does not exist.
+    stored.push(7);
+    let (output, end, _) = spool(&stored, Codec::Deflate);
+    assert_eq!(
+        (output.as_slice(), end),
+        (&b"before the break"[..], End::Broken(Fault::Malformed))
+    );
+    let zeros = vec![0; 100_000];
+    let mut writer = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+    writer.write_all(&zeros).unwrap();
+    writer.flush().unwrap();
+    let mut bytes = writer.get_ref().clone();
+    bytes.push(7);
+    let (output, end, _) = spool(&bytes, Codec::Deflate);
+    assert_eq!(
+        (output.len(), end),
+        (zeros.len(), End::Broken(Fault::Malformed))
+    );
+    let mut bytes = unhex(BZIP2);
+    bytes.extend(b"BZh9 and no block");
+    let (output, end, _) = spool(&bytes, Codec::Bzip2);
+    assert_eq!((output, end), (text(), End::Broken(Fault::Malformed)));
+}
+
+#[test]
 fn a_wrong_check_sum_is_noted_and_the_text_is_given() {
     let mut bytes = gzip(&text());
     let offset = bytes.len() as u64 - 8;

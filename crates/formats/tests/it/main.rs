@@ -17,5 +17,6 @@ mod sniffs;
 mod support;
 mod tars;
 mod tensors_safe;
+mod xml;
 mod yaml;
 mod zips;

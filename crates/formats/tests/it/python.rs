@@ -101,8 +101,9 @@ fn nesting_is_bounded() {
         "lambda:".repeat(50_000),
         "f'{".repeat(50_000),
         (0..2000)
-            .map(|n| format!("{}if x:\n", " ".repeat(n)))
-            .collect(),
+            .map(|n| " ".repeat(n) + "if x:\n")
+            .collect::<Vec<_>>()
+            .concat(),
         "if x: pass\nelif y: pass\n".to_owned() + &"elif y: pass\n".repeat(20_000),
         "@x\n".repeat(100_000),
         "async ".repeat(100_000),

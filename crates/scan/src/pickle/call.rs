@@ -1,7 +1,7 @@
 //! Judges calls: what is called, in which role, and, where the model has no answer, what speaks for or against it.
 
 use domain::scan::{Role, Rule, Weight};
-use formats::pickle::{Call, How, Id};
+use formats::pickle::{Call, How, Id, Value};
 
 use super::Origin;
 use super::evidence;
@@ -79,9 +79,30 @@ impl Judge<'_, '_, '_> {
         Some(match name.standing {
             Standing::Listed(_) => return None,
             Standing::Library => library(name, role),
+            Standing::Framework(framework)
+                if call.is_some_and(|call| self.is_member(name, call)) =>
+            {
+                of_framework(name, framework, Role::Construct)
+            }
             Standing::Framework(framework) => of_framework(name, framework, role),
             Standing::Main | Standing::Foreign => foreign(name, role),
         })
+    }
+
+    /// Whether it reads as a member of an enumeration, by its value: a class and one short word or number.
+    fn is_member(&self, name: &Name, call: &Call) -> bool {
+        let Some([value]) = self.args(call) else {
+            return false;
+        };
+        let is_word = match self.program.value(*value) {
+            Value::Text(text) => {
+                let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+                text.len() <= 40 && text.chars().all(plain)
+            }
+            Value::Int(_) => true,
+            _ => false,
+        };
+        is_word && looks_like_class(&name.path)
     }
 
     /// What the arguments of an unknown call say about it.

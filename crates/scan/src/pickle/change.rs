@@ -137,12 +137,37 @@ impl<'p> Judge<'_, '_, 'p> {
                 );
                 let verdict = Verdict::new(Rule::PatchesModule, Weight::Dangerous, why);
                 self.tell(&verdict, shown, offset);
+            } else if key == "_parse_arg_template" && !self.is_argument_parser(*value) {
+                let why = "It brings text along that scipy runs when the state is set, and that scipy did not generate.";
+                let verdict = Verdict::new(Rule::RunsCode, Weight::Dangerous, why);
+                self.tell(&verdict, shown, offset);
             } else if key.ends_with("hooks") {
                 self.hooks(key, *value, offset, shown);
             } else if is_method(key) && self.is_function(*value) {
                 self.shadowed(key, offset, shown);
             }
         }
+    }
+
+    /// Whether it is the text that scipy generates for its distributions: three functions that pass arguments on.
+    fn is_argument_parser(&self, id: Id) -> bool {
+        const STARTS: [&str; 5] = [
+            "def _parse_args(self, ",
+            "def _parse_args_rvs(self, ",
+            "def _parse_args_stats(self, ",
+            "    return (",
+            "    return self._argcheck_rvs(",
+        ];
+        let Some(text) = self.program.text(id) else {
+            return *self.program.value(id) == Value::None;
+        };
+        let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+        lines.all(|line| {
+            let mut starts = STARTS.iter();
+            let rest = starts.find_map(|start| line.strip_prefix(start));
+            let plain = |c: char| c.is_ascii_alphanumeric() || " _,=:.')".contains(c);
+            rest.is_some_and(|rest| rest.chars().all(plain))
+        })
     }
 
     fn hooks(&mut self, key: &str, hooks: Id, offset: usize, shown: Id) {
@@ -176,6 +201,13 @@ impl<'p> Judge<'_, '_, 'p> {
     }
 
     fn is_hook(&mut self, id: Id) -> bool {
+        // A method of an object of the file itself, as lazy modules have it.
+        if let Value::Call(call) = self.program.value(id) {
+            let object = self.args(call).and_then(<[Id]>::first);
+            let own = object.is_some_and(|id| matches!(self.nature(*id), Nature::Made(_)));
+            let gets = self.program.global(call.callable);
+            return own && gets.is_some_and(|it| it.name == "getattr");
+        }
         self.name(id)
             .is_some_and(|name| name.path.ends_with("hook"))
     }

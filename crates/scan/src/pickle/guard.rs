@@ -3,6 +3,8 @@
 //! A function that a reducer calls is vouched for with the arguments that reducers give it. `getattr` of an enumeration
 //! is a member, `getattr` of a module is anything.
 
+use std::rc::Rc;
+
 use domain::scan::{Role, Rule, Weight};
 use formats::pickle::{Call, Id, Value};
 
@@ -68,6 +70,14 @@ impl Judge<'_, '_, '_> {
             Guard::Dtype => self.dtype(args, entry),
             Guard::TypedRebuild => self.typed_rebuild(args, name, offset),
             Guard::TypeName => self.type_name(args, name),
+            Guard::TypeOf => match args {
+                [value] if self.nature(*value) == Nature::Plain => (None, Nature::Shared),
+                _ => dangerous(
+                    Rule::RunsCode,
+                    format!("`{}` makes a class out of what the file says.", name.full()),
+                ),
+            },
+            Guard::Union => self.union(args, name),
         }
     }
 
@@ -113,6 +123,9 @@ impl Judge<'_, '_, '_> {
         }
         match self.nature(*object) {
             Nature::Made(_) if is_plain_method(attribute) => (None, Nature::Made(Makes::CALLABLE)),
+            Nature::Plain if self.program.text(*object).is_some() && is_plain_method(attribute) => {
+                (None, Nature::Made(Makes::CALLABLE))
+            }
             Nature::Foreign => (None, Nature::Foreign),
             Nature::Shared => dangerous(
                 Rule::ResolvesAttributes,
@@ -128,7 +141,7 @@ impl Judge<'_, '_, '_> {
 
     fn attribute_of_name(
         &mut self,
-        owner: &Name,
+        owner: &Rc<Name>,
         attribute: &str,
         offset: usize,
         shown: Id,
@@ -259,7 +272,8 @@ impl Judge<'_, '_, '_> {
                 "bytes",
                 "complex",
             ];
-            base.module == "builtins" && plain.contains(&base.path.as_str())
+            matches!(base.module.as_str(), "builtins" | "__builtin__")
+                && plain.contains(&base.path.as_str())
         });
         if !known || args.len() != 3 {
             return unvouched(format!(
@@ -348,6 +362,22 @@ impl Judge<'_, '_, '_> {
         self.of_class(&[*class], entry, name, offset)
     }
 
+    /// `functools.reduce(operator.or_, types)`.
+    fn union(&mut self, args: &[Id], name: &Name) -> Judged {
+        let joins = args.first().and_then(|id| self.name(*id));
+        let joins = joins.is_some_and(|joins| {
+            matches!(joins.module.as_str(), "operator" | "_operator") && joins.path == "or_"
+        });
+        if joins && args.len() == 2 {
+            return (None, Nature::Shared);
+        }
+        let why = format!(
+            "`{}` calls a function of the file's choice at once.",
+            name.full()
+        );
+        dangerous(Rule::ResolvesAttributes, why)
+    }
+
     /// dill's `_load_type("DictType")`. Types of code are given to nobody.
     fn type_name(&self, args: &[Id], name: &Name) -> Judged {
         let text = args.first().and_then(|id| self.program.text(*id));
@@ -410,24 +440,27 @@ impl Judge<'_, '_, '_> {
             return makes.has(Makes::CALLABLE);
         }
         self.name(id).is_some_and(|name| match name.standing {
-            Standing::Listed(entry) => matches!(entry.kind, Kind::Function | Kind::Call),
+            Standing::Listed(entry) => match entry.kind {
+                Kind::Function => true,
+                Kind::Call => !entry.may_be_stored(),
+                Kind::Value | Kind::Class => false,
+            },
             _ => !looks_like_class(&name.path),
         })
     }
 }
 
 /// A method or constant that does nothing but compute, as far as its name tells.
-fn is_plain_method(attribute: &str) -> bool {
+pub(super) fn is_plain_method(attribute: &str) -> bool {
     let effects = [
-        "save", "load", "dump", "to_", "write", "read", "open", "exec", "eval", "run", "system",
-        "query", "remove", "unlink", "delete", "rename", "tofile", "set_", "register", "apply",
-        "push", "download", "upload", "close", "kill", "spawn", "import", "compile", "script",
-        "trace", "from_", "create", "add_", "send", "recv",
+        "save", "format", "load", "dump", "to_", "write", "read", "open", "exec", "eval", "run",
+        "system", "query", "remove", "unlink", "delete", "rename", "tofile", "set_", "register",
+        "apply", "push", "download", "upload", "close", "kill", "spawn", "import", "compile",
+        "script", "trace", "from_", "create", "add_", "send", "recv",
     ];
     let plain = attribute.chars().all(|c| c.is_alphanumeric() || c == '_');
-    plain
-        && !attribute.starts_with('_')
-        && !effects.iter().any(|start| attribute.starts_with(start))
+    let attribute = attribute.trim_start_matches('_');
+    plain && !effects.iter().any(|start| attribute.starts_with(start))
 }
 
 pub(super) fn unvouched(why: String) -> Judged {

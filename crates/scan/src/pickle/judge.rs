@@ -1,6 +1,8 @@
 //! Walks through the effects of one program in order and tells what they come to.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
 use domain::scan::{Need, Place, Role, Rule, Weight};
 use formats::pickle::{Call, Deed, Id, Opaque, Program, Value};
@@ -26,6 +28,29 @@ pub(super) enum Nature {
     Foreign,
 }
 
+/// A map by id. Ids are small numbers that the machine gives, not the file; they need no strong hash.
+type ById<T> = HashMap<Id, T, BuildHasherDefault<Mix>>;
+
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0.rotate_left(5) ^ u64::from(number)).wrapping_mul(ODD);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}
+
 /// What is to be told about one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Verdict {
@@ -44,6 +69,9 @@ impl Verdict {
     }
 }
 
+/// A name in a role, and what was said of it.
+type Told = (Rc<Name>, Role, Option<(Rule, Weight)>);
+
 pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) examiner: &'e mut Examiner<'r>,
     pub(super) rules: &'r Rules,
@@ -51,15 +79,18 @@ pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) origin: Origin,
     stream: u32,
     base: usize,
-    names: HashMap<Id, Option<Name>>,
-    natures: HashMap<Id, Nature>,
+    names: ById<Option<Rc<Name>>>,
+    /// Names by their text: a program imports the same one again and again.
+    texts: HashMap<(&'p str, &'p str), Rc<Name>>,
+    natures: ById<Nature>,
     /// Imports that are called or made.
     pub(super) used: HashSet<Id>,
     /// Imports in the order in which they are made, with their offsets.
     pub(super) imports: Vec<(Id, usize)>,
     /// Whether functions, or things to call, are among what was imported or made so far.
     pub(super) has_callables: bool,
-    told: HashSet<(Rule, Weight, String)>,
+    /// What was told of which name: the same thing a thousand times is one finding, at the first place.
+    told: HashSet<Told>,
 }
 
 impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
@@ -78,8 +109,9 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
             origin,
             stream,
             base,
-            names: HashMap::new(),
-            natures: HashMap::new(),
+            names: ById::default(),
+            texts: HashMap::new(),
+            natures: ById::default(),
             used: HashSet::new(),
             imports: Vec::new(),
             has_callables: false,
@@ -173,25 +205,38 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
             Value::Global(_) => Nature::Name,
             Value::Call(_) => self.natures.get(&id).copied().unwrap_or(Nature::Foreign),
             Value::Persistent(_) if !self.origin.has_storages() => Nature::Foreign,
+            Value::Persistent(_) if name_of(self.rules, self.program, id).is_some() => Nature::Name,
             Value::Opaque(Opaque::Extension(_) | Opaque::ComputedGlobal) => Nature::Foreign,
             _ => Nature::Plain,
         }
     }
 
     /// What `id` names, if it is an import or an attribute of one.
-    pub(super) fn name(&mut self, id: Id) -> Option<Name> {
-        let (rules, program) = (self.rules, self.program);
-        let names = &mut self.names;
-        names
-            .entry(id)
-            .or_insert_with(|| name_of(rules, program, id))
-            .clone()
+    pub(super) fn name(&mut self, id: Id) -> Option<Rc<Name>> {
+        if let Some(known) = self.names.get(&id) {
+            return known.clone();
+        }
+        let name = match self.program.value(id) {
+            Value::Global(global) => {
+                let (module, name) = (global.module.as_str(), global.name.as_str());
+                let rules = self.rules;
+                let known = self.texts.entry((module, name));
+                let known = known.or_insert_with(|| Rc::new(Name::new(rules, module, name)));
+                Some(Rc::clone(known))
+            }
+            Value::Call(_) | Value::Persistent(_) => {
+                name_of(self.rules, self.program, id).map(Rc::new)
+            }
+            _ => return None,
+        };
+        self.names.insert(id, name.clone());
+        name
     }
 
     /// Tells what `name` in `role` comes to, and that the file needs it.
     pub(super) fn tell_name(
         &mut self,
-        name: &Name,
+        name: &Rc<Name>,
         role: Role,
         verdict: Option<Verdict>,
         shown: Id,
@@ -201,20 +246,19 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         let project = self.rules.project();
         let verdict =
             verdict.filter(|it| !(light(it) && project.admits(&name.module, &name.path, role)));
+        let what = verdict
+            .as_ref()
+            .map(|verdict| (verdict.rule, verdict.weight));
+        if !self.told.insert((Rc::clone(name), role, what)) {
+            return;
+        }
         self.examiner.need(Need {
             module: name.module.clone(),
             name: name.path.clone(),
             role,
             weight: verdict.as_ref().map(|verdict| verdict.weight),
         });
-        let Some(verdict) = verdict else {
-            return;
-        };
-        // The same thing a thousand times is one finding, at the first place.
-        if self
-            .told
-            .insert((verdict.rule, verdict.weight, name.full()))
-        {
+        if let Some(verdict) = verdict {
             self.tell(&verdict, shown, offset);
         }
     }

@@ -62,10 +62,10 @@ impl Origin {
 /// Examines all programs at the start of `input`, one behind the other. Returns the offset behind the last one.
 pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) -> u64 {
     let limits = Limits::default();
-    let mut programs = programs(input, 0..input.len(), &limits);
+    let programs = programs(input, 0..input.len(), &limits);
     let mut stream = 0;
     let mut end = 0;
-    while let Some(program) = programs.next() {
+    for program in programs {
         let program = match program {
             Ok(program) => program,
             Err(error) => {

@@ -8,10 +8,10 @@ use domain::scan::Rule;
 use formats::pickle::{Id, Program, Value};
 
 use crate::Rules;
-use crate::rules::Standing;
+use crate::rules::{Kind, Standing};
 
 /// A name and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Name {
     pub(super) module: String,
     /// The name in the module; dots walk through attributes.
@@ -23,7 +23,7 @@ pub(super) struct Name {
 
 impl Name {
     pub(super) fn new(rules: &Rules, module: &str, name: &str) -> Self {
-        let standing = rules.standing(module, name);
+        let standing = standing(rules, module, name);
         let listed = matches!(standing, Standing::Listed(_));
         let known = listed || matches!(standing, Standing::Library | Standing::Framework(_));
         Self {
@@ -67,6 +67,24 @@ impl Name {
     }
 }
 
+/// How a name stands; a constant of a framework may be reached by way of that framework. For an object that says of itself
+/// what it is called, pickle writes whichever module happens to have it under that name: `torch._utils torch.float16`.
+fn standing(rules: &Rules, module: &str, name: &str) -> Standing {
+    let direct = rules.standing(module, name);
+    let Some((package, rest)) = name.split_once('.') else {
+        return direct;
+    };
+    if matches!(direct, Standing::Listed(_)) || !rules.is_module(package) {
+        return direct;
+    }
+    match rules.standing(package, rest) {
+        Standing::Listed(entry) if entry.kind == Kind::Value && entry.guard.is_none() => {
+            Standing::Listed(entry)
+        }
+        _ => direct,
+    }
+}
+
 fn walks(rules: &Rules, module: &str, name: &str, known: bool) -> bool {
     if name
         .split('.')
@@ -80,7 +98,9 @@ fn walks(rules: &Rules, module: &str, name: &str, known: bool) -> bool {
         None => known && !own && rules.is_module(name),
         Some((head, _)) => {
             let bare = head.trim_start_matches('_');
-            !bare.starts_with(char::is_uppercase)
+            let standing = rules.standing(module, head);
+            let is_class = matches!(standing, Standing::Listed(entry) if entry.kind == Kind::Class);
+            !is_class && !bare.starts_with(char::is_uppercase)
         }
     }
 }
@@ -108,6 +128,11 @@ pub(super) fn name_of(rules: &Rules, program: &Program, id: Id) -> Option<Name> 
                 attributes.reverse();
                 return Some(Name::new(rules, &global.module, &attributes.join(".")));
             }
+            // What torch's old layout says of a class, with its source beside it: the loader gives the class.
+            Value::Persistent(inner) => match program.items(*inner)? {
+                [kind, class, ..] if program.text(*kind) == Some("module") => at = *class,
+                _ => return None,
+            },
             Value::Call(call) => {
                 let callable = program.global(call.callable)?;
                 let args = program.items(call.args)?;

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use domain::scan::{Role, Rule, Weight};
 use formats::pickle::{Id, Value};
 
+use super::guard::is_plain_method;
 use super::judge::{Judge, Verdict};
 use super::names::Name;
-use crate::rules::Standing;
+use crate::rules::{Kind, Standing};
 
 impl Judge<'_, '_, '_> {
     /// Judges every import by whether it is kept. Comes last, when all uses are known.
@@ -46,8 +47,21 @@ impl Judge<'_, '_, '_> {
                 );
                 Some(Verdict::new(Rule::UnneededCall, Weight::Unknown, why))
             }
+            _ if self.is_method_of_listed(name) => None,
             _ => self.unlisted(name, Role::Reference, None),
         }
+    }
+
+    /// Whether it is a method of a class of the model that does nothing but compute, as far as its name tells.
+    fn is_method_of_listed(&self, name: &Name) -> bool {
+        let Some((class, method)) = name.path.rsplit_once('.') else {
+            return false;
+        };
+        let listed = match self.rules.standing(&name.module, class) {
+            Standing::Listed(entry) => entry.kind == Kind::Class,
+            _ => false,
+        };
+        listed && !name.walks && is_plain_method(method)
     }
 
     fn thrown_away(&self, name: &Name) -> Option<Verdict> {

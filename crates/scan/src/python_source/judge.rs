@@ -1,5 +1,6 @@
 //! A module from top to bottom: what each call does, and when it runs.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::scan::{Rule, Weight};
@@ -8,11 +9,14 @@ use formats::python::{self, Expr, Kind, Module, Statement, StatementKind};
 use super::When;
 use super::effects::effect;
 use super::fold::{Bound, Names};
+use super::reach::{Functions, bind, calls_of, functions_of, is_main};
 
 /// Remarks that are kept.
 const MAX_REMARKS: usize = 64;
 /// Source in source that is followed.
 const MAX_NESTED: usize = 3;
+/// Values that are looked through for one call.
+const MAX_LOOKED: u32 = 2_000;
 /// Functions that loaders, servers and hubs call because every such file has them.
 const CONTRACTS: [&str; 36] = [
     "__init__",
@@ -117,115 +121,16 @@ fn nested(module: &Module, name: &str, when: When, depth: usize) -> Vec<Remark> 
         reached: BTreeMap::new(),
         build: matches!(name, "setup.py" | "conftest.py" | "build.py"),
         depth,
+        looked: Cell::new(0),
         remarks: Vec::new(),
     };
     judge.reach(&module.body, name);
     judge.statements(&module.body, when);
+    if names.steps.are_spent() {
+        let why = "its names refer to each other more often than is followed";
+        judge.say(Rule::Bomb, Weight::Unknown, 0, why);
+    }
     judge.remarks
-}
-
-/// Binds all names of a file.
-fn bind<'m>(body: &'m [Statement], names: &mut Names<'m>) {
-    for statement in body {
-        match &statement.kind {
-            StatementKind::Import(modules) => {
-                for (module, alias) in modules {
-                    let top = module.split('.').next().unwrap_or(module);
-                    match alias {
-                        Some(alias) => names.bound.insert(alias, Bound::Path(module, None)),
-                        None => names.bound.insert(top, Bound::Path(top, None)),
-                    };
-                }
-            }
-            StatementKind::From {
-                module,
-                names: list,
-            } => {
-                for (name, alias) in list {
-                    if name == "*" {
-                        names.stars.push(module);
-                    } else {
-                        let bound = alias.as_deref().unwrap_or(name);
-                        names.bound.insert(bound, Bound::Path(module, Some(name)));
-                    }
-                }
-            }
-            StatementKind::Function { name, body, .. } => {
-                names.bound.insert(name, Bound::Own);
-                bind(body, names);
-            }
-            StatementKind::Class { name, body, .. } => {
-                names.bound.insert(name, Bound::Own);
-                bind(body, names);
-            }
-            StatementKind::If {
-                body, otherwise, ..
-            } => {
-                bind(body, names);
-                bind(otherwise, names);
-            }
-            StatementKind::Block { body, .. } => bind(body, names),
-            StatementKind::Assign { targets, value } => {
-                for target in targets {
-                    bind_target(target, value, names);
-                }
-            }
-            StatementKind::Evaluate(_) => {}
-        }
-    }
-}
-
-fn bind_target<'m>(target: &'m Expr, value: &'m Expr, names: &mut Names<'m>) {
-    match (&target.kind, &value.kind) {
-        (Kind::Name(name), _) => {
-            // An import or an own function keeps its name where it is only wrapped anew.
-            names.bound.insert(name, Bound::Value(value));
-        }
-        (Kind::List(targets), Kind::List(values)) if targets.len() == values.len() => {
-            for (target, value) in targets.iter().zip(values) {
-                bind_target(target, value, names);
-            }
-        }
-        _ => {}
-    }
-}
-
-type Functions<'m> = BTreeMap<&'m str, Vec<&'m [Statement]>>;
-
-/// Bodies of functions by name; those of a class stand under its name too, because calling it calls them.
-fn functions_of<'m>(body: &'m [Statement], functions: &mut Functions<'m>) {
-    for statement in body {
-        match &statement.kind {
-            StatementKind::Function { name, body, .. } => {
-                functions.entry(name).or_default().push(body);
-                functions_of(body, functions);
-            }
-            StatementKind::Class { name, body, .. } => {
-                for inner in body {
-                    if let StatementKind::Function {
-                        name: method, body, ..
-                    } = &inner.kind
-                        && ["__init__", "__new__", "__post_init__", "__call__"]
-                            .contains(&method.as_str())
-                    {
-                        functions.entry(name).or_default().push(body);
-                    }
-                }
-                functions_of(body, functions);
-            }
-            StatementKind::If {
-                body, otherwise, ..
-            } => {
-                functions_of(body, functions);
-                functions_of(otherwise, functions);
-            }
-            StatementKind::Block { body, .. } => functions_of(body, functions),
-            StatementKind::Assign { .. }
-            | StatementKind::Evaluate(_)
-            | StatementKind::Import(_)
-            | StatementKind::From { .. } => {}
-        }
-    }
 }
 
 struct Judge<'m, 'n> {
@@ -237,6 +142,8 @@ struct Judge<'m, 'n> {
     /// Whether the file builds a package and is no part of one.
     build: bool,
     depth: usize,
+    /// Values that were looked through for the present call.
+    looked: Cell<u32>,
     remarks: Vec<Remark>,
 }
 
@@ -288,12 +195,6 @@ impl<'m> Judge<'m, '_> {
                 let called = self.reached.get(name.as_str()).copied();
                 self.statements(body, called.unwrap_or(When::Called.min(self.top)));
             }
-            StatementKind::Class {
-                evaluated, body, ..
-            } => {
-                self.all(evaluated, when);
-                self.statements(body, when);
-            }
             StatementKind::If {
                 test,
                 body,
@@ -304,7 +205,10 @@ impl<'m> Judge<'m, '_> {
                 self.statements(body, inner);
                 self.statements(otherwise, when);
             }
-            StatementKind::Block { evaluated, body } => {
+            StatementKind::Class {
+                evaluated, body, ..
+            }
+            | StatementKind::Block { evaluated, body } => {
                 self.all(evaluated, when);
                 self.statements(body, when);
             }
@@ -368,6 +272,7 @@ impl<'m> Judge<'m, '_> {
         let Some(path) = self.names.path(called) else {
             return;
         };
+        self.looked.set(0);
         if path == "builtins.open"
             || path.ends_with(".write_text")
             || path.ends_with(".write_bytes")
@@ -383,6 +288,7 @@ impl<'m> Judge<'m, '_> {
         if path == "builtins.getattr" {
             return self.computed(expr, arguments, when);
         }
+        self.looked.set(0);
         let Some(rule) = effect(&path) else { return };
         match rule {
             Rule::RunsCode => self.runs_code(expr, &path, arguments, when),
@@ -397,8 +303,9 @@ impl<'m> Judge<'m, '_> {
     fn plainly(&mut self, rule: Rule, expr: &Expr, path: &str, when: When) {
         let weight = match (rule, when) {
             (Rule::LoadsNative, When::Import) => Weight::Dangerous,
-            (Rule::LoadsNative | Rule::DisturbsProcess, When::Contract) => Weight::Unknown,
-            (_, When::Import) => Weight::Unknown,
+            (Rule::LoadsNative | Rule::DisturbsProcess, When::Contract) | (_, When::Import) => {
+                Weight::Unknown
+            }
             _ => Weight::Note,
         };
         let weight = if path.contains("cpp_extension") || self.build {
@@ -543,12 +450,11 @@ impl<'m> Judge<'m, '_> {
         let name = arguments.first().map(|(_, value)| value);
         let known = name.and_then(|name| self.names.text(name));
         let weight = match known {
-            Some(_) => Weight::Note,
             None if name.is_some_and(|name| self.decoded(name, 0)) => Weight::Unknown,
             None if when == When::Import && !self.build && path.contains("import") => {
                 Weight::Unknown
             }
-            None => Weight::Note,
+            _ => Weight::Note,
         };
         self.say(Rule::ImportsCode, weight, expr.offset, told(path, when));
     }
@@ -565,7 +471,6 @@ impl<'m> Judge<'m, '_> {
             .any(|(_, value)| self.tells_secrets(value, 0));
         let raw = path.starts_with("socket.") || path.starts_with("_socket.");
         let weight = match when {
-            When::Script => Weight::Note,
             When::Import | When::Contract if secrets || raw => Weight::Dangerous,
             When::Import => Weight::Unknown,
             When::Called if secrets || raw => Weight::Unknown,
@@ -584,7 +489,7 @@ impl<'m> Judge<'m, '_> {
 
     /// Whether a value tells of the machine, its user or the environment.
     fn tells_secrets(&self, expr: &'m Expr, depth: usize) -> bool {
-        if depth > 12 {
+        if depth > 12 || !self.may_go_on() {
             return false;
         }
         let path = self.names.path(expr).unwrap_or_default();
@@ -636,6 +541,7 @@ impl<'m> Judge<'m, '_> {
         };
         let here = text.is_some_and(|text| SENSITIVE.iter().any(|place| text.contains(place)));
         here || (depth < 12
+            && self.may_go_on()
             && expr
                 .children()
                 .into_iter()
@@ -745,7 +651,7 @@ impl<'m> Judge<'m, '_> {
 
     /// Whether a value comes out of an encoding, out of the network, or out of characters put together.
     fn decoded(&self, expr: &'m Expr, depth: usize) -> bool {
-        if depth > 10 {
+        if depth > 10 || !self.may_go_on() {
             return false;
         }
         if let Kind::Call(called, _) = &expr.kind {
@@ -772,6 +678,12 @@ impl<'m> Judge<'m, '_> {
         expr.children()
             .into_iter()
             .any(|child| self.decoded(child, depth + 1))
+    }
+
+    /// Whether a value may be looked through further: questions about one call are bounded together.
+    fn may_go_on(&self) -> bool {
+        self.looked.set(self.looked.get() + 1);
+        self.looked.get() < MAX_LOOKED
     }
 
     fn body_decodes(&self, body: &'m [Statement], depth: usize) -> bool {
@@ -846,108 +758,4 @@ fn decodes(path: &str) -> bool {
         "httpx.",
     ];
     DECODERS.iter().any(|prefix| path.starts_with(prefix))
-}
-
-/// `__name__ == "__main__"`.
-fn is_main(test: &Expr) -> bool {
-    let Kind::Other(items) = &test.kind else {
-        return false;
-    };
-    matches!(&items[..], [left, right]
-        if matches!(&left.kind, Kind::Name(name) if name == "__name__")
-            && matches!(&right.kind, Kind::Text(text) if text == "__main__"))
-}
-
-/// Own functions that a body calls, or hands to something that may call them. Bodies of functions count with `inside`.
-fn calls_of<'m>(
-    body: &'m [Statement],
-    functions: &Functions<'m>,
-    called: &mut BTreeSet<&'m str>,
-    inside: bool,
-) {
-    for statement in body {
-        match &statement.kind {
-            StatementKind::Function {
-                evaluated, body, ..
-            } => {
-                evaluated
-                    .iter()
-                    .for_each(|value| mentions(value, functions, called));
-                if inside {
-                    calls_of(body, functions, called, inside);
-                }
-            }
-            StatementKind::Class {
-                evaluated, body, ..
-            } => {
-                evaluated
-                    .iter()
-                    .for_each(|value| decorators(value, functions, called));
-                calls_of(body, functions, called, inside);
-            }
-            StatementKind::If {
-                test,
-                body,
-                otherwise,
-            } => {
-                mentions(test, functions, called);
-                if !is_main(test) {
-                    calls_of(body, functions, called, inside);
-                }
-                calls_of(otherwise, functions, called, inside);
-            }
-            StatementKind::Block { evaluated, body } => {
-                evaluated
-                    .iter()
-                    .for_each(|value| mentions(value, functions, called));
-                calls_of(body, functions, called, inside);
-            }
-            StatementKind::Assign { value, .. } => mentions(value, functions, called),
-            StatementKind::Evaluate(values) => {
-                values
-                    .iter()
-                    .for_each(|value| mentions(value, functions, called));
-            }
-            StatementKind::Import(_) | StatementKind::From { .. } => {}
-        }
-    }
-}
-
-/// Bases of a class are not called; its decorators are.
-fn decorators<'m>(value: &'m Expr, functions: &Functions<'m>, called: &mut BTreeSet<&'m str>) {
-    if !matches!(value.kind, Kind::Attribute(..)) {
-        mentions(value, functions, called);
-    }
-}
-
-/// Calls of own functions in an expression, and own functions that are handed to other calls.
-fn mentions<'m>(expr: &'m Expr, functions: &Functions<'m>, called: &mut BTreeSet<&'m str>) {
-    let mut note = |name: &'m str| {
-        if functions.contains_key(name) {
-            called.insert(name);
-        }
-    };
-    if let Kind::Call(callee, arguments) = &expr.kind {
-        for value in std::iter::once(&**callee).chain(arguments.iter().map(|(_, value)| value)) {
-            match &value.kind {
-                Kind::Name(name) => note(name),
-                Kind::Attribute(base, name)
-                    if matches!(&base.kind, Kind::Name(_) | Kind::Call(..)) =>
-                {
-                    note(name)
-                }
-                _ => {}
-            }
-        }
-    } else if let Kind::Name(name) = &expr.kind {
-        // A decorator without a call.
-        if expr.height == 1 {
-            note(name);
-        }
-    }
-    for child in expr.children() {
-        if !matches!(child.kind, Kind::Name(_)) {
-            mentions(child, functions, called);
-        }
-    }
 }

@@ -6,7 +6,7 @@
 //! also be called.
 
 /// What a name is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A constant: a dtype, a layout, a singleton.
     Value,
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// Under which condition on its arguments a call is harmless.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// Whatever the arguments are.
     Any,
@@ -49,10 +49,14 @@ pub enum Guard {
     TypedRebuild,
     /// If the only argument is one of the names of plain types.
     TypeName,
+    /// `type(None)`: the type of one plain value.
+    TypeOf,
+    /// `functools.reduce(operator.or_, types)`: a union of types.
+    Union,
 }
 
 /// What may be done to an object afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Makes(u16);
 
 impl Makes {
@@ -90,7 +94,7 @@ impl Makes {
 }
 
 /// One name of the allow model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// What it is.
     pub kind: Kind,
@@ -106,7 +110,7 @@ impl Entry {
     /// From a line of a reviewed file; `None` if the line is malformed.
     pub(super) fn parse(verb: &str, line: &str, framework: &'static str) -> Option<Self> {
         let (kind, makes) = match verb {
-            "value" => (Kind::Value, Makes::default()),
+            "value" => (Kind::Value, Makes::SHARED),
             "function" => (Kind::Function, Makes::default()),
             "class" => (Kind::Class, Makes::NEW.and(Makes::STATE)),
             "call" => (Kind::Call, Makes::default()),
@@ -164,9 +168,12 @@ impl Entry {
     /// Whether the name may be stored, which means that anybody may call it with anything.
     pub fn may_be_stored(&self) -> bool {
         match self.kind {
-            Kind::Value | Kind::Function => true,
-            Kind::Class => !matches!(self.guard, Some(Guard::Callable | Guard::Size)),
-            Kind::Call => matches!(self.guard, Some(Guard::Any)),
+            Kind::Value => !matches!(self.guard, Some(Guard::Union)),
+            Kind::Function => true,
+            Kind::Class => {
+                !matches!(self.guard, Some(Guard::Callable)) || self.makes.has(Makes::ITEMS)
+            }
+            Kind::Call => matches!(self.guard, Some(Guard::Any | Guard::Data)),
         }
     }
 }
@@ -187,6 +194,8 @@ fn guard(word: &str) -> Option<Guard> {
         "dtype" => Guard::Dtype,
         "typed-rebuild" => Guard::TypedRebuild,
         "type-name" => Guard::TypeName,
+        "type-of" => Guard::TypeOf,
+        "union" => Guard::Union,
         _ => return None,
     })
 }

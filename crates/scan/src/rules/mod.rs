@@ -59,7 +59,7 @@ pub struct Rules {
 }
 
 /// How well a name is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// The model has it.
     Listed(Entry),
@@ -210,7 +210,13 @@ const PYTHON: &str = "python";
 
 /// Modules that were renamed as a whole.
 fn canonical(module: &str) -> Option<String> {
-    let renamed = [("numpy._core", "numpy.core"), ("pathlib._local", "pathlib")];
+    let renamed = [
+        ("numpy._core", "numpy.core"),
+        ("pathlib._local", "pathlib"),
+        // Python 2, where the machine has not mapped it already.
+        ("__builtin__", "builtins"),
+        ("copy_reg", "copyreg"),
+    ];
     renamed.iter().find_map(|(from, to)| {
         let rest = module.strip_prefix(from)?;
         (rest.is_empty() || rest.starts_with('.')).then(|| format!("{to}{rest}"))
@@ -222,7 +228,7 @@ fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// A line is `rule module name…`; a star at the end of a module or name stands for any rest.
+/// A line is `rule module name…`; a star in a module or name stands for anything.
 fn effect_of_line(line: &str, module: &str, name: &str) -> Option<Rule> {
     let mut words = line.split_whitespace();
     let (rule, pattern) = (words.next()?, words.next()?);
@@ -233,10 +239,20 @@ fn effect_of_line(line: &str, module: &str, name: &str) -> Option<Rule> {
 }
 
 fn fits(pattern: &str, text: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => text.starts_with(start),
-        None => text == pattern,
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return text == pattern;
+    };
+    let Some(mut text) = text.strip_prefix(start) else {
+        return false;
+    };
+    let Some((middle, end)) = rest.rsplit_once('*') else {
+        return text.ends_with(rest);
+    };
+    if let Some(at) = text.find(middle) {
+        text = text.get(at + middle.len()..).unwrap_or_default();
+        return text.ends_with(end);
     }
+    false
 }
 
 impl std::fmt::Debug for Source {

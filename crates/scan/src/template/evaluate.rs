@@ -3,12 +3,16 @@
 use domain::scan::{Rule, Weight};
 use formats::jinja::{Arguments, Expr, Kind};
 
-use super::value::{self, Constant, Marks, Value};
+use super::fold::{arithmetic, folded, methods};
+use super::messages::{from_message, origin_of, what_is_asked};
+use super::value::{Constant, Marks, Value};
 use super::walk::{Judge, operators_own};
 use super::{known, words};
 
 /// Characters that no honest template makes with one operation.
 const MAX_WIDTH: i128 = 1_000_000;
+/// Steps of one round.
+const MAX_STEPS: usize = 600_000;
 /// Filters whose named argument is an attribute.
 const BY_ATTRIBUTE: [&str; 11] = [
     "map",
@@ -24,15 +28,45 @@ const BY_ATTRIBUTE: [&str; 11] = [
     "dictsort",
 ];
 
+/// Methods of a text whose result says something about what is in it.
+const ASKING: [&str; 14] = [
+    "startswith",
+    "endswith",
+    "find",
+    "rfind",
+    "index",
+    "rindex",
+    "count",
+    "split",
+    "rsplit",
+    "partition",
+    "rpartition",
+    "replace",
+    "removeprefix",
+    "removesuffix",
+];
+
 impl Judge {
     /// What `expr` may give. With `emit` its texts are on their way to the model.
     pub(super) fn evaluate(&mut self, expr: &Expr, emit: bool) -> Value {
+        if self.steps > MAX_STEPS {
+            let why = "it takes more steps than are followed";
+            self.say(Rule::Bomb, Weight::Unknown, 0, why);
+            return Value::default();
+        }
+        let given = self.value(expr, emit);
+        // Values that may be many things are what costs.
+        self.steps += 1 + 16 * given.constants.len();
+        given
+    }
+
+    fn value(&mut self, expr: &Expr, emit: bool) -> Value {
         match &expr.kind {
             Kind::Bool(_) | Kind::None | Kind::Float(_) => Value::default(),
             Kind::Int(number) => Value::constant(Constant::Int(*number)),
             Kind::Text(text) => self.text(expr, text, emit),
             Kind::Name(name) => self.name(expr, name),
-            Kind::Attribute(base, name) => self.attribute(expr, base, name, false),
+            Kind::Attribute(base, name) => self.attribute(expr, base, name),
             Kind::Item(base, index) => self.item(expr, base, index, emit),
             Kind::Slice(base, parts) => self.slice(base, parts, emit),
             Kind::Call(called, arguments) => self.call(expr, called, arguments, emit),
@@ -135,7 +169,7 @@ impl Judge {
         all
     }
 
-    fn attribute(&mut self, expr: &Expr, base: &Expr, name: &str, called: bool) -> Value {
+    fn attribute(&mut self, expr: &Expr, base: &Expr, name: &str) -> Value {
         if let Kind::Name(base) = &base.kind {
             self.door(expr, base);
             if let Some(held) = self.names.get(&format!("{base}.{name}")) {
@@ -143,7 +177,7 @@ impl Judge {
             }
         }
         let given = self.evaluate(base, false);
-        self.reach(expr, name, called);
+        self.reach(expr, name, false);
         self.of_message(&given, Some(name), base)
     }
 
@@ -380,14 +414,10 @@ impl Judge {
         emit: bool,
     ) -> Value {
         let given = self.evaluate(base, emit);
+        let shown = emit && name != "replace";
         let values: Vec<(Option<&str>, Value)> = arguments
             .iter()
-            .map(|(key, value)| {
-                (
-                    key.as_deref(),
-                    self.evaluate(value, emit && name != "replace"),
-                )
-            })
+            .map(|(key, value)| (key.as_deref(), self.evaluate(value, shown)))
             .collect();
         let first = values.first().map(|(_, value)| value);
         if name == "attr" {
@@ -602,7 +632,14 @@ impl Judge {
         arguments: &Arguments,
         emit: bool,
     ) -> Value {
-        let looked_up = self.attribute(expr, base, name, true);
+        let mut looked_up = Value::default();
+        if let Kind::Name(base) = &base.kind {
+            self.door(expr, base);
+            let held = self.names.get(&format!("{base}.{name}"));
+            looked_up = held.cloned().unwrap_or_default();
+        }
+        self.reach(expr, name, true);
+        // Once: a chain of calls would be walked twice as often for each call.
         let given = self.evaluate(base, emit);
         let rewrite = matches!(
             name,
@@ -629,24 +666,9 @@ impl Judge {
             self.width(expr, &given, plain.iter().copied());
         }
         let mut made = methods(name, &given, &plain);
-        let asks = matches!(
-            name,
-            "startswith"
-                | "endswith"
-                | "find"
-                | "rfind"
-                | "index"
-                | "rindex"
-                | "count"
-                | "split"
-                | "rsplit"
-                | "partition"
-                | "rpartition"
-                | "replace"
-                | "removeprefix"
-                | "removesuffix"
-        );
-        if asks && let Some(first) = first {
+        if ASKING.contains(&name)
+            && let Some(first) = first
+        {
             made.marks = made.marks.with(self.tested("in", first, &given));
         }
         if matches!(name, "values" | "items") && given.marks.has(Marks::MESSAGE) {
@@ -677,7 +699,8 @@ impl Judge {
     ) -> Value {
         let key = key.cloned().unwrap_or_default();
         let asks = self.asks(&key);
-        if emit && asks != Marks::default() {
+        let written = matches!(base.kind, Kind::Dict(_));
+        if emit && written && asks != Marks::default() {
             let under = self.under;
             self.under = self.under.with(asks);
             self.evaluate(base, true);
@@ -706,241 +729,5 @@ impl Judge {
             let why = "it formats with a text that the template puts together";
             self.say(Rule::ComputedName, Weight::Unknown, expr.offset, why);
         }
-    }
-}
-
-/// What a key or attribute of a message, or of a part of it, holds.
-fn from_message(given: &Value, key: Option<&str>, base: &Expr) -> Value {
-    let mut marks = given.marks.tests();
-    let mut origin = None;
-    if given.marks.has(Marks::MESSAGE)
-        || given.marks.has(Marks::CONTENT)
-        || given.marks.has(Marks::PART)
-    {
-        if key.is_none_or(known::is_text_key) {
-            marks = marks.with(Marks::CONTENT);
-            origin = given.origin.clone().or_else(|| place_of(base));
-        } else if key.is_some_and(|key| key == "messages" || key == "message") {
-            marks = marks.with(Marks::MESSAGE);
-        }
-        if key.is_none() && given.marks.has(Marks::MESSAGE) {
-            marks = marks.with(Marks::MESSAGE);
-        }
-    }
-    if given.marks.has(Marks::DATE) {
-        marks = marks.with(Marks::DATE);
-    }
-    Value {
-        origin,
-        ..Value::unknown(marks)
-    }
-}
-
-fn origin_of(expr: &Expr, given: &Value) -> Option<String> {
-    let content = given.marks.has(Marks::CONTENT) || given.marks.has(Marks::PART);
-    given.origin.clone().or_else(|| {
-        let _ = expr;
-        content.then(String::new)
-    })
-}
-
-/// What a comparison with `other` asks of what a message says. Asking a dict for the keys of parts asks nothing.
-fn what_is_asked(other: &Value, of_dict: bool) -> Marks {
-    if other.marks.has(Marks::CONTENT) {
-        return Marks::default();
-    }
-    let mut asked = Marks::default();
-    for constant in &other.constants {
-        let texts: Vec<Constant> = match constant {
-            Constant::List(items) | Constant::Dict(items) => items.clone(),
-            other => vec![other.clone()],
-        };
-        for text in texts {
-            asked = asked.with(match &text {
-                Constant::Int(number) if *number <= 1 => Marks::default(),
-                Constant::Text(text) if text.trim().is_empty() => Marks::default(),
-                Constant::Text(text) if of_dict && known::is_part_key(text) => Marks::IF_SAID,
-                text if text.words() > 0 => Marks::IF_WORDS,
-                _ => Marks::IF_SAID,
-            });
-        }
-    }
-    if other.built {
-        asked = asked.with(Marks::IF_SAID);
-    }
-    asked
-}
-
-/// The expression of a message or of something in it, in one spelling.
-pub(super) fn place_of(expr: &Expr) -> Option<String> {
-    match &expr.kind {
-        Kind::Name(name) => Some(name.clone()),
-        Kind::Attribute(base, name) => Some(format!("{}.{name}", place_of(base)?)),
-        Kind::Item(base, index) => {
-            let base = place_of(base)?;
-            match &index.kind {
-                Kind::Text(name) => Some(format!("{base}.{name}")),
-                Kind::Int(index) => Some(format!("{base}[{index}]")),
-                Kind::Sign('-', inner) => match &inner.kind {
-                    Kind::Int(index) => Some(format!("{base}[-{index}]")),
-                    _ => None,
-                },
-                _ => None,
-            }
-        }
-        _ => None,
-    }
-}
-
-fn arithmetic(operator: &str, left: &Constant, right: &Constant) -> Option<Constant> {
-    Some(match (operator, left, right) {
-        ("+", Constant::Text(left), Constant::Text(right)) => {
-            Constant::Text(format!("{left}{right}"))
-        }
-        ("+", Constant::List(left), Constant::List(right)) => {
-            Constant::List([left.as_slice(), right].concat())
-        }
-        ("*", Constant::Text(text), Constant::Int(times))
-        | ("*", Constant::Int(times), Constant::Text(text)) => {
-            let times = usize::try_from(*times).unwrap_or(0);
-            Constant::Text(text.repeat((times <= 64).then_some(times)?))
-        }
-        ("%", Constant::Text(form), Constant::List(values)) => value::percent(form, values)?,
-        ("%", Constant::Text(form), one) => value::percent(form, std::slice::from_ref(one))?,
-        (_, Constant::Int(left), Constant::Int(right)) => Constant::Int(match operator {
-            "+" => left.checked_add(*right)?,
-            "-" => left.checked_sub(*right)?,
-            "*" => left.checked_mul(*right)?,
-            "//" => left.checked_div_euclid(*right)?,
-            "%" => left.checked_rem_euclid(*right)?,
-            "**" => left.checked_pow(u32::try_from(*right).ok()?)?,
-            _ => return None,
-        }),
-        _ => return None,
-    })
-}
-
-/// Filters that make texts, and those that change nothing that matters here.
-fn folded(name: &str, given: &Value, values: &[(Option<&str>, Value)]) -> Value {
-    let plain: Vec<&Value> = values.iter().map(|(_, value)| value).collect();
-    match name {
-        "join" => given.combine(
-            plain.first().unwrap_or(&&Value::text("")),
-            |list, between| list.joined(&between.emitted()?),
-        ),
-        "reverse" => given.map(Constant::reversed),
-        "first" => given.map(|list| list.item(0)),
-        "last" => given.map(|list| list.item(-1)),
-        "list" => given.map(|list| Some(Constant::List(list.items()))),
-        "format" => {
-            let all = constants(&plain);
-            given.map(|form| match (form, &all) {
-                (Constant::Text(form), Some(all)) => value::percent(form, all),
-                _ => None,
-            })
-        }
-        "length" | "count" | "int" | "float" | "abs" | "round" | "wordcount" => {
-            Value::unknown(given.marks)
-        }
-        "string" | "safe" | "e" | "escape" | "forceescape" | "unique" | "sort" | "default"
-        | "d" => {
-            let base = given.clone();
-            match plain.first().filter(|_| name.starts_with('d')) {
-                Some(other) => base.or(other),
-                None => base,
-            }
-        }
-        "tojson" | "map" | "select" | "reject" | "selectattr" | "rejectattr" | "items"
-        | "dictsort" | "groupby" | "batch" | "slice" | "sum" | "min" | "max" | "random"
-        | "pprint" => Value {
-            built: given.built || given.texts().next().is_some(),
-            ..Value::unknown(given.marks)
-        },
-        _ => methods(name, given, &plain),
-    }
-}
-
-fn constants(values: &[&Value]) -> Option<Vec<Constant>> {
-    let one =
-        |value: &&Value| (value.constants.len() == 1).then(|| value.constants.first().cloned());
-    values.iter().map(|value| one(value).flatten()).collect()
-}
-
-/// Methods that make texts.
-fn methods(name: &str, given: &Value, values: &[&Value]) -> Value {
-    let all = constants(values);
-    let all = all.as_deref();
-    let text = |work: &dyn Fn(&str) -> Option<String>| {
-        given.map(|value| match value {
-            Constant::Text(text) => Some(Constant::Text(work(text)?)),
-            _ => None,
-        })
-    };
-    let argument = match all {
-        Some([Constant::Text(argument), ..]) => Some(argument.as_str()),
-        _ => None,
-    };
-    match name {
-        "lower" | "casefold" => text(&|text| Some(text.to_lowercase())),
-        "upper" => text(&|text| Some(text.to_uppercase())),
-        "trim" | "strip" | "lstrip" | "rstrip" => text(&|text| {
-            let set = if values.is_empty() {
-                None
-            } else {
-                Some(argument?)
-            };
-            let cut = |c: char| set.map_or(c.is_whitespace(), |set| set.contains(c));
-            Some(match name {
-                "lstrip" => text.trim_start_matches(cut).to_owned(),
-                "rstrip" => text.trim_end_matches(cut).to_owned(),
-                _ => text.trim_matches(cut).to_owned(),
-            })
-        }),
-        "title" | "capitalize" | "swapcase" => text(&|_| None),
-        "replace" => text(&|text| match all {
-            Some([Constant::Text(from), Constant::Text(to), ..]) => {
-                Some(text.replace(from.as_str(), to))
-            }
-            _ => None,
-        }),
-        "removeprefix" => {
-            text(&|text| Some(text.strip_prefix(argument?).unwrap_or(text).to_owned()))
-        }
-        "removesuffix" => {
-            text(&|text| Some(text.strip_suffix(argument?).unwrap_or(text).to_owned()))
-        }
-        "split" => given.map(|value| match value {
-            Constant::Text(text) => {
-                let parts: Vec<Constant> = match argument {
-                    Some(by) => text
-                        .split(by)
-                        .map(|part| Constant::Text(part.to_owned()))
-                        .collect(),
-                    None if values.is_empty() => {
-                        let words = text.split_whitespace();
-                        words.map(|part| Constant::Text(part.to_owned())).collect()
-                    }
-                    None => return None,
-                };
-                Some(Constant::List(parts))
-            }
-            _ => None,
-        }),
-        "join" => match values.first() {
-            Some(list) => list.combine(given, |list, between| list.joined(&between.emitted()?)),
-            None => Value::default(),
-        },
-        "format" => given.map(|form| match (form, all) {
-            (Constant::Text(form), Some(all)) => value::braces(form, all),
-            _ => None,
-        }),
-        "startswith" | "endswith" | "find" | "rfind" | "index" | "rindex" | "count" => {
-            Value::unknown(given.marks.tests())
-        }
-        "keys" => given.clone(),
-        _ => Value {
-            built: given.built || given.texts().next().is_some(),
-            ..Value::unknown(given.marks)
-        },
     }
 }

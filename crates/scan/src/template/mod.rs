@@ -8,7 +8,9 @@
 //! on text as a whole.
 
 mod evaluate;
+mod fold;
 mod known;
+mod messages;
 mod value;
 mod walk;
 mod words;

@@ -153,7 +153,7 @@ impl Value {
         let mut lost = !self.is_constant() || !other.is_constant();
         for left in &self.constants {
             for right in &other.constants {
-                match work(left, right).filter(|made| made.is_small()) {
+                match work(left, right).filter(Constant::is_small) {
                     Some(made) if constants.len() < MAX_CONSTANTS => {
                         constants.insert(made);
                     }

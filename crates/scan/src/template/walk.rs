@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use domain::scan::{Rule, Weight};
 use formats::jinja::{Expr, Kind, Node, Template};
 
-use super::evaluate::place_of;
+use super::messages::place_of;
 use super::value::{Constant, Marks, Value};
 use super::{Remark, words};
 
@@ -22,6 +22,7 @@ pub(super) fn remarks(template: &Template) -> Vec<Remark> {
     let mut judge = Judge::default();
     for round in 0..=ROUNDS {
         judge.telling = round == ROUNDS;
+        judge.steps = 0;
         judge.body(&template.nodes);
     }
     judge.remarks
@@ -43,6 +44,8 @@ pub(super) struct Judge {
     /// Turns of the loops around the present place.
     pub(super) turns: i128,
     pub(super) loops: usize,
+    /// Steps that were taken in this round.
+    pub(super) steps: usize,
     /// Whether this is the round that tells.
     pub(super) telling: bool,
     pub(super) remarks: Vec<Remark>,
@@ -316,7 +319,7 @@ impl Judge {
         if item.marks.has(Marks::CONTENT) && !called {
             item.marks = item.marks.without(Marks::CONTENT).with(Marks::PART);
         }
-        item.origin = given.origin.clone();
+        item.origin.clone_from(&given.origin);
         match &target.kind {
             Kind::List(targets) => {
                 for target in targets {

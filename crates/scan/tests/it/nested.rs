@@ -1,0 +1,133 @@
+//! Programs within programs, and programs of other containers.
+
+use domain::scan::{Rule, Weight};
+use taintline_scan::Rules;
+use taintline_scan::pickle::Origin;
+
+use crate::assemble::{Pickle, global, int, text};
+use crate::verdict::{clean, dangerous, judged, judged_by, told};
+
+fn payload() -> Vec<u8> {
+    Pickle::new()
+        .call("os", "system", &[&text("echo MARKER")])
+        .stop()
+}
+
+#[test]
+fn bytes_that_a_storage_is_loaded_from_are_examined() {
+    let inner = payload();
+    let bytes = Pickle::new()
+        .call(
+            "torch.storage",
+            "_load_from_bytes",
+            &[&|pickle| pickle.data(&inner)],
+        )
+        .stop();
+    dangerous(&bytes, Rule::RunsCommand);
+    assert!(!judged(&bytes).findings[0].place.members.is_empty());
+    let harmless = Pickle::new().none().stop();
+    let bytes = Pickle::new().call(
+        "torch.storage",
+        "_load_from_bytes",
+        &[&|pickle| pickle.data(&harmless)],
+    );
+    clean(&bytes.stop(), Origin::Bare);
+}
+
+#[test]
+fn bytes_of_protocol_2_are_put_together_before_they_are_examined() {
+    let inner: String = payload().iter().map(|byte| char::from(*byte)).collect();
+    let bytes = Pickle::of_protocol(2)
+        .call(
+            "torch.storage",
+            "_load_from_bytes",
+            &[&|pickle| {
+                pickle.call(
+                    "_codecs",
+                    "encode",
+                    &[&|pickle: Pickle| pickle.text(&inner), &text("latin1")],
+                )
+            }],
+        )
+        .stop();
+    dangerous(&bytes, Rule::RunsCommand);
+}
+
+#[test]
+fn loading_what_is_not_literal_is_dangerous() {
+    let bytes = Pickle::new().call(
+        "torch.storage",
+        "_load_from_bytes",
+        &[&global("models.net", "DATA")],
+    );
+    dangerous(&bytes.stop(), Rule::LoadsMore);
+}
+
+#[test]
+fn a_program_that_is_mere_data_is_a_note() {
+    let inner = payload();
+    let bytes = Pickle::new().data(&inner).stop();
+    told(&bytes, Rule::Hidden, Weight::Note);
+}
+
+#[test]
+fn a_hundred_programs_in_each_other_end_in_a_finding_or_gap() {
+    let mut bytes = payload();
+    for _ in 0..100 {
+        bytes = Pickle::new()
+            .call(
+                "torch.storage",
+                "_load_from_bytes",
+                &[&|pickle| pickle.data(&bytes)],
+            )
+            .stop();
+    }
+    let done = judged(&bytes);
+    assert!(!done.gaps.is_empty());
+}
+
+#[test]
+fn code_in_the_file_is_dangerous() {
+    let code = Pickle::new().call("types", "CodeType", &[&int(0)]);
+    dangerous(&code.stop(), Rule::RunsCode);
+    let marshalled = Pickle::new().call(
+        "marshal",
+        "loads",
+        &[&|pickle| pickle.data(b"\xe3\0\0\0\0")],
+    );
+    dangerous(&marshalled.stop(), Rule::RunsCode);
+    let dill = Pickle::new()
+        .call("dill._dill", "_load_type", &[&text("CodeType")])
+        .tuple(&[&int(0)])
+        .op(b'R');
+    dangerous(&dill.stop(), Rule::RunsCode);
+}
+
+#[test]
+fn storages_are_ids_of_torch_and_nobody_elses() {
+    let storage = Pickle::new()
+        .tuple(&[
+            &text("storage"),
+            &global("torch", "FloatStorage"),
+            &text("0"),
+            &text("cpu"),
+            &int(4),
+        ])
+        .op(b'Q')
+        .stop();
+    clean(&storage, Origin::TorchZip);
+    told(&storage, Rule::UnknownReference, Weight::Unknown);
+    let other = Pickle::new().texts(&["get_attr", "x"]).op(b'Q').stop();
+    let done = judged_by(&Rules::builtin(), &other, Origin::TorchZip);
+    assert_eq!(done.weight(), Some(Weight::Unknown));
+}
+
+#[test]
+fn classes_of_an_archive_of_torchscript_are_its_own() {
+    let bytes = Pickle::of_protocol(2)
+        .object("__torch__.net", "Net")
+        .build(&|pickle| pickle.dict(&[("training", &int(0))]))
+        .stop();
+    clean(&bytes, Origin::TorchScript);
+    told(&bytes, Rule::CustomClass, Weight::Custom);
+}
