@@ -61,13 +61,21 @@ def shares(rows, label, codes):
     return [percent(count[code], len(rows)) for code in (1, 3, 0)]
 
 
+def removals(bad, frameworks, codes):
+    """(frameworks, shares) of the runs without one framework's rules; those with the same figures stand together."""
+    same = collections.defaultdict(list)
+    for framework in frameworks:
+        same[tuple(shares(bad, f"without {framework}", codes))].append(framework)
+    rows = sorted(same.items(), key=lambda row: len(row[1]))
+    return [(", ".join(names), figures) for figures, names in rows]
+
+
 def summary(good, bad, options, took, codes):
     """The lines that a log ends with."""
     found, refused, passed = shares(bad, "taintline", codes)
     lines = [f"malicious {len(bad)}: found {found}, refused {refused}, passed {passed}"]
-    for framework in options.without:
-        found, refused, passed = shares(bad, f"without {framework}", codes)
-        lines.append(f"  without the rules of {framework}: found {found}, refused {refused}, passed {passed}")
+    for names, (found, refused, passed) in removals(bad, options.without, codes):
+        lines.append(f"  without the rules of {names}: found {found}, refused {refused}, passed {passed}")
     counted = [row for row in good if row["expect"] in ("clean", "plain")]
     count = collections.Counter(row["taintline"] for row in counted)
     lines.append(f"benign {len(good)}, of which {len(counted)} need no vouching: {dict(count)}")
@@ -119,10 +127,10 @@ def document(good, bad, options, _, codes):
         rows = [row for row in bad if class_of(row) == name]
         if rows:
             lines.append(line(name, rows, peers, codes))
-    lines += [line("**all**", bad, peers, codes), "", "With one framework's own rules removed:", ""]
+    lines += [line("**all**", bad, peers, codes), "", "With the rules of one of these removed, one at a time:", ""]
     lines += ["| without | found | refused | passed |", "| --- | ---: | ---: | ---: |"]
-    for framework in options.without:
-        lines.append(f"| {framework} | " + " | ".join(shares(bad, f"without {framework}", codes)) + " |")
+    for names, figures in removals(bad, options.without, codes):
+        lines.append(f"| {names} | " + " | ".join(figures) + " |")
     lines += benign_part(good, peers)
     return "\n".join(lines) + "\n"
 

@@ -97,9 +97,12 @@ def judge_malicious(rows, broken, label):
     codes = collections.Counter(CODES[row[label]] for row in rows)
     total = len(rows)
     for row in rows:
-        if CODES[row[label]] == 0:
+        # What passes with all rules is told once.
+        if CODES[row[label]] == 0 and (label == "taintline" or CODES[row["taintline"]]):
             broken.append((label, "passed", row))
     stopped = (codes[1] + codes[3]) / total
+    if label != "taintline" and codes[0] + codes[2] <= sum(CODES[row["taintline"]] in (0, 2) for row in rows):
+        return codes
     if stopped < STOPPED:
         broken.append((label, f"only {stopped:.2%} stopped", None))
     if codes[3] / total > REFUSED:
