@@ -159,7 +159,7 @@ fn is_loaded(name: &str) -> bool {
         "sitecustomize.py",
         "usercustomize.py",
     ];
-    let handler = name.ends_with("_handler.py") || !name.ends_with(".py");
+    let handler = name.ends_with("_handler.py") || !name.contains('.');
     handler || NAMES.contains(&name) || BEGINNINGS.iter().any(|start| name.starts_with(start))
 }
 
