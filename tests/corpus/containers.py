@@ -7,6 +7,7 @@ import struct
 
 import inject
 import payloads
+import repositories
 import zips
 from assembly import Assembler, Do, any_style
 from carriers import (
@@ -350,7 +351,7 @@ def package(carriers):
     def make(rng, variant):
         tree, _ = payload(rng)
         root = payloads.marker(rng)
-        source = payloads.code(rng).encode()
+        source = repositories.evil_module(rng, top=True).encode()
         entries = [
             zips.Entry(f"{root}/.data/version", b"6\n"),
             zips.Entry(f"{root}/.data/extern_modules", b"torch\nsys\n"),
@@ -411,7 +412,10 @@ def overwritten(carriers):
 
     def make(rng, _):
         shadow = rng.choice(["torch/_utils.py", "collections.py", "numpy.py", "collections/__init__.py", "pickle.py"])
-        files = {"pytorch_model.bin": carriers.bases["torch"]["state"], shadow: payloads.code(rng).encode()}
+        files = {
+            "pytorch_model.bin": carriers.bases["torch"]["state"],
+            shadow: repositories.evil_module(rng, top=True).encode(),
+        }
         return Sample(files, "import from the model's folder")
 
     return make

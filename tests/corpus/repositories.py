@@ -21,7 +21,8 @@ def folder(files):
 
 def evil_module(rng, class_name="Model", top=False):
     """A Python file that does something when it is imported, or (unless `top`) when its class is instantiated."""
-    command, code = payloads.command(rng), payloads.code(rng)
+    command = payloads.command(rng)
+    code = f"import os; os.system({command!r})"
     body = rng.choice(
         [
             f"import os\nos.system({command!r})\n",
