@@ -19,7 +19,8 @@ mod training_targets;
 pub use domain_targets::{entry, envelope, names, path_text, tree};
 pub use environment_targets::{papers, record};
 pub use formats_targets::{
-    checkpoint, checkpoint_pickle, pickle, safetensors, safetensors_header, sniff, zip,
+    checkpoint, checkpoint_pickle, pickle, pickle_shown, pickle_stream, safetensors,
+    safetensors_header, sniff, zip,
 };
 pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
 pub use training_targets::{sketch, summary};
@@ -54,6 +55,8 @@ macro_rules! targets {
 targets! {
     zip zips zips ZIP;
     pickle pickles pickles PICKLE;
+    pickle_stream pickle_streams pickles PICKLE;
+    pickle_shown pickles pickles PICKLE;
     checkpoint checkpoints zips ZIP;
     checkpoint_pickle pickles pickles PICKLE;
     safetensors safetensors none SAFETENSORS;

@@ -428,6 +428,21 @@ pub(crate) fn pickles() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Programs one behind another, and one whose frame ends within an opcode.
+pub(crate) fn pickle_streams() -> Vec<Vec<u8>> {
+    let mut all = vec![pickles().concat()];
+    all.push(
+        [
+            b"\x80\x04\x95\x07\0\0\0\0\0\0\0X\x1e\0\0\0AB".as_slice(),
+            &[b'x'; 28],
+            b"0.cos\ngetcwd\n)R.",
+        ]
+        .concat(),
+    );
+    all.extend(pickles());
+    all
+}
+
 const HEADER: &str = r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"b.weight":{"dtype":"BF16","shape":[4],"data_offsets":[16,24]}}"#;
 
 pub(crate) fn with_header(header: &[u8]) -> Vec<u8> {

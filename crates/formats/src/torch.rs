@@ -56,7 +56,7 @@ pub(crate) fn read(
             Some(member) if bytes_at(input, member.data_offset, 3)? == b"big" => ByteOrder::Big,
             _ => ByteOrder::Little,
         };
-    let program = pickle::run(&bytes, &pickle::Limits::default());
+    let program = pickle::run(&bytes, &pickle::Limits::generous());
     let Some(root) = program.root else {
         return refuse(NotReadable::PickleEmpty);
     };

@@ -2,596 +2,601 @@
 
 use std::collections::HashMap;
 
-use super::text::{integer, long, quoted, raw_unicode, text_or_bytes};
-use super::{Anomaly, Call, Deed, Effect, Global, How, Id, Limits, Oddity, Opaque, Program, Value};
+use super::arena::{Flags, Meta, Program};
+use super::input::Input;
+use super::memo::{Entry, Memo};
+use super::registry::Registry;
+use super::text::index_line;
+use super::value::{Global, Id, Opaque, Value};
+use super::{Anomaly, Deed, Effect, Frames, Limits, Oddity, Refusal};
 
-/// Follows the program at the start of `bytes`. What stands behind its STOP is not looked at; see [`Program::end`].
-pub fn run(bytes: &[u8], limits: &Limits) -> Program {
-    let mut machine = Machine {
-        input: Input { bytes, position: 0 },
-        limits: *limits,
-        start: 0,
-        stack: Vec::new(),
-        marks: Vec::new(),
-        memo: Memo::default(),
-        name_bytes_left: limits.name_bytes,
-        program: Program {
-            values: Vec::new(),
-            root: None,
-            complete: false,
-            end: 0,
-            protocol: None,
-            effects: Vec::new(),
-            anomalies: Vec::new(),
-        },
-    };
-    machine.follow();
-    machine.program
-}
+pub(super) type Flow<T = ()> = Result<T, Oddity>;
 
-struct Machine<'a> {
-    input: Input<'a>,
-    limits: Limits,
+/// The most anomalies that are recorded; one more is that which ends the program.
+const MAX_ANOMALIES: usize = 10_000;
+/// Opcodes that take as long as to build one value.
+const BUILDING: u64 = 2;
+/// Stands in the cache where nothing is.
+const NO_ID: u32 = u32::MAX;
+/// Values that are looked up by content before they are built anew.
+const CACHE: usize = 4096;
+/// Programs with fewer values are not worth a cache.
+const CACHE_FROM: usize = 64;
+
+pub(super) struct Machine {
+    pub(super) limits: Limits,
     /// Offset of the opcode that is being followed.
-    start: usize,
-    stack: Vec<Id>,
+    pub(super) start: u64,
+    /// The protocol that was declared last.
+    pub(super) protocol: u8,
+    pub(super) stack: Vec<Id>,
     /// Heights of the stack at which marks stand; nothing is taken from below the last one.
-    marks: Vec<u32>,
-    memo: Memo,
-    name_bytes_left: usize,
-    program: Program,
+    pub(super) marks: Vec<u32>,
+    /// Whether the bottom of the stack was forgotten.
+    pub(super) bottomless: bool,
+    pub(super) memo: Memo,
+    pub(super) registry: Registry,
+    pub(super) name_bytes_left: usize,
+    /// Where the loaders part, because an opcode lies across the end of its frame.
+    parting: Option<u64>,
+    /// What happens before this offset was recorded by the first reading.
+    silent_before: u64,
+    pub(super) program: Program,
+    /// Slots of the arena that may be used again.
+    pub(super) free: Vec<u32>,
+    /// Bytes that values hold outside of the arena, about.
+    pub(super) heap: usize,
+    /// How hard memory is pressed; see the collector.
+    pub(super) level: u8,
+    /// Number of slots, and bytes in all, at which the collector runs.
+    pub(super) slots_at: usize,
+    pub(super) bytes_at: usize,
+    /// Values in hand, which are neither on the stack nor anywhere else yet.
+    pub(super) pinned: Vec<Id>,
+    /// Hash of a content to the value that has it, perhaps.
+    pub(super) cache: Vec<u32>,
+    /// None, False, True, the empty tuple, the elided value.
+    pub(super) common: [Option<Id>; 5],
+    pub(super) globals: HashMap<u64, Id>,
+    /// Opcodes, where one that builds a value counts for several.
+    pub(super) work: u64,
+    said: u8,
 }
 
-type Flow<T = ()> = Result<T, Oddity>;
+/// Places of [`Machine::common`].
+pub(super) struct Common;
 
-impl Machine<'_> {
-    fn follow(&mut self) {
-        let mut opcodes = 0;
+impl Common {
+    pub(super) const NONE: usize = 0;
+    pub(super) const FALSE: usize = 1;
+    pub(super) const TRUE: usize = 2;
+    pub(super) const EMPTY: usize = 3;
+    pub(super) const ELIDED: usize = 4;
+}
+
+impl Machine {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self {
+            limits: *limits,
+            start: 0,
+            protocol: 0,
+            stack: Vec::new(),
+            marks: Vec::new(),
+            bottomless: false,
+            memo: Memo::default(),
+            registry: Registry::default(),
+            name_bytes_left: limits.name_bytes,
+            parting: None,
+            silent_before: 0,
+            program: Program::default(),
+            free: Vec::new(),
+            heap: 0,
+            level: 0,
+            slots_at: limits.values,
+            bytes_at: limits.bytes / 2,
+            pinned: Vec::new(),
+            cache: Vec::new(),
+            common: [None; 5],
+            globals: HashMap::new(),
+            work: 0,
+            said: 0,
+        }
+    }
+
+    pub(super) fn follow(mut self, input: &mut Input<'_>) -> (Program, Registry) {
+        let start = input.position();
+        self.program.start = place(start);
+        input.dropping = self.limits.frames == Frames::File;
+        self.read(input);
+        if let (Frames::Both, Some(parting)) = (self.limits.frames, self.parting) {
+            // Once more from the start, and from where the loaders part as the other of them reads.
+            self.silent_before = parting;
+            self.stack.clear();
+            self.marks.clear();
+            self.memo = Memo::default();
+            self.bottomless = false;
+            self.protocol = 0;
+            self.pinned.extend(self.program.root);
+            input.restart(start, true);
+            self.read(input);
+        }
+        (self.program, self.registry)
+    }
+
+    /// Follows one reading of the program to its STOP or break.
+    fn read(&mut self, input: &mut Input<'_>) {
         let broken = loop {
-            self.start = self.input.position;
-            opcodes += 1;
-            if opcodes > self.limits.opcodes {
+            self.start = input.position();
+            self.work += 1;
+            if self.work > self.limits.opcodes {
                 break Oddity::Limit {
                     what: "opcodes",
                     limit: self.limits.opcodes,
                 };
             }
-            match self.step() {
+            match self.step(input) {
+                Ok(None) => {}
                 Ok(Some(root)) => {
-                    self.program.root = Some(root);
-                    self.program.complete = true;
-                    self.program.end = self.input.position;
+                    if !self.program.complete {
+                        self.program.root = Some(root);
+                        self.program.complete = true;
+                        self.program.end = place(input.position());
+                    }
                     return;
                 }
-                Ok(None) => {}
                 Err(oddity) => break oddity,
             }
+            if input.straddled && self.parting.is_none() {
+                self.part();
+            }
         };
-        self.note(broken);
-        self.program.root = self.stack.last().copied();
-        self.program.end = self.start;
+        if input.straddled && self.parting.is_none() {
+            self.part();
+        }
+        self.program.anomalies.push(Anomaly {
+            offset: place(self.start),
+            oddity: broken,
+        });
+        if !self.program.complete {
+            self.program.root = self.stack.last().copied();
+            self.program.end = place(self.start);
+        }
+    }
+
+    /// Here an opcode lies across the end of its frame.
+    fn part(&mut self) {
+        self.parting = Some(self.start);
+        self.note(Oddity::FrameStraddle);
     }
 
     /// One opcode; the result if it was STOP.
-    fn step(&mut self) -> Flow<Option<Id>> {
-        let opcode = self.input.byte()?;
-        if opcode == b'.' {
-            return self.pop().map(Some);
-        }
-        let known = self.scalar(opcode)?
-            || self.container(opcode)?
-            || self.bookkeeping(opcode)?
-            || self.object(opcode)?;
-        if known {
-            Ok(None)
-        } else {
-            Err(Oddity::UnknownOpcode(opcode))
-        }
-    }
-
-    fn scalar(&mut self, opcode: u8) -> Flow<bool> {
-        let value = match opcode {
-            b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
-            b'I' => match self.input.line()? {
-                b"00" => Value::Bool(false),
-                b"01" => Value::Bool(true),
-                line => integer(line).ok_or(Oddity::Malformed)?,
-            },
-            b'L' => {
-                let line = self.input.line()?;
-                integer(line.strip_suffix(b"L").unwrap_or(line)).ok_or(Oddity::Malformed)?
-            }
-            b'J' => Value::Int(i64::from(i32::from_le_bytes(self.input.array()?))),
-            b'K' => Value::Int(i64::from(self.input.byte()?)),
-            b'M' => Value::Int(i64::from(u16::from_le_bytes(self.input.array()?))),
-            0x8a => {
-                let size = u64::from(self.input.byte()?);
-                long(self.input.take(size)?)
-            }
-            0x8b => {
-                let size = self.input.signed_size()?;
-                long(self.input.take(size)?)
-            }
-            b'F' => {
-                let line = str::from_utf8(self.input.line()?).map_err(|_| Oddity::Malformed)?;
-                Value::Float(line.trim().parse().map_err(|_| Oddity::Malformed)?)
-            }
-            b'G' => Value::Float(f64::from_be_bytes(self.input.array()?)),
-            b'S' => quoted(self.input.line()?).ok_or(Oddity::Malformed)?,
-            b'V' => Value::Text(raw_unicode(self.input.line()?)),
-            0x97 => Value::Opaque(Opaque::OutOfBand),
-            _ => match self.sized(opcode)? {
-                Some(value) => value,
-                None => return Ok(false),
-            },
-        };
-        self.push(value)?;
-        Ok(true)
-    }
-
-    /// Texts and bytes that are preceded by their length.
-    fn sized(&mut self, opcode: u8) -> Flow<Option<Value>> {
-        let size = match opcode {
-            b'U' | b'C' | 0x8c => u64::from(self.input.byte()?),
-            b'T' => self.input.signed_size()?,
-            b'B' | b'X' => u64::from(u32::from_le_bytes(self.input.array()?)),
-            0x8d | 0x8e | 0x96 => u64::from_le_bytes(self.input.array()?),
-            _ => return Ok(None),
-        };
-        let bytes = self.input.take(size)?;
-        Ok(Some(match opcode {
-            b'U' | b'T' => text_or_bytes(bytes.to_vec()),
-            b'C' | b'B' | 0x8e | 0x96 => Value::Bytes(bytes.to_vec()),
-            _ => Value::Text(self.utf8(bytes)),
-        }))
-    }
-
-    fn container(&mut self, opcode: u8) -> Flow<bool> {
-        let value = match opcode {
-            b']' => Value::List(Vec::new()),
-            b')' => Value::Tuple(Vec::new()),
-            b'}' => Value::Dict(Vec::new()),
-            0x8f => Value::Set(Vec::new()),
-            b'l' => Value::List(self.pop_mark()?),
-            b't' => Value::Tuple(self.pop_mark()?),
-            b'd' => Value::Dict(pairs(&self.pop_mark()?)?),
-            0x91 => Value::Set(self.pop_mark()?),
-            0x85..=0x87 => Value::Tuple(self.pop_many(usize::from(opcode - 0x84))?),
-            b'a' => {
-                let item = self.pop()?;
-                return self.extend(vec![item]);
-            }
-            b'e' | 0x90 => {
-                let items = self.pop_mark()?;
-                return self.extend(items);
-            }
-            b's' => {
-                let items = self.pop_many(2)?;
-                return self.set_items(&items);
-            }
-            b'u' => {
-                let items = self.pop_mark()?;
-                return self.set_items(&items);
-            }
-            _ => return Ok(false),
-        };
-        self.push(value)?;
-        Ok(true)
-    }
-
-    fn extend(&mut self, mut items: Vec<Id>) -> Flow<bool> {
-        let target = self.top()?;
-        match self.program.values.get_mut(target.index()) {
-            Some(Value::List(list) | Value::Set(list)) => list.append(&mut items),
-            other => {
-                if let Some(Value::Call(call)) = other {
-                    call.appended.append(&mut items);
-                }
-                self.effect(Deed::Extend(target))?;
-            }
-        }
-        Ok(true)
-    }
-
-    fn set_items(&mut self, items: &[Id]) -> Flow<bool> {
-        let target = self.top()?;
-        let mut pairs = pairs(items)?;
-        match self.program.values.get_mut(target.index()) {
-            Some(Value::Dict(dict)) => dict.append(&mut pairs),
-            other => {
-                if let Some(Value::Call(call)) = other {
-                    call.entries.append(&mut pairs);
-                }
-                self.effect(Deed::SetItems(target))?;
-            }
-        }
-        Ok(true)
-    }
-
-    fn bookkeeping(&mut self, opcode: u8) -> Flow<bool> {
+    fn step(&mut self, input: &mut Input<'_>) -> Flow<Option<Id>> {
+        let opcode = input.byte()?;
         match opcode {
-            b'(' => self
-                .marks
-                .push(u32::try_from(self.stack.len()).unwrap_or(u32::MAX)),
-            b'0' => {
-                // As in CPython: a POP that meets a mark takes the mark away.
-                if self.stack.len() == self.fence() {
-                    self.marks.pop().ok_or(Oddity::StackUnderflow)?;
-                } else {
-                    self.pop()?;
-                }
+            b'.' => return self.pop().map(Some),
+            b'(' => self.mark(),
+            b'N'
+            | b'I'
+            | b'L'
+            | b'J'
+            | b'K'
+            | b'M'
+            | b'F'
+            | b'G'
+            | b'S'
+            | b'V'
+            | b'U'
+            | b'C'
+            | b'T'
+            | b'B'
+            | b'X'
+            | 0x88..=0x8e
+            | 0x96
+            | 0x97 => {
+                let id = self.scalar(opcode, input)?;
+                self.push(id);
             }
-            b'1' => drop(self.pop_mark()?),
-            b'2' => self.stack.push(self.top()?),
-            b'p' => self.put_line()?,
-            b'q' => {
-                let index = u64::from(self.input.byte()?);
-                self.put(index)?;
+            b']' | b')' | b'}' | b'l' | b't' | b'd' | 0x85..=0x87 | 0x8f | 0x91 => {
+                self.container(opcode)?;
             }
-            b'r' => {
-                let index = u64::from(u32::from_le_bytes(self.input.array()?));
-                self.put(index)?;
+            b'a' | b'e' | 0x90 | b's' | b'u' => self.fill(opcode)?,
+            b'0' => self.pop_any()?,
+            b'1' => {
+                let height = self.pop_mark()?;
+                self.stack.truncate(height);
             }
-            0x94 => self.put(self.memo.len() as u64)?,
-            b'g' => {
-                let index = line_index(self.input.line()?)?;
-                self.get(index)?;
+            b'2' => {
+                let top = self.top()?;
+                self.share(top);
+                self.push(top);
             }
-            b'h' => {
-                let index = u64::from(self.input.byte()?);
-                self.get(index)?;
+            b'p' | b'q' | b'r' | 0x94 => self.put(opcode, input)?,
+            b'g' | b'h' | b'j' => self.get(opcode, input)?,
+            0x80 => self.declare_protocol(input)?,
+            0x95 => self.frame(input)?,
+            0x98 => self.read_only()?,
+            b'c' => {
+                let global = self.global_lines(input, false)?;
+                self.push(global);
             }
-            b'j' => {
-                let index = u64::from(u32::from_le_bytes(self.input.array()?));
-                self.get(index)?;
-            }
-            0x80 => self.declare_protocol()?,
-            0x95 => {
-                let size = u64::from_le_bytes(self.input.array()?);
-                if size > self.input.left() {
-                    self.note(Oddity::FramePastEnd);
-                }
-            }
-            0x98 => {
-                self.top()?;
-            }
-            _ => return Ok(false),
+            0x93 => self.stack_global()?,
+            b'R' | 0x81 | 0x92 | b'i' | b'o' => self.object(opcode, input)?,
+            b'b' => self.build()?,
+            b'P' | b'Q' => self.persistent(opcode, input)?,
+            0x82..=0x84 => self.extension(opcode, input)?,
+            _ => return Err(Oddity::UnknownOpcode(opcode)),
         }
-        Ok(true)
+        Ok(None)
     }
 
-    fn declare_protocol(&mut self) -> Flow {
-        let protocol = self.input.byte()?;
+    fn mark(&mut self) {
+        if self.marks.len() >= self.limits.stack {
+            self.marks.drain(..self.limits.stack / 2);
+            self.bottomless = true;
+            self.say_limit(1, "marks", self.limits.stack as u64);
+        }
+        let height = u32::try_from(self.stack.len()).unwrap_or(u32::MAX);
+        self.marks.push(height);
+    }
+
+    /// As in CPython: a POP that meets a mark takes the mark away.
+    fn pop_any(&mut self) -> Flow {
+        if self.stack.len() == self.fence() && !self.marks.is_empty() {
+            self.marks.pop();
+            return Ok(());
+        }
+        self.pop().map(drop)
+    }
+
+    fn put(&mut self, opcode: u8, input: &mut Input<'_>) -> Flow {
+        let index = match opcode {
+            b'p' => self.index(input)?,
+            b'q' => u64::from(input.byte()?),
+            b'r' => u64::from(u32::from_le_bytes(input.array()?)),
+            _ => self.memo.next(),
+        };
+        let top = self.top()?;
+        self.share(top);
+        if !self.memo.put(index, top, self.limits.memo) {
+            self.say_limit(2, "memo entries", self.limits.memo as u64);
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, input: &mut Input<'_>) -> Flow<u64> {
+        let line = input.line();
+        if !line.ended {
+            return Err(Oddity::Truncated);
+        }
+        let (index, both) = index_line(line.head).ok_or(Oddity::Malformed)?;
+        if !both {
+            self.note(Oddity::LoadersDisagree(Refusal::MemoIndex));
+        }
+        Ok(index)
+    }
+
+    fn get(&mut self, opcode: u8, input: &mut Input<'_>) -> Flow {
+        let index = match opcode {
+            b'g' => self.index(input)?,
+            b'h' => u64::from(input.byte()?),
+            _ => u64::from(u32::from_le_bytes(input.array()?)),
+        };
+        let id = match self.memo.get(index) {
+            Some(Entry::Value(id)) => id,
+            Some(Entry::Again(offset)) => {
+                let mut place = input.again(offset);
+                let opcode = place.byte()?;
+                let start = std::mem::replace(&mut self.start, offset);
+                let id = self.scalar(opcode, &mut place)?;
+                self.start = start;
+                id
+            }
+            None if self.memo.has_forgotten() => self.elided()?,
+            None => return Err(Oddity::UnknownMemo(index)),
+        };
+        self.share(id);
+        self.push(id);
+        Ok(())
+    }
+
+    fn declare_protocol(&mut self, input: &mut Input<'_>) -> Flow {
+        let protocol = input.byte()?;
         if protocol > 5 {
             self.note(Oddity::UnknownProtocol(protocol));
         }
+        self.protocol = protocol;
         self.program.protocol.get_or_insert(protocol);
         Ok(())
     }
 
-    fn object(&mut self, opcode: u8) -> Flow<bool> {
-        match opcode {
-            b'c' => {
-                let global = self.global_lines()?;
-                self.stack.push(global);
-            }
-            0x93 => self.stack_global()?,
-            b'R' | 0x81 => {
-                let how = if opcode == b'R' {
-                    How::Reduce
-                } else {
-                    How::New
-                };
-                let (args, callable) = (self.pop()?, self.pop()?);
-                self.call(callable, args, None, how)?;
-            }
-            0x92 => {
-                let (keywords, args, callable) = (self.pop()?, self.pop()?, self.pop()?);
-                self.call(callable, args, Some(keywords), How::New)?;
-            }
-            b'i' => {
-                let class = self.global_lines()?;
-                let items = self.pop_mark()?;
-                let args = self.store(Value::Tuple(items))?;
-                self.call(class, args, None, How::Instance)?;
-            }
-            b'o' => {
-                let items = self.pop_mark()?;
-                let (class, items) = items.split_first().ok_or(Oddity::StackUnderflow)?;
-                let args = self.store(Value::Tuple(items.to_vec()))?;
-                self.call(*class, args, None, How::Instance)?;
-            }
-            b'b' => self.build()?,
-            b'P' => {
-                let line = self.input.line()?;
-                let text = self.utf8(line);
-                let name = self.store(Value::Text(text))?;
-                self.persistent(name)?;
-            }
-            b'Q' => {
-                let name = self.pop()?;
-                self.persistent(name)?;
-            }
-            0x82..=0x84 => self.extension(opcode)?,
-            _ => return Ok(false),
+    fn frame(&mut self, input: &mut Input<'_>) -> Flow {
+        let size = u64::from_le_bytes(input.array()?);
+        if i64::try_from(size).is_err() {
+            return Err(Oddity::Refused(Refusal::Length));
         }
-        Ok(true)
-    }
-
-    fn global_lines(&mut self) -> Flow<Id> {
-        let (module, name) = (self.input.line()?, self.input.line()?);
-        let global = Global {
-            module: self.utf8(module),
-            name: self.utf8(name),
-        };
-        let id = self.store(Value::Global(Box::new(global)))?;
-        self.effect(Deed::Import(id))?;
-        Ok(id)
-    }
-
-    fn stack_global(&mut self) -> Flow {
-        let (name, module) = (self.pop()?, self.pop()?);
-        let texts = (self.program.text(module), self.program.text(name));
-        let value = if let (Some(module), Some(name)) = texts {
-            let left = self.name_bytes_left.checked_sub(module.len() + name.len());
-            let full = Oddity::Limit {
-                what: "bytes of names",
-                limit: self.limits.name_bytes as u64,
-            };
-            self.name_bytes_left = left.ok_or(full)?;
-            Value::Global(Box::new(Global {
-                module: module.to_owned(),
-                name: name.to_owned(),
-            }))
-        } else {
-            self.note(Oddity::ComputedGlobal);
-            Value::Opaque(Opaque::ComputedGlobal)
-        };
-        let id = self.store(value)?;
-        self.stack.push(id);
-        self.effect(Deed::Import(id))
-    }
-
-    fn call(&mut self, callable: Id, args: Id, keywords: Option<Id>, how: How) -> Flow {
-        let call = Call {
-            callable,
-            args,
-            keywords,
-            how,
-            states: Vec::new(),
-            entries: Vec::new(),
-            appended: Vec::new(),
-        };
-        let id = self.store(Value::Call(Box::new(call)))?;
-        self.stack.push(id);
-        self.effect(Deed::Call(id))
-    }
-
-    fn build(&mut self) -> Flow {
-        let state = self.pop()?;
-        let target = self.top()?;
-        if let Some(Value::Call(call)) = self.program.values.get_mut(target.index()) {
-            call.states.push(state);
+        if input.enter_frame(size) {
+            self.note(Oddity::OnlyC(Refusal::Frame));
         }
-        self.effect(Deed::Build { target, state })
-    }
-
-    fn persistent(&mut self, name: Id) -> Flow {
-        let id = self.store(Value::Persistent(name))?;
-        self.stack.push(id);
-        self.effect(Deed::Persistent(id))
-    }
-
-    fn extension(&mut self, opcode: u8) -> Flow {
-        let code = match opcode {
-            0x82 => u32::from(self.input.byte()?),
-            0x83 => u32::from(u16::from_le_bytes(self.input.array()?)),
-            _ => u32::from_le_bytes(self.input.array()?),
-        };
-        self.effect(Deed::Extension(code))?;
-        self.push(Value::Opaque(Opaque::Extension(code)))
-    }
-
-    fn store(&mut self, value: Value) -> Flow<Id> {
-        let values = &mut self.program.values;
-        let full = Oddity::Limit {
-            what: "values",
-            limit: self.limits.values as u64,
-        };
-        let id = Id::at(values.len())
-            .filter(|_| values.len() < self.limits.values)
-            .ok_or(full)?;
-        values.push(value);
-        Ok(id)
-    }
-
-    fn push(&mut self, value: Value) -> Flow {
-        let id = self.store(value)?;
-        self.stack.push(id);
+        if size > input.left() {
+            self.note(Oddity::FramePastEnd);
+        }
         Ok(())
     }
 
     /// The height below which nothing may be taken: that of the last mark.
-    fn fence(&self) -> usize {
+    pub(super) fn fence(&self) -> usize {
         self.marks.last().map_or(0, |height| *height as usize)
     }
 
-    fn top(&self) -> Flow<Id> {
-        let above = self.stack.get(self.fence()..).unwrap_or_default();
-        above.last().copied().ok_or(Oddity::StackUnderflow)
+    pub(super) fn top(&mut self) -> Flow<Id> {
+        if self.stack.len() > self.fence() {
+            return self.stack.last().copied().ok_or(Oddity::StackUnderflow);
+        }
+        if self.bottomless && self.marks.is_empty() {
+            let id = self.elided()?;
+            self.stack.push(id);
+            return Ok(id);
+        }
+        Err(Oddity::StackUnderflow)
     }
 
-    fn pop(&mut self) -> Flow<Id> {
+    pub(super) fn pop(&mut self) -> Flow<Id> {
         let top = self.top()?;
         self.stack.pop();
         Ok(top)
     }
 
-    fn pop_many(&mut self, count: usize) -> Flow<Vec<Id>> {
-        let height = self
-            .stack
-            .len()
-            .checked_sub(count)
-            .filter(|height| *height >= self.fence());
-        Ok(self.stack.split_off(height.ok_or(Oddity::StackUnderflow)?))
-    }
-
-    fn pop_mark(&mut self) -> Flow<Vec<Id>> {
-        let height = self.marks.pop().ok_or(Oddity::NoMark)? as usize;
-        Ok(self.stack.split_off(height.min(self.stack.len())))
-    }
-
-    fn put_line(&mut self) -> Flow {
-        let index = line_index(self.input.line()?)?;
-        self.put(index)
-    }
-
-    fn put(&mut self, index: u64) -> Flow {
-        let top = self.top()?;
-        if self.memo.len() >= self.limits.memo {
-            return Err(Oddity::Limit {
-                what: "memo entries",
-                limit: self.limits.memo as u64,
-            });
+    /// Takes the last mark away and gives the height at which it stood.
+    pub(super) fn pop_mark(&mut self) -> Flow<usize> {
+        match self.marks.pop() {
+            Some(height) => Ok((height as usize).min(self.stack.len())),
+            None if self.bottomless => Ok(0),
+            None => Err(Oddity::NoMark),
         }
-        self.memo.put(index, top);
-        Ok(())
     }
 
-    fn get(&mut self, index: u64) -> Flow {
-        let id = self.memo.get(index).ok_or(Oddity::UnknownMemo(index))?;
+    pub(super) fn push(&mut self, id: Id) {
+        if self.stack.len() >= self.limits.stack {
+            self.forget_below(self.limits.stack / 2);
+        }
         self.stack.push(id);
-        Ok(())
     }
 
-    fn utf8(&mut self, bytes: &[u8]) -> String {
-        let text = String::from_utf8_lossy(bytes);
-        if matches!(text, std::borrow::Cow::Owned(_)) {
-            self.note(Oddity::NotUtf8);
+    /// Forgets the stack below `height`. What is taken from there later is unknown.
+    pub(super) fn forget_below(&mut self, height: usize) {
+        self.stack.drain(..height.min(self.stack.len()));
+        self.marks.retain_mut(|mark| {
+            let above = (*mark as usize).checked_sub(height);
+            *mark = above
+                .and_then(|above| u32::try_from(above).ok())
+                .unwrap_or(0);
+            above.is_some()
+        });
+        self.bottomless = true;
+        self.say_limit(4, "values on the stack", self.limits.stack as u64);
+    }
+
+    /// A value about which nothing is known but that it was let go.
+    pub(super) fn elided(&mut self) -> Flow<Id> {
+        self.common(Common::ELIDED)
+    }
+
+    /// One of the values that every program shares.
+    pub(super) fn common(&mut self, place: usize) -> Flow<Id> {
+        if let Some(Some(id)) = self.common.get(place) {
+            return Ok(*id);
         }
-        text.into_owned()
+        let value = match place {
+            Common::NONE => Value::None,
+            Common::FALSE => Value::Bool(false),
+            Common::TRUE => Value::Bool(true),
+            Common::EMPTY => Value::Tuple(Vec::new()),
+            _ => Value::Opaque(Opaque::Elided),
+        };
+        let id = if place == Common::ELIDED {
+            // The collector itself asks for this one.
+            self.place(value, Flags::SHARED)?
+        } else {
+            self.store(value, Flags::SHARED)?
+        };
+        if let Some(slot) = self.common.get_mut(place) {
+            *slot = Some(id);
+        }
+        Ok(id)
     }
 
-    fn effect(&mut self, deed: Deed) -> Flow {
-        if self.program.effects.len() >= self.limits.records {
-            return Err(Oddity::Limit {
-                what: "effects",
-                limit: self.limits.records as u64,
+    /// Puts a value into the arena.
+    pub(super) fn store(&mut self, value: Value, flags: u8) -> Flow<Id> {
+        self.heap += weight(&value);
+        self.work += BUILDING;
+        if self.live() >= self.slots_at || self.taken() >= self.bytes_at {
+            self.collect(&value)?;
+        }
+        self.place(value, flags)
+    }
+
+    fn place(&mut self, value: Value, flags: u8) -> Flow<Id> {
+        let meta = Meta::new(self.start, flags);
+        if let Some(index) = self.free.pop() {
+            let index = index as usize;
+            if let (Some(slot), Some(old)) = (
+                self.program.values.get_mut(index),
+                self.program.meta.get_mut(index),
+            ) {
+                (*slot, *old) = (value, meta);
+            }
+            return Id::at(index).ok_or(Oddity::Truncated);
+        }
+        let id = Id::at(self.program.values.len()).ok_or(Oddity::Truncated)?;
+        self.program.values.push(value);
+        self.program.meta.push(meta);
+        Ok(id)
+    }
+
+    pub(super) fn share(&mut self, id: Id) {
+        self.flag(id, Flags::SHARED);
+    }
+
+    pub(super) fn flag(&mut self, id: Id, flag: u8) {
+        if let Some(meta) = self.program.meta.get_mut(id.index()) {
+            meta.flags |= flag;
+        }
+    }
+
+    /// A value with this content that was built before, and the place for it in the cache.
+    pub(super) fn known(&mut self, hash: u64, same: impl Fn(&Value) -> bool) -> Option<Id> {
+        if self.cache.is_empty() {
+            if self.program.values.len() < CACHE_FROM {
+                return None;
+            }
+            self.cache = vec![NO_ID; CACHE];
+        }
+        let index = *self.cache.get(cache_place(hash))?;
+        let id = Id::at(index as usize).filter(|_| index != NO_ID)?;
+        if !same(self.program.values.get(index as usize)?)
+            || self
+                .program
+                .has(id, Flags::ENCODED | Flags::VARIANT | Flags::UNHASHABLE)
+        {
+            return None;
+        }
+        self.share(id);
+        Some(id)
+    }
+
+    pub(super) fn remember(&mut self, hash: u64, id: Id) {
+        if let Some(slot) = self.cache.get_mut(cache_place(hash)) {
+            *slot = u32::try_from(id.index()).unwrap_or(NO_ID);
+        }
+    }
+
+    pub(super) fn effect(&mut self, deed: Deed) {
+        let (len, limit) = (self.program.effects.len(), self.limits.records);
+        let wanted = len < limit || {
+            self.say_limit(8, "effects", limit as u64);
+            len < limit.saturating_mul(3) && self.is_new(deed, len < limit.saturating_mul(2))
+        };
+        match deed {
+            Deed::Import(id) => self.flag(id, Flags::IMPORTED),
+            Deed::Call(id) => {
+                if let Value::Call(call) = self.program.value(id) {
+                    let callable = call.callable;
+                    self.flag(callable, Flags::CALLED);
+                }
+            }
+            _ => {}
+        }
+        if wanted && self.start >= self.silent_before {
+            self.program.effects.push(Effect {
+                offset: place(self.start),
+                deed,
             });
         }
-        self.program.effects.push(Effect {
-            offset: self.start,
-            deed,
-        });
-        Ok(())
     }
 
-    fn note(&mut self, oddity: Oddity) {
-        if self.program.anomalies.len() < self.limits.records {
+    /// Whether a deed says what none before it has said; if `generous`, whether it might.
+    fn is_new(&self, deed: Deed, generous: bool) -> bool {
+        let program = &self.program;
+        let global = |id| matches!(program.value(id), Value::Global(_));
+        match deed {
+            Deed::Import(id) => !program.has(id, Flags::IMPORTED),
+            Deed::Call(id) => match program.value(id) {
+                Value::Call(call) => {
+                    !program.has(call.callable, Flags::CALLED)
+                        || generous && program.has(call.args, Flags::MIXED)
+                }
+                _ => false,
+            },
+            Deed::Build { target, .. } | Deed::SetItems(target) | Deed::Extend(target) => {
+                generous && global(target)
+            }
+            Deed::Persistent(_) => false,
+            Deed::Extension(_) => generous,
+        }
+    }
+
+    pub(super) fn note(&mut self, oddity: Oddity) {
+        if self.start >= self.silent_before
+            && self.program.anomalies.len() < self.limits.records.min(MAX_ANOMALIES)
+        {
             self.program.anomalies.push(Anomaly {
-                offset: self.start,
+                offset: place(self.start),
                 oddity,
             });
         }
     }
-}
 
-fn pairs(items: &[Id]) -> Flow<Vec<(Id, Id)>> {
-    let (pairs, rest) = items.as_chunks::<2>();
-    if rest.is_empty() {
-        Ok(pairs.iter().map(|[key, value]| (*key, *value)).collect())
-    } else {
-        Err(Oddity::OddItems)
-    }
-}
-
-/// A memo index in decimal. CPython turns the text into an integer, blanks and all.
-fn line_index(line: &[u8]) -> Flow<u64> {
-    let text = str::from_utf8(line).map_err(|_| Oddity::Malformed)?;
-    text.trim().parse().map_err(|_| Oddity::Malformed)
-}
-
-/// Index to value. Real pickles number from 0 without holes, so that part is a plain vector.
-#[derive(Default)]
-struct Memo {
-    dense: Vec<Id>,
-    sparse: HashMap<u64, Id>,
-}
-
-impl Memo {
-    fn len(&self) -> usize {
-        self.dense.len() + self.sparse.len()
-    }
-
-    fn get(&self, index: u64) -> Option<Id> {
-        let dense = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.dense.get(index));
-        dense.or_else(|| self.sparse.get(&index)).copied()
-    }
-
-    fn put(&mut self, index: u64, id: Id) {
-        let place = usize::try_from(index).unwrap_or(usize::MAX);
-        if let Some(entry) = self.dense.get_mut(place) {
-            *entry = id;
-        } else if place == self.dense.len() && !self.sparse.contains_key(&index) {
-            self.dense.push(id);
-        } else {
-            self.sparse.insert(index, id);
+    /// Says once that a limit was reached; `bit` tells the limits apart.
+    pub(super) fn say_limit(&mut self, bit: u8, what: &'static str, limit: u64) {
+        if self.said & bit == 0 {
+            self.said |= bit;
+            self.program.anomalies.push(Anomaly {
+                offset: place(self.start),
+                oddity: Oddity::Limit { what, limit },
+            });
         }
     }
+
+    pub(super) fn is_plain(&self, id: Id) -> bool {
+        !matches!(
+            self.program.value(id),
+            Value::Global(_) | Value::Call(_) | Value::Persistent(_) | Value::Opaque(_)
+        )
+    }
+
+    pub(super) fn text_pair(&self, id: Id) -> Option<Global> {
+        let Value::Tuple(items) = self.program.value(id) else {
+            return None;
+        };
+        let [module, name] = items.as_slice() else {
+            return None;
+        };
+        Some(Global {
+            module: self.program.text(*module)?.to_owned(),
+            name: self.program.text(*name)?.to_owned(),
+        })
+    }
 }
 
-struct Input<'a> {
-    bytes: &'a [u8],
-    position: usize,
+fn place(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
-impl<'a> Input<'a> {
-    fn left(&self) -> u64 {
-        (self.bytes.len() - self.position) as u64
-    }
+fn cache_place(hash: u64) -> usize {
+    usize::try_from(hash >> 52).unwrap_or_default() % CACHE
+}
 
-    fn take(&mut self, size: u64) -> Flow<&'a [u8]> {
-        let end = usize::try_from(size)
-            .ok()
-            .and_then(|size| self.position.checked_add(size));
-        let part = end
-            .and_then(|end| self.bytes.get(self.position..end))
-            .ok_or(Oddity::Truncated)?;
-        self.position += part.len();
-        Ok(part)
+/// A hash of bytes that is good enough for a cache whose every hit is compared.
+pub(super) fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mix = |state: u64, word: u64| (state.rotate_left(5) ^ word).wrapping_mul(FACTOR);
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut state = mix(seed, bytes.len() as u64);
+    for word in words {
+        state = mix(state, u64::from_le_bytes(*word));
     }
-
-    fn byte(&mut self) -> Flow<u8> {
-        self.array::<1>().map(|[byte]| byte)
+    let mut last = [0; 8];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
     }
+    mix(state, u64::from_le_bytes(last))
+}
 
-    fn array<const N: usize>(&mut self) -> Flow<[u8; N]> {
-        let array = self
-            .bytes
-            .get(self.position..)
-            .and_then(|rest| rest.first_chunk())
-            .ok_or(Oddity::Truncated)?;
-        self.position += N;
-        Ok(*array)
-    }
-
-    /// A length of 4 bytes that must not be negative.
-    fn signed_size(&mut self) -> Flow<u64> {
-        u64::try_from(i32::from_le_bytes(self.array()?)).map_err(|_| Oddity::Malformed)
-    }
-
-    /// Up to the next line feed, which is taken away.
-    fn line(&mut self) -> Flow<&'a [u8]> {
-        let rest = self.bytes.get(self.position..).unwrap_or_default();
-        let end = rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or(Oddity::Truncated)?;
-        self.position += end + 1;
-        Ok(&rest[..end])
+/// Bytes that a value holds outside of its slot, about, with what the allocator takes.
+pub(super) fn weight(value: &Value) -> usize {
+    const EACH: usize = 16;
+    let list = |bytes: usize| if bytes == 0 { 0 } else { bytes + EACH };
+    match value {
+        Value::Big(bytes) | Value::Bytes(bytes) => list(bytes.capacity()),
+        Value::Text(text) => list(text.capacity()),
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) => list(items.capacity() * 4),
+        Value::Dict(pairs) => list(pairs.capacity() * 8),
+        Value::Global(global) => 64 + list(global.module.capacity()) + list(global.name.capacity()),
+        Value::Call(call) => {
+            112 + list(call.states.capacity() * 4)
+                + list(call.entries.capacity() * 8)
+                + list(call.appended.capacity() * 4)
+        }
+        _ => 0,
     }
 }

@@ -10,7 +10,8 @@ impl Id {
         u32::try_from(index).ok().map(Self)
     }
 
-    pub(super) const fn index(self) -> usize {
+    /// Its place among [`crate::pickle::Program::values`].
+    pub const fn index(self) -> usize {
         self.0 as usize
     }
 }
@@ -30,7 +31,7 @@ pub enum Value {
     Float(f64),
     /// `bytes` or `bytearray`.
     Bytes(Vec<u8>),
-    /// A text.
+    /// A text. UTF-8 cannot hold a lone surrogate; [`crate::pickle::surrogate`] says how one is written here.
     Text(String),
     /// A list.
     List(Vec<Id>),
@@ -53,9 +54,10 @@ pub enum Value {
 /// A name in a module.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Global {
-    /// The module, as written; Python maps some old names for protocols before 3.
+    /// The module that is imported: in a program of a protocol below 3, names of Python 2 are mapped as the loader maps them.
+    /// [`crate::pickle::Program::written`] has it as it stands in the bytes.
     pub module: String,
-    /// The name in it; dots walk through attributes.
+    /// The name in it. Dots walk through attributes; see [`crate::pickle::Program::literal_dots`].
     pub name: String,
 }
 
@@ -111,4 +113,7 @@ pub enum Opaque {
     OutOfBand,
     /// An import whose name is computed.
     ComputedGlobal,
+    /// A value that was built but not kept, because the program was written to fill memory; a [`crate::pickle::Oddity::Limit`]
+    /// says so.
+    Elided,
 }

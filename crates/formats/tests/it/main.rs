@@ -3,6 +3,9 @@
 
 mod checkpoints;
 mod garbage;
+mod pickle_bounds;
+mod pickle_loaders;
+mod pickle_shown;
 mod pickles;
 mod support;
 mod tensors_safe;

@@ -181,13 +181,19 @@ fn every_break_has_its_place_and_its_kind() {
 #[test]
 fn limits_stop_the_machine_and_have_a_name() {
     let limits = Limits {
-        opcodes: 10,
+        opcodes: 40,
         values: 5,
         memo: 2,
         records: 3,
         name_bytes: 8,
+        ..Limits::default()
     };
-    let stopped = |bytes: &[u8]| match run(bytes, &limits)
+    let roomy = Limits {
+        values: 50,
+        opcodes: 500,
+        ..limits
+    };
+    let last = |bytes: &[u8], limits: &Limits| match run(bytes, limits)
         .anomalies
         .last()
         .map(|anomaly| anomaly.oddity.clone())
@@ -195,10 +201,11 @@ fn limits_stop_the_machine_and_have_a_name() {
         Some(Oddity::Limit { what, .. }) => what,
         other => panic!("{other:?}"),
     };
-    assert_eq!(stopped(b"(((((((((((((("), "opcodes");
-    assert_eq!(stopped(b"NNNNNNN."), "values");
+    let stopped = |bytes: &[u8]| last(bytes, &limits);
+    assert_eq!(stopped(&[b'('; 50]), "opcodes");
+    assert_eq!(stopped(b"((]]]]]]]]t."), "values");
     assert_eq!(stopped(b"Nq\x00q\x01q\x02."), "memo entries");
-    assert_eq!(stopped(b"\x82\x01\x82\x01\x82\x01\x82\x01."), "effects");
+    assert_eq!(last(b"Pa\nPa\nPa\nPa\n.", &roomy), "effects");
     assert_eq!(stopped(b"\x8c\x05hello2\x93."), "bytes of names");
 }
 
