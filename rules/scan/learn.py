@@ -41,7 +41,7 @@ SAFE_METHODS = set(
     tensor as_tensor asarray array zeros ones empty full device Size Generator Lock RLock ref WeakValueDictionary
     WeakKeyDictionary deepcopy discard remove intersection union difference issubset is_tensor numel size dim to clone detach
     view reshape get_default_dtype astype tolist item dtype ravel cpu contiguous view_as flatten mro fromkeys __class__ is_available
-    requires_grad_ register_buffer register_parameter lower isidentifier isdigit""".split()
+    requires_grad_ removesuffix removeprefix register_buffer register_parameter lower isidentifier isdigit""".split()
 )
 UNSAFE = set(
     """eval exec compile open __import__ globals locals vars input breakpoint os sys subprocess importlib pickle cloudpickle dill
@@ -61,14 +61,14 @@ PRETENDED = set("cv2 pyvers xxhash jax jaxlib PIL matplotlib seaborn torchaudio 
 # others sort what they are given into the places of a module, an optimizer or a layer.
 REVIEWED = {
     ("scipy.stats._distn_infrastructure", "__setstate__"),
-    ("torch.nn.modules.module", "__setattr__"),
     ("torch.optim.optimizer", "__setstate__"),
     ("torch._tensor", "__setstate__"),
     ("gymnasium.spaces.box", "__setstate__"),
     ("sklearn.gaussian_process.kernels", "__new__"),
     ("sklearn.isotonic", "__setstate__"),
-    ("transformers.configuration_utils", "__setattr__"),
-    ("easydict", "__setattr__"),
+    ("torchmetrics.metric", "__setstate__"),
+    ("statsmodels.base.data", "__setstate__"),
+    ("accelerate.optimizer", "__setstate__"),
 }
 SAFE_CALLS = re.compile(
     r"torch\.ops\.quantized\.\w+_prepack|torch\._C\._log_api_usage_once|random\.Random|torch\.empty_like|torch\.Tensor\._make_subclass"
@@ -199,13 +199,14 @@ def classify(cls, compiled):
     if issubclass(cls, type) or is_protocol(cls):
         return None, None
     letters = ""
-    for method in ("__new__", "__setstate__", "__del__", "__setattr__"):
+    for method in ("__new__", "__setstate__", "__del__"):
         reason = harm(cls, method, compiled)
         if reason:
             return None, f"{method}: {reason}"
     if own(cls, "__getattr__") and not own(cls, "__setstate__") and harm(cls, "__getattr__", compiled):
         return None, "__getattr__ without __setstate__"
-    if own(cls, "__setstate__") or has_slots(cls):
+    # Slots are set one by one, and so by `__setattr__`; the state of other objects goes straight into their dict.
+    if own(cls, "__setstate__") or (has_slots(cls) and not harm(cls, "__setattr__", compiled)):
         letters += "s"
     if issubclass(cls, dict) and not harm(cls, "__setitem__", compiled):
         letters += "d"

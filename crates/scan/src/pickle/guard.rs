@@ -3,6 +3,8 @@
 //! A function that a reducer calls is vouched for with the arguments that reducers give it. `getattr` of an enumeration
 //! is a member, `getattr` of a module is anything.
 
+use std::rc::Rc;
+
 use domain::scan::{Role, Rule, Weight};
 use formats::pickle::{Call, Id, Value};
 
@@ -139,7 +141,7 @@ impl Judge<'_, '_, '_> {
 
     fn attribute_of_name(
         &mut self,
-        owner: &Name,
+        owner: &Rc<Name>,
         attribute: &str,
         offset: usize,
         shown: Id,
@@ -438,7 +440,11 @@ impl Judge<'_, '_, '_> {
             return makes.has(Makes::CALLABLE);
         }
         self.name(id).is_some_and(|name| match name.standing {
-            Standing::Listed(entry) => matches!(entry.kind, Kind::Function | Kind::Call),
+            Standing::Listed(entry) => match entry.kind {
+                Kind::Function => true,
+                Kind::Call => !entry.may_be_stored(),
+                Kind::Value | Kind::Class => false,
+            },
             _ => !looks_like_class(&name.path),
         })
     }

@@ -1,6 +1,8 @@
 //! Walks through the effects of one program in order and tells what they come to.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
 
 use domain::scan::{Need, Place, Role, Rule, Weight};
 use formats::pickle::{Call, Deed, Id, Opaque, Program, Value};
@@ -24,6 +26,29 @@ pub(super) enum Nature {
     Shared,
     /// What came of something that nobody vouches for; there is a finding about that.
     Foreign,
+}
+
+/// A map by id. Ids are small numbers that the machine gives, not the file; they need no strong hash.
+type ById<T> = HashMap<Id, T, BuildHasherDefault<Mix>>;
+
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        self.0 = (self.0.rotate_left(5) ^ u64::from(number)).wrapping_mul(ODD);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
 }
 
 /// What is to be told about one step.
@@ -51,15 +76,18 @@ pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) origin: Origin,
     stream: u32,
     base: usize,
-    names: HashMap<Id, Option<Name>>,
-    natures: HashMap<Id, Nature>,
+    names: ById<Option<Rc<Name>>>,
+    /// Names by their text: a program imports the same one again and again.
+    texts: HashMap<(&'p str, &'p str), Rc<Name>>,
+    natures: ById<Nature>,
     /// Imports that are called or made.
     pub(super) used: HashSet<Id>,
     /// Imports in the order in which they are made, with their offsets.
     pub(super) imports: Vec<(Id, usize)>,
     /// Whether functions, or things to call, are among what was imported or made so far.
     pub(super) has_callables: bool,
-    told: HashSet<(Rule, Weight, String)>,
+    /// What was told of which name: the same thing a thousand times is one finding, at the first place.
+    told: HashSet<(Rc<Name>, Role, Option<(Rule, Weight)>)>,
 }
 
 impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
@@ -78,8 +106,9 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
             origin,
             stream,
             base,
-            names: HashMap::new(),
-            natures: HashMap::new(),
+            names: ById::default(),
+            texts: HashMap::new(),
+            natures: ById::default(),
             used: HashSet::new(),
             imports: Vec::new(),
             has_callables: false,
@@ -180,19 +209,31 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
     }
 
     /// What `id` names, if it is an import or an attribute of one.
-    pub(super) fn name(&mut self, id: Id) -> Option<Name> {
-        let (rules, program) = (self.rules, self.program);
-        let names = &mut self.names;
-        names
-            .entry(id)
-            .or_insert_with(|| name_of(rules, program, id))
-            .clone()
+    pub(super) fn name(&mut self, id: Id) -> Option<Rc<Name>> {
+        if let Some(known) = self.names.get(&id) {
+            return known.clone();
+        }
+        let name = match self.program.value(id) {
+            Value::Global(global) => {
+                let (module, name) = (global.module.as_str(), global.name.as_str());
+                let rules = self.rules;
+                let known = self.texts.entry((module, name));
+                let known = known.or_insert_with(|| Rc::new(Name::new(rules, module, name)));
+                Some(Rc::clone(known))
+            }
+            Value::Call(_) | Value::Persistent(_) => {
+                name_of(self.rules, self.program, id).map(Rc::new)
+            }
+            _ => return None,
+        };
+        self.names.insert(id, name.clone());
+        name
     }
 
     /// Tells what `name` in `role` comes to, and that the file needs it.
     pub(super) fn tell_name(
         &mut self,
-        name: &Name,
+        name: &Rc<Name>,
         role: Role,
         verdict: Option<Verdict>,
         shown: Id,
@@ -202,20 +243,19 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         let project = self.rules.project();
         let verdict =
             verdict.filter(|it| !(light(it) && project.admits(&name.module, &name.path, role)));
+        let what = verdict
+            .as_ref()
+            .map(|verdict| (verdict.rule, verdict.weight));
+        if !self.told.insert((Rc::clone(name), role, what)) {
+            return;
+        }
         self.examiner.need(Need {
             module: name.module.clone(),
             name: name.path.clone(),
             role,
             weight: verdict.as_ref().map(|verdict| verdict.weight),
         });
-        let Some(verdict) = verdict else {
-            return;
-        };
-        // The same thing a thousand times is one finding, at the first place.
-        if self
-            .told
-            .insert((verdict.rule, verdict.weight, name.full()))
-        {
+        if let Some(verdict) = verdict {
             self.tell(&verdict, shown, offset);
         }
     }

@@ -11,7 +11,7 @@ use crate::Rules;
 use crate::rules::{Kind, Standing};
 
 /// A name and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Name {
     pub(super) module: String,
     /// The name in the module; dots walk through attributes.

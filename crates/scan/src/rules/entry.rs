@@ -6,7 +6,7 @@
 //! also be called.
 
 /// What a name is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A constant: a dtype, a layout, a singleton.
     Value,
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 /// Under which condition on its arguments a call is harmless.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Guard {
     /// Whatever the arguments are.
     Any,
@@ -56,7 +56,7 @@ pub enum Guard {
 }
 
 /// What may be done to an object afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Makes(u16);
 
 impl Makes {
@@ -94,7 +94,7 @@ impl Makes {
 }
 
 /// One name of the allow model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// What it is.
     pub kind: Kind,

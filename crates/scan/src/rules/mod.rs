@@ -59,7 +59,7 @@ pub struct Rules {
 }
 
 /// How well a name is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
     /// The model has it.
     Listed(Entry),
