@@ -2,6 +2,8 @@
 //!
 //! Each is some hundred kilobytes and must be answered within the time and memory that any input may take.
 
+pub(crate) use crate::container_seeds::{dump_bombs, stream_bombs, tar_bombs};
+pub(crate) use crate::models_seeds::{json_bombs, model_bombs};
 use crate::seeds::zip_of;
 
 /// How often a bomb refers to its one long value.

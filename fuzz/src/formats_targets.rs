@@ -22,15 +22,21 @@ pub fn zip(data: &[u8]) -> bool {
             return false;
         }
     };
-    assert!(directory.members.len() as u64 <= archive::MAX_MEMBERS);
+    assert!(directory.len_all_views() as u64 <= archive::MAX_MEMBERS);
     assert!(directory.oddities.len() <= archive::MAX_ODDITIES);
-    for member in &directory.members {
+    for member in directory.members_all_views() {
         let end = member.data_offset.checked_add(member.stored_size);
         assert!(
             end.is_some_and(|end| end <= data.len() as u64),
             "{member:?} lies outside"
         );
+    }
+    for member in &directory.members {
         assert!(directory.find(&member.name).is_some());
+    }
+    for (offset, bytes) in &directory.unclaimed {
+        let end = offset.checked_add(*bytes);
+        assert!(end.is_some_and(|end| end <= data.len() as u64));
     }
     let again = archive::read(&data).ok();
     assert_eq!(again.as_ref(), Some(&directory), "two looks differ");
@@ -288,7 +294,11 @@ pub fn safetensors(data: &[u8]) -> bool {
             assert!(found.data_offset <= data.len() as u64);
             let names = found.tensors.len() + found.metadata.len();
             assert!(names <= data.len());
-            assert!(found.oddities.len() <= 3 * found.tensors.len() + 1);
+            assert!(found.oddities.len() <= header::MAX_ODDITIES);
+            for (offset, bytes) in &found.unclaimed {
+                let end = offset.checked_add(*bytes);
+                assert!(end.is_some_and(|end| end <= data.len() as u64));
+            }
             checkpoint(data)
         }
         Ok(Err(error)) => {
@@ -304,7 +314,7 @@ pub fn safetensors_header(data: &[u8]) -> bool {
     safetensors(&seeds::with_header(data))
 }
 
-/// [`formats::sniff::sniff`]: the same answer twice, and one that the readers agree with.
+/// [`formats::sniff`]: the same answer twice, and one that the readers agree with.
 pub fn sniff(data: &[u8]) -> bool {
     let format = magic::sniff(&data).ok();
     assert_eq!(format, magic::sniff(&data).ok());
@@ -312,6 +322,11 @@ pub fn sniff(data: &[u8]) -> bool {
         unreachable!("{IN_MEMORY}")
     };
     assert_eq!(format == magic::Format::Empty, data.is_empty());
+    let Ok(all) = magic::formats(&data) else {
+        unreachable!("{IN_MEMORY}")
+    };
+    assert!(!all.is_empty());
+    assert_eq!(magic::formats(&data).ok(), Some(all), "two looks differ");
     if format == magic::Format::SafeTensors {
         assert!(matches!(header::read(&data), Ok(result)
             if result != Err(header::HeaderError::Truncated)));

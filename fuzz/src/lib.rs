@@ -8,14 +8,19 @@
 #![forbid(unsafe_code)]
 
 mod bombs;
+mod container_seeds;
+mod container_targets;
 mod domain_targets;
 mod environment_targets;
 mod formats_targets;
 mod ledger_targets;
+mod models_seeds;
+mod models_targets;
 pub mod mutate;
 mod seeds;
 mod training_targets;
 
+pub use container_targets::{compressed, joblib, npy, tar, torch_legacy};
 pub use domain_targets::{entry, envelope, names, path_text, tree};
 pub use environment_targets::{papers, record};
 pub use formats_targets::{
@@ -23,6 +28,7 @@ pub use formats_targets::{
     safetensors_header, sniff, zip,
 };
 pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
+pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use training_targets::{sketch, summary};
 
 /// One function to be fuzzed, and where to start.
@@ -62,6 +68,11 @@ targets! {
     safetensors safetensors none SAFETENSORS;
     safetensors_header safetensors_headers headers SAFETENSORS;
     sniff sniffs none ZIP;
+    compressed streams stream_bombs STREAM;
+    tar tars tar_bombs TAR;
+    npy arrays none NPY;
+    joblib dumps dump_bombs PICKLE;
+    torch_legacy old_files pickles PICKLE;
     note notes none NOTE;
     bundle bundles none NONE;
     tile_name tile_names none TILE;
@@ -77,4 +88,9 @@ targets! {
     papers papers none RECORD;
     summary summaries none SUMMARY;
     sketch sketches none NONE;
+    models models model_bombs MODELS;
+    keras_config keras_configs json_bombs KERAS;
+    torchscript scripts none SCRIPT;
+    marshal marshals none NONE;
+    native natives none MODELS;
 }

@@ -15,6 +15,13 @@ use ledger::note::VerifierKey;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use training::checkpoint::{Scalar, Summarizer};
 
+pub(crate) use crate::container_seeds::{
+    NPY, STREAM, TAR, arrays, dumps, old_files, streams, tars,
+};
+pub(crate) use crate::models_seeds::{
+    KERAS, MODELS, SCRIPT, keras_configs, marshals, models, natives, scripts,
+};
+
 pub(crate) const NONE: &[&[u8]] = &[];
 pub(crate) const ZIP: &[&[u8]] = &[
     b"PK\x03\x04",

@@ -54,8 +54,8 @@ class Watcher:
             pass
 
 
-def _sensor():
-    """The sensor's package, from beside this folder whatever the job's path says; `None` if it cannot be had."""
+def _part(part):
+    """A module of the sensor's package, from beside this folder whatever the job's path says; `None` if it cannot be had."""
     try:
         name, folder = "taintline", os.path.join(_HOME, "taintline")
         module = sys.modules.get(name)
@@ -70,20 +70,39 @@ def _sensor():
             module = importlib.util.module_from_spec(spec)
             sys.modules[name] = module
             spec.loader.exec_module(module)
-        return importlib.import_module(name + "._sensor")
+        return importlib.import_module(f"{name}.{part}")
     except Exception:
         return None
 
 
 def _before_torch():
-    sensor = _sensor()
+    sensor = _part("_sensor")
     return None if sensor is None else sensor.begin(_WATCHER)
+
+
+def _guard(socket):
+    """Asked for by `--refuse-dangerous`, so a Python that cannot be guarded does not run."""
+    try:
+        guard = _part("_guard").install(socket)
+        for name, wrap in (("numpy", guard.wrap_numpy), ("joblib", guard.wrap_joblib)):
+            if name in sys.modules:
+                wrap(sys.modules[name])
+            else:
+                _WATCHER.watched[name] = lambda wrap=wrap: wrap
+        if _WATCHER not in sys.meta_path:
+            sys.meta_path.insert(0, _WATCHER)
+    except Exception as error:
+        sys.stderr.write(f"taintline: this Python cannot be guarded, so it is not run: {type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+        os._exit(4)
 
 
 _HERE = os.path.dirname(__file__)
 _HOME = os.path.dirname(os.path.abspath(_HERE))
 _WATCHER = Watcher()
 
+if os.environ.get("TAINTLINE_ASK"):
+    _guard(os.environ["TAINTLINE_ASK"])
 if os.environ.get("TAINTLINE_SOCKET"):
     if "torch" in sys.modules:
         _after = _before_torch()
@@ -91,7 +110,8 @@ if os.environ.get("TAINTLINE_SOCKET"):
             _after(sys.modules["torch"])
     else:
         _WATCHER.watched["torch"] = _before_torch
-        sys.meta_path.insert(0, _WATCHER)
+        if _WATCHER not in sys.meta_path:
+            sys.meta_path.insert(0, _WATCHER)
 
 sys.path[:] = [entry for entry in sys.path if entry != _HERE]
 sys.path_importer_cache.pop(_HERE, None)

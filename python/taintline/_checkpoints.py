@@ -4,6 +4,11 @@ import functools
 import os
 import sys
 
+from . import _guard
+
+# What a person calls the functions that may run code.
+_LOADERS = {"torch": "torch.load", "distributed": "torch.distributed.checkpoint.load"}
+
 
 def install(sensor, torch):
     """Wraps what is there, and the rest as soon as it is imported."""
@@ -42,10 +47,18 @@ class Checkpoints:
 
         else:
 
+            loader = _LOADERS.get(way)
+
             @functools.wraps(original)
             def wrapper(*args, **kwargs):
                 tell(path_in, args, kwargs, way)
-                return original(*args, **kwargs)
+                guard = None if loader is None else _guard.active()
+                if guard is None:
+                    return original(*args, **kwargs)
+                target = path_in(args, kwargs)
+                if way == "distributed":
+                    target = _path(target)
+                return guard.loading(loader, lambda: guard.check(loader, target), original, args, kwargs)
 
         for module in modules:
             if getattr(module, name, None) is original:

@@ -64,6 +64,7 @@ pub(crate) fn run(project: &Project, scope: Scope) -> Outcome<()> {
     // A layout that could not be renewed is another version's: tests against it would prove nothing.
     let ready = sensor.and(python.as_ref());
     session.python_tests(ready, scope);
+    session.corpus(ready, scope);
     session.conformance(sensor.is_some());
     session.fuzz_smoke();
     session.note_absences();
@@ -144,6 +145,26 @@ impl Session<'_> {
                 Err(failure) => (Err(failure), None),
             });
         }
+    }
+
+    /// `taintline scan` on what should be found and on what the frameworks themselves save, beside two other scanners.
+    fn corpus(&mut self, python: Option<&Python>, scope: Scope) {
+        if scope == Scope::Quick {
+            self.not_checked
+                .push("the corpus of the scanner: --quick".to_owned());
+            return;
+        }
+        let project = self.project;
+        self.stage("corpus", || {
+            let Some(python) = python else {
+                let names = vec!["the binary or PyTorch, which this needs"];
+                return Err(Failure::Stages { names });
+            };
+            let script = project.root.join("tests/corpus/environment.py");
+            let mut score = python.command(&[]);
+            score.arg(script).arg("run").arg("--binary");
+            command::run(score.arg(project.binary()))
+        });
     }
 
     /// Our logs, audited by other people's code, clean and damaged.

@@ -15,9 +15,16 @@ const TENSORS_MAX: usize = 20_000;
 /// Tensors may share storage; what is read in all is bounded by this multiple of the file.
 const READ_FACTOR: u64 = 3;
 
-struct Opened<'a> {
+/// A file as an input of known size.
+pub(crate) struct Opened<'a> {
     file: &'a File,
     size: u64,
+}
+
+impl<'a> Opened<'a> {
+    pub(crate) const fn new(file: &'a File, size: u64) -> Self {
+        Self { file, size }
+    }
 }
 
 impl ReadAt for Opened<'_> {
@@ -33,10 +40,7 @@ impl ReadAt for Opened<'_> {
 /// What is kept of a checkpoint. An error says why it cannot be read as one.
 pub fn summarise(file: &File) -> Result<CheckpointSummary, String> {
     let failed = |error: io::Error| format!("it cannot be read: {error}");
-    let input = Opened {
-        file,
-        size: file.metadata().map_err(failed)?.len(),
-    };
+    let input = Opened::new(file, file.metadata().map_err(failed)?.len());
     match read(&input).map_err(failed)? {
         Reading::Checkpoint(checkpoint) => Ok(feed(&input, &checkpoint)),
         Reading::NotReadable(why) => Err(format!("its tensors were not read: {why}")),
@@ -94,7 +98,7 @@ fn feed_tensor(input: &Opened<'_>, tensor: &Tensor, order: ByteOrder, summarizer
     feed.finish();
 }
 
-fn kept(value: &Scalar) -> Kept {
+pub(crate) fn kept(value: &Scalar) -> Kept {
     match value {
         Scalar::None => Kept::None,
         Scalar::Bool(value) => Kept::Bool(*value),
@@ -108,20 +112,34 @@ fn kept(value: &Scalar) -> Kept {
     }
 }
 
-/// The training step that a checkpoint states about itself, by the names that training programs use at the top level.
+/// The names that training programs give to the step at the top level of a checkpoint.
+const STEP_NAMES: [&str; 6] = [
+    "step",
+    "global_step",
+    "iteration",
+    "iter",
+    "steps",
+    "num_updates",
+];
+
+/// The training step that a checkpoint states about itself.
 pub fn stated_step(summary: &CheckpointSummary) -> Option<u64> {
-    let named = [
-        "step",
-        "global_step",
-        "iteration",
-        "iter",
-        "steps",
-        "num_updates",
-    ];
+    let named = STEP_NAMES.iter();
     named
-        .iter()
-        .find_map(|name| match summary.scalars.get(*name) {
-            Some(Kept::Int(step)) => u64::try_from(*step).ok(),
+        .filter_map(|name| summary.scalars.get(*name))
+        .find_map(|value| match value {
+            Kept::Int(step) => u64::try_from(*step).ok(),
             _ => None,
         })
+}
+
+/// The same, of a checkpoint that was not summarised.
+pub(crate) fn stated(checkpoint: &Checkpoint) -> Option<u64> {
+    STEP_NAMES.iter().find_map(|name| {
+        let mut values = checkpoint.scalars.iter().rev();
+        match values.find(|(known, _)| known == name) {
+            Some((_, Scalar::Int(step))) => u64::try_from(*step).ok(),
+            _ => None,
+        }
+    })
 }

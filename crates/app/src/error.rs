@@ -1,5 +1,6 @@
 //! What can go wrong in a use-case, with what to do next.
 
+use crate::convert::ConvertError;
 use crate::index::IndexError;
 use crate::place::PlaceError;
 use crate::secret::SecretError;
@@ -63,6 +64,20 @@ pub enum AppError {
         /// How many.
         count: usize,
     },
+    /// A file is not read as a checkpoint.
+    #[error("{path}: {why}")]
+    Checkpoint {
+        /// The file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// A checkpoint was not converted.
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    /// A scan.
+    #[error(transparent)]
+    Scan(#[from] crate::scan::ScanError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -91,8 +106,18 @@ impl AppError {
                 "name a writable place with space with --store or TAINTLINE_STORE; nothing was started",
             ),
             Self::Start(_) => Some("check the command behind `--`; nothing was started"),
+            Self::Convert(ConvertError::Exists(_)) => {
+                Some("name another file with --output, or replace it with --force")
+            }
+            Self::Convert(ConvertError::Found { .. }) => {
+                Some("`taintline scan` tells more; nothing was written")
+            }
+            Self::Convert(ConvertError::NotPlain { .. }) => {
+                Some("only tensors and plain values can be converted; nothing was written")
+            }
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),
+            Self::Scan(error) => error.hint(),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The use-cases: run, runs, show, diff, ledger audit and reindex, demo; the index; where things are.
+//! The use-cases: run, scan, runs, show, diff, ledger audit and reindex, demo; the index; where things are.
 //!
 //! Engines meet here and nowhere else. Front-ends hand in what was said and get back views and reports; no argument parser,
 //! no terminal and no exit code is known on this floor.
@@ -6,6 +6,7 @@
 
 pub mod checkpoint;
 mod code;
+pub mod convert;
 pub mod demo;
 mod diff;
 pub mod error;
@@ -18,8 +19,10 @@ mod queries;
 pub mod record;
 mod redact;
 pub mod run;
+pub mod scan;
 mod secret;
 mod variables;
+pub mod weights;
 
 pub use diff::diff;
 pub use error::AppError;

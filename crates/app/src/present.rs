@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::entry::{Code, Command, Identity, Kind, Load, Signal, Write};
+use domain::scan::{Examination, Weight};
 use domain::{Digest, Outcome, PathText, Process, StepRecord};
 use ledger::Store;
 use report::time::rfc3339;
@@ -99,7 +100,7 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
             .collect(),
         ranks: ranks(store, record),
         loads: files(|kind| !matches!(kind, Kind::Environment | Kind::Code))
-            .map(load_view)
+            .map(|load| load_view(store, load))
             .collect(),
         writes: writes(record),
         acts: acts(record),
@@ -199,17 +200,46 @@ fn ranks(store: &Store, record: &RunRecord) -> Vec<RankView> {
     ranks
 }
 
-fn load_view(load: &Load) -> FileView {
+fn load_view(store: &Store, load: &Load) -> FileView {
     let kind = serde_json::to_value(load.what)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned));
-    file(
+    let view = file(
         kind.unwrap_or_default(),
         &load.path,
         load.digest,
         load.identity.as_ref(),
         (load.rank, load.step),
-    )
+    );
+    FileView {
+        inside: load.examined.and_then(|blob| inside(store, &blob)),
+        ..view
+    }
+}
+
+/// What was learnt of a file before it was loaded, in one line.
+fn inside(store: &Store, blob: &Digest) -> Option<String> {
+    let bytes = store.blob(blob).ok().flatten()?;
+    let examination: Examination = serde_json::from_slice(&bytes).ok()?;
+    let custom = || {
+        let classes = examination
+            .needs
+            .iter()
+            .filter(|need| need.weight == Some(Weight::Custom));
+        let names: Vec<String> = classes
+            .map(|need| format!("{}.{}", need.module, need.name))
+            .collect();
+        (!names.is_empty()).then(|| format!("objects of {}", names.join(", ")))
+    };
+    let rest = || {
+        if examination.is_complete() {
+            "no code"
+        } else {
+            "not completely examined"
+        }
+    };
+    let told = crate::run::in_words(&examination).or_else(custom);
+    Some(told.unwrap_or_else(|| rest().to_owned()))
 }
 
 fn file(
@@ -226,6 +256,7 @@ fn file(
         size: identity.map(|identity| identity.size),
         rank,
         step,
+        inside: None,
     }
 }
 

@@ -1,10 +1,14 @@
 //! What can be said on the command line. Help, man page and completions all come from here.
 
+mod scan;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
 #[derive(Debug, Parser)]
@@ -17,19 +21,23 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-const CODES: &str = "Exit codes: 0 nothing found; 1 something found; 2 bad input, usage or I/O. \
+const CODES: &str = "Exit codes: 0 nothing found; 1 something found; 2 bad input, usage or I/O; 3 nothing found, but not everything could be examined. \
 `run` gives the command's own code when that is not 0, 128 + signal when it died of one.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a training command under guard, unchanged.
     Run(Run),
+    /// Examine checkpoints and model files without executing them.
+    Scan(ScanArgs),
     /// List the recorded runs.
     Runs(Json),
     /// Show all that is recorded of one run.
     Show(Show),
-    /// Show only what differs between two runs.
+    /// Show only what differs between two runs, or between two checkpoint files.
     Diff(Diff),
+    /// Turn a torch checkpoint into safetensors and JSON without executing anything.
+    Convert(Convert),
     /// Check or rebuild what is recorded.
     #[command(subcommand)]
     Ledger(Ledger),
@@ -48,6 +56,9 @@ pub(crate) struct Run {
     /// The environment is as it is meant to be, although files in it differ from the last good run.
     #[arg(long)]
     pub(crate) accept_environment: bool,
+    /// Before each load, have it examined; what would do more than give data is not loaded, and the job gets an exception.
+    #[arg(long)]
+    pub(crate) refuse_dangerous: bool,
     /// Print nothing but findings.
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -93,10 +104,24 @@ pub(crate) struct Show {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Diff {
-    /// First run.
+    /// First run, or the earlier checkpoint: a file, told by a dot or slash in its name.
     pub(crate) left: String,
-    /// Second run.
+    /// Second run, or the later checkpoint.
     pub(crate) right: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Convert {
+    /// The checkpoint.
+    pub(crate) checkpoint: PathBuf,
+    /// The safetensors file to write; beside the checkpoint by default. What is no tensor goes beside it, as .json.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Replace files that are there already.
+    #[arg(long, short)]
+    pub(crate) force: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }

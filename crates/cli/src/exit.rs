@@ -13,11 +13,23 @@ pub(crate) enum Exit {
     Found,
     /// Bad input, usage or I/O: clap's code for usage too.
     Failed,
+    /// Nothing found, but not everything could be examined.
+    Incomplete,
     /// The guarded command's own code, 128 + signal when it died of one.
     Command(u8),
 }
 
 impl Exit {
+    /// Of a scan, which knows its code.
+    pub(crate) fn of_scan(code: u8) -> Self {
+        match code {
+            0 => Self::Clean,
+            1 => Self::Found,
+            3 => Self::Incomplete,
+            _ => Self::Failed,
+        }
+    }
+
     /// Of a guarded run: the command's own code when that is not 0, else whether something was found.
     pub(crate) fn of_run(outcome: Outcome, findings: usize, command_only: bool) -> Self {
         match outcome {
@@ -38,6 +50,7 @@ impl From<Exit> for ExitCode {
             Exit::Clean => Self::from(0),
             Exit::Found => Self::from(1),
             Exit::Failed => Self::from(2),
+            Exit::Incomplete => Self::from(3),
             Exit::Command(code) => Self::from(code),
         }
     }

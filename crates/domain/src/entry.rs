@@ -278,6 +278,10 @@ pub struct Load {
     /// Blob with a description: tensors of a checkpoint, packages of an environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Digest>,
+    /// Blob with what loading it would do, a [`crate::scan::Examination`] as JSON; absent where nothing in it would be
+    /// interpreted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examined: Option<Digest>,
 }
 
 /// What names a file's state without reading it.
@@ -413,6 +417,7 @@ impl Entry {
             Body::Load(load) => load
                 .summary
                 .into_iter()
+                .chain(load.examined)
                 .chain(load.digest.filter(|_| load.stored))
                 .collect(),
             Body::Write(write) => write.summary.into_iter().collect(),

@@ -67,6 +67,7 @@ rules! {
     EnvironmentUnowned "environment-unowned" "C02" "a file that Python loads by itself belongs to no package";
     CheckpointChanged "checkpoint-changed" "K02" "a checkpoint is not what the run that saved it wrote";
     CheckpointOlder "checkpoint-older" "K04" "a checkpoint of an earlier step stands under a newer name";
+    CheckpointRunsCode "checkpoint-runs-code" "K01" "a file that the run loads does more than give data";
     RankVanished "rank-vanished" "P01" "a rank was killed or vanished";
     LedgerRewritten "ledger-rewritten" "A07" "the ledger was rewritten while the run was going";
     CacheLied "cache-lied" "A07" "a file that the cache called unchanged has other content";

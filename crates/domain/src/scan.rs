@@ -233,6 +233,18 @@ pub struct Need {
     pub weight: Option<Weight>,
 }
 
+/// A program of a file as lines that a person can read. Made only when it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Listing {
+    /// Where the program is.
+    pub place: Place,
+    /// Offset in bytes within the innermost member, and what is done there; may hold hostile text.
+    pub lines: Vec<(u64, String)>,
+    /// The program has more lines than there was room for.
+    #[serde(default)]
+    pub cut: bool,
+}
+
 /// Everything that was learnt about one file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Examination {

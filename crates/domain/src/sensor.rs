@@ -107,6 +107,36 @@ pub enum Message {
     },
 }
 
+/// A question before something is loaded, on a connection of its own: one frame with this, then one with an [`Answer`].
+/// Frames are as those of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// [`PROTOCOL`].
+    pub protocol: u32,
+    /// What is loaded: the file at this absolute path …
+    #[serde(default)]
+    pub path: Option<PathText>,
+    /// … or what this open descriptor of the asking process refers to.
+    #[serde(default)]
+    pub descriptor: Option<u32>,
+    /// Offset in bytes at which loading starts.
+    #[serde(default)]
+    pub offset: u64,
+    /// What a person would call it.
+    pub name: PathText,
+    /// The function that loads it: `torch.load`, `pickle.loads`.
+    pub loader: String,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Whether it must not be loaded.
+    pub refuse: bool,
+    /// Why, in words for the person who started the job.
+    pub why: String,
+}
+
 /// Who speaks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hello {

@@ -3,18 +3,18 @@
 //! The walk has seen a regular file; by the time it is opened it may be a pipe or another file. So it is opened without
 //! blocking, its type is asked of the open descriptor before the first byte is read, and size and times are asked again
 //! after the last byte: a file that changed in between is read once more and then given up as a [`Gap::Changed`]. Memory is
-//! one buffer a thread, however large the file is. Memory mapping was rejected: a file truncated by somebody else would
+//! a buffer or two a thread, however large the file is. Memory mapping was rejected: a file truncated by somebody else would
 //! kill the process that maps it.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use domain::{Digest, Hasher};
+use domain::Digest;
 use rustix::fs::{Advice, FileType, Mode, OFlags, Stat};
 
 use crate::gap::Gap;
 
-/// Size of the buffer that a thread reads with.
+/// Size of the buffer that small files are read with.
 pub(crate) const BUFFER: usize = 512 * 1024;
 
 /// Files from this size on are announced to the kernel as read from start to end.
@@ -60,22 +60,48 @@ pub(crate) struct Hashed {
     pub(crate) digest: Digest,
 }
 
-/// Hashes the file at `path`; `stop` is asked once per buffer.
-pub(crate) fn hash(path: &Path, buffer: &mut [u8], stop: &dyn Fn() -> bool) -> Result<Hashed, Gap> {
-    for _ in 0..2 {
-        let mut hasher = Hasher::new();
-        let read = read_once(path, buffer, &mut |piece| {
-            hasher.update(piece);
-            !stop()
-        })?;
-        if let Some(key) = read {
-            return Ok(Hashed {
-                key,
-                digest: hasher.finish(),
-            });
+/// A file that is open to be read from start to end.
+pub(crate) struct Reading {
+    descriptor: OwnedFd,
+    before: FileKey,
+    total: u64,
+}
+
+impl Reading {
+    pub(crate) fn open(path: &Path) -> Result<Self, Gap> {
+        let (descriptor, before) = open_regular(path)?;
+        if before.size >= SEQUENTIAL_FROM {
+            // Advice only: where it is refused, reading is slower and nothing else.
+            let _ = rustix::fs::fadvise(&descriptor, 0, None, Advice::Sequential);
         }
+        Ok(Self {
+            descriptor,
+            before,
+            total: 0,
+        })
     }
-    Err(Gap::Changed)
+
+    /// Puts the next bytes into `buffer` and says how many; 0 at the end, or where there are more than there were.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Gap> {
+        while self.total < self.before.size {
+            match rustix::io::read(&self.descriptor, &mut *buffer) {
+                Ok(count) => {
+                    self.total += count as u64;
+                    return Ok(count);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(0)
+    }
+
+    /// After the last byte: what was read, or `None` where the file was not the same before and after.
+    pub(crate) fn close(self) -> Result<Option<FileKey>, Gap> {
+        let after = FileKey::of(&rustix::fs::fstat(&self.descriptor)?);
+        let same = after == self.before && self.total == self.before.size;
+        Ok(same.then_some(self.before))
+    }
 }
 
 /// The bytes of a small file, or `None` where it is larger than `limit`.
@@ -108,30 +134,17 @@ fn read_once(
     buffer: &mut [u8],
     take: &mut dyn FnMut(&[u8]) -> bool,
 ) -> Result<Option<FileKey>, Gap> {
-    let (descriptor, before) = open_regular(path)?;
-    let size = before.size;
-    if size >= SEQUENTIAL_FROM {
-        // Advice only: where it is refused, reading is slower and nothing else.
-        let _ = rustix::fs::fadvise(&descriptor, 0, None, Advice::Sequential);
-    }
-    let mut total = 0;
-    while total < size {
-        let count = match rustix::io::read(&descriptor, &mut *buffer) {
-            Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(errno) => return Err(errno.into()),
-        };
+    let mut reading = Reading::open(path)?;
+    loop {
+        let count = reading.read(buffer)?;
         let piece = buffer.get(..count).unwrap_or_default();
         if piece.is_empty() {
-            break;
+            return reading.close();
         }
-        total += count as u64;
         if !take(piece) {
             return Err(Gap::Stopped);
         }
     }
-    let after = FileKey::of(&rustix::fs::fstat(&descriptor)?);
-    Ok((after == before && total == size).then_some(before))
 }
 
 fn open_regular(path: &Path) -> Result<(OwnedFd, FileKey), Gap> {
@@ -172,42 +185,19 @@ mod tests {
             0,
         )
         .unwrap();
-        let gap = hash(&path, &mut [0; 64], &|| false).unwrap_err();
+        let gap = Reading::open(&path).err().unwrap();
         assert_eq!(gap.to_string(), "a named pipe, not opened");
     }
 
     #[test]
-    fn a_file_that_grows_while_it_is_read_has_no_digest() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
-        std::fs::write(&path, b"0123456789").unwrap();
-        let grow = || {
-            use std::io::Write as _;
-            std::fs::OpenOptions::new()
-                .append(true)
-                .open(&path)
-                .unwrap()
-                .write_all(b"more")
-                .unwrap();
-            false
-        };
-        assert_eq!(hash(&path, &mut [0; 4], &grow), Err(Gap::Changed));
-    }
-
-    #[test]
-    fn a_small_buffer_gives_the_same_digest_and_a_limit_holds() {
+    fn a_small_buffer_gives_the_same_bytes_and_a_limit_holds() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         std::fs::write(&path, b"0123456789").unwrap();
-        assert_eq!(
-            hash(&path, &mut [0; 3], &|| false).unwrap().digest,
-            Digest::of(b"0123456789")
-        );
         assert_eq!(
             read_small(&path, 10, &mut [0; 3]),
             Ok(Some(b"0123456789".to_vec()))
         );
         assert_eq!(read_small(&path, 9, &mut [0; 3]), Ok(None));
-        assert_eq!(hash(&path, &mut [0; 3], &|| true), Err(Gap::Stopped));
     }
 }

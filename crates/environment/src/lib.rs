@@ -11,6 +11,7 @@
 
 mod cache;
 mod compare;
+mod digests;
 mod file;
 mod gap;
 mod judge;

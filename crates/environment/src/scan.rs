@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use domain::{Digest, Node, PathText};
+use hashing::Engine;
 
 use crate::cache::Cache;
-use crate::file::{self, BUFFER, FileKey, Hashed};
+use crate::digests;
+use crate::file::{FileKey, Hashed};
 use crate::gap::Gap;
 use crate::layout::{Layout, Resolved, id_of, resolve};
 use crate::packages;
@@ -212,22 +214,23 @@ impl Work {
         next: &AtomicUsize,
         options: &Options<'_>,
     ) -> Vec<(usize, Result<Hashed, Gap>)> {
-        let mut buffer = vec![0; BUFFER];
-        let mut results = Vec::new();
-        while let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let Some(slot) = self.slots.get(*index) else {
-                continue;
-            };
-            let result = if (options.should_stop)() {
-                Err(Gap::Stopped)
-            } else if !self.afford(slot.key.size, options.budget_bytes) {
-                Err(Gap::Budget)
-            } else {
-                file::hash(&slot.path, &mut buffer, options.should_stop)
-            };
-            results.push((*index, result));
-        }
-        results
+        let next_file = || {
+            loop {
+                let index = *order.get(next.fetch_add(1, Ordering::Relaxed))?;
+                let Some(slot) = self.slots.get(index) else {
+                    continue;
+                };
+                let path = if (options.should_stop)() {
+                    Err(Gap::Stopped)
+                } else if !self.afford(slot.key.size, options.budget_bytes) {
+                    Err(Gap::Budget)
+                } else {
+                    Ok(slot.path.as_path())
+                };
+                return Some((index, path));
+            }
+        };
+        digests::digest_all(Engine::best(), next_file, options.should_stop)
     }
 
     fn afford(&self, size: u64, budget: Option<u64>) -> bool {

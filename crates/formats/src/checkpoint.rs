@@ -376,6 +376,12 @@ pub(crate) fn torch_dtype(name: &str) -> Option<Dtype> {
     dtype(|row| row.0 == name)
 }
 
+/// The name that a safetensors header has for torch's name of an element type; `None` if that format has none.
+pub fn safetensors_name(torch: &str) -> Option<&'static str> {
+    let row = DTYPES.iter().find(|row| row.0 == torch);
+    row.map(|row| row.1).filter(|name| !name.is_empty())
+}
+
 /// By the name of the typed storage.
 pub(crate) fn storage_dtype(name: &str) -> Option<Dtype> {
     dtype(|row| !name.is_empty() && row.2 == name)

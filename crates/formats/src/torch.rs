@@ -5,6 +5,9 @@
 //! and their arguments read; none is made. A whole module that was pickled is looked into through its state, so that its
 //! parameters have the names that its `state_dict()` would give them.
 
+mod plain;
+mod structure;
+
 use std::io;
 
 use crate::ReadAt;
@@ -16,6 +19,9 @@ use crate::pickle::{self, Call, Global, Id, Program, Value};
 use crate::read_at::bytes_at;
 use crate::sniff::Format;
 use crate::zip::{Directory, Member};
+
+pub use plain::{Plain, PlainError, plain};
+pub use structure::NotPlain;
 
 /// The largest pickle that is read, in bytes. That of a model with 10,000 tensors has 2 MB.
 pub const MAX_PICKLE_BYTES: u64 = 64 << 20;
@@ -33,58 +39,80 @@ pub(crate) fn read(
     directory: Directory,
     format: Format,
 ) -> io::Result<Reading> {
-    let refuse = |reason| Ok(Reading::NotReadable(reason));
-    let Some(prefix) = prefix(&directory) else {
-        return refuse(NotReadable::NoPickle);
+    let opened = match Opened::open(input, &directory)? {
+        Ok(opened) => opened,
+        Err(reason) => return Ok(Reading::NotReadable(reason)),
     };
-    let record = |name: &str| directory.find(&[&prefix, name.as_bytes()].concat());
-    let Some(member) = record("data.pkl") else {
-        return refuse(NotReadable::NoPickle);
-    };
-    if record("constants.pkl").is_some() {
-        return refuse(NotReadable::TorchScript);
-    }
-    if !member.is_stored() {
-        return refuse(NotReadable::PickleCompressed);
-    }
-    if member.size > MAX_PICKLE_BYTES {
-        return refuse(NotReadable::PickleTooLarge(member.size));
-    }
-    let bytes = bytes_at(input, member.data_offset, member.size)?;
-    let byte_order =
-        match record("byteorder").filter(|member| member.is_stored() && member.size == 3) {
-            Some(member) if bytes_at(input, member.data_offset, 3)? == b"big" => ByteOrder::Big,
-            _ => ByteOrder::Little,
-        };
-    let program = pickle::run(&bytes, &pickle::Limits::generous());
-    let Some(root) = program.root else {
-        return refuse(NotReadable::PickleEmpty);
-    };
-    let mut checkpoint = Checkpoint::new(format, byte_order);
-    checkpoint.imports = program.imports().into_iter().map(short).collect();
-    checkpoint.imports.sort_unstable();
-    checkpoint.imports.dedup();
-    program
-        .anomalies
-        .iter()
-        .cloned()
-        .for_each(|anomaly| checkpoint.gap(Gap::Pickle(anomaly)));
-    let storages = storages(&directory, &prefix);
-    let mut walker = Walker {
-        program: &program,
-        storages,
-        visits: 0,
-        name: String::new(),
-        frames: Vec::new(),
-        checkpoint,
-    };
-    walker.walk(root);
+    let mut walker = opened.walker(&directory, format);
+    walker.walk(opened.root);
     let mut checkpoint = walker.checkpoint;
     directory
         .oddities
         .into_iter()
         .for_each(|oddity| checkpoint.gap(Gap::Archive(oddity)));
     Ok(Reading::Checkpoint(checkpoint))
+}
+
+/// A checkpoint of which the pickle was followed.
+struct Opened {
+    prefix: Vec<u8>,
+    byte_order: ByteOrder,
+    program: Program,
+    root: Id,
+}
+
+impl Opened {
+    fn open(input: &dyn ReadAt, directory: &Directory) -> io::Result<Result<Self, NotReadable>> {
+        let Some(prefix) = prefix(directory) else {
+            return Ok(Err(NotReadable::NoPickle));
+        };
+        let record = |name: &str| directory.find(&[&prefix, name.as_bytes()].concat());
+        let Some(member) = record("data.pkl") else {
+            return Ok(Err(NotReadable::NoPickle));
+        };
+        if record("constants.pkl").is_some() {
+            return Ok(Err(NotReadable::TorchScript));
+        }
+        if !member.is_stored() {
+            return Ok(Err(NotReadable::PickleCompressed));
+        }
+        if member.size > MAX_PICKLE_BYTES {
+            return Ok(Err(NotReadable::PickleTooLarge(member.size)));
+        }
+        let bytes = bytes_at(input, member.data_offset, member.size)?;
+        let byte_order =
+            match record("byteorder").filter(|member| member.is_stored() && member.size == 3) {
+                Some(member) if bytes_at(input, member.data_offset, 3)? == b"big" => ByteOrder::Big,
+                _ => ByteOrder::Little,
+            };
+        let program = pickle::run(&bytes, &pickle::Limits::generous());
+        Ok(match program.root {
+            Some(root) => Ok(Self {
+                prefix,
+                byte_order,
+                program,
+                root,
+            }),
+            None => Err(NotReadable::PickleEmpty),
+        })
+    }
+
+    fn walker<'a>(&'a self, directory: &'a Directory, format: Format) -> Walker<'a> {
+        let mut checkpoint = Checkpoint::new(format, self.byte_order);
+        checkpoint.imports = self.program.imports().into_iter().map(short).collect();
+        checkpoint.imports.sort_unstable();
+        checkpoint.imports.dedup();
+        let anomalies = self.program.anomalies.iter().cloned();
+        anomalies.for_each(|anomaly| checkpoint.gap(Gap::Pickle(anomaly)));
+        Walker {
+            program: &self.program,
+            storages: storages(directory, &self.prefix),
+            visits: 0,
+            name: String::new(),
+            frames: Vec::new(),
+            checkpoint,
+        }
+    }
 }
 
 /// Torch's reader takes the folder of the first member.

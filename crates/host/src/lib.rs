@@ -5,6 +5,9 @@
 //! draws no conclusion: what could not be seen is an explicit value (`None`, [`exits::HowKnown::NotKnown`],
 //! [`peer::Descent::Unknown`]), never a plausible default. It refuses to know what a rank, a run or a ledger is.
 //!
+//! What reads hostile files is no sensor but needs the same kernel: [`sandbox`] takes from a process what it does not need,
+//! and [`worker`] has work done by copies of the program that may die of it.
+//!
 //! Linux only, no root needed, no daemon. All `unsafe` code is in one module, `sys`.
 
 mod bounded;
@@ -16,7 +19,9 @@ pub mod job;
 pub mod listen;
 pub mod peer;
 pub mod proc;
+pub mod sandbox;
 pub mod sched;
 pub mod signals;
 mod stat;
 mod sys;
+pub mod worker;

@@ -1,9 +1,10 @@
 //! The system calls that no safe wrapper offers as they are needed here. All `unsafe` code of the crate.
 //!
-//! Three things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
-//! dispositions and mask that *we* were started with rather than with those that a runtime has set since ([`spawn`]), and
-//! asking the kernel about processes by descriptor ([`ask`]). `std::process::Command` was rejected for the job: it empties
-//! the signal mask of its children and cannot give an ignored SIGCHLD back.
+//! Four things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
+//! dispositions and mask that *we* were started with rather than with those that a runtime has set since ([`spawn`]),
+//! asking the kernel about processes by descriptor ([`ask`]), and confining this process ([`confine`]).
+//! `std::process::Command` was rejected for the job: it empties the signal mask of its children and cannot give an
+//! ignored SIGCHLD back.
 #![expect(
     unsafe_code,
     reason = "the one module of this crate that talks to the kernel without a safe wrapper"
@@ -11,12 +12,17 @@
 
 mod ask;
 mod catch;
+mod confine;
 mod spawn;
 
 use std::os::fd::AsFd;
 
 pub(crate) use ask::{Peeked, exit_of, peek_dead_child, peer_descriptor};
 pub(crate) use catch::{Caught, RawSignal};
+pub(crate) use confine::{
+    Ruleset, detach, filter_system_calls, is_refused, landlock_allow, landlock_restrict,
+    landlock_ruleset, landlock_version, processor_time,
+};
 pub(crate) use spawn::{Program, start, start_echo};
 
 /// Empties an event descriptor, so that the next poll waits again.

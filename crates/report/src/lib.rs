@@ -1,10 +1,11 @@
-//! How things are shown: plain text and JSON. All hostile text is made safe here, and only here.
+//! How things are shown: plain text, JSON, SARIF, annotations. All hostile text is made safe here, and only here.
 //!
 //! The engines and use-cases hand over data ([`view`]); the renderers are leaves. Nothing looks at rendered text again.
 #![forbid(unsafe_code)]
 
 pub mod plain;
 mod sanitise;
+pub mod scan;
 pub mod time;
 pub mod view;
 

@@ -36,6 +36,25 @@ pub fn shorten(text: &str, width: usize) -> String {
     format!("{start}…{end}")
 }
 
+/// JSON in which everything that could act is an escape of JSON's own: the same document, harmless on a terminal.
+pub(crate) fn harmless_json(json: String) -> String {
+    if !json.chars().any(is_active) {
+        return json;
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        if is_active(character) {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            safe.push(character);
+        }
+    }
+    safe
+}
+
 fn is_active(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -58,6 +77,14 @@ mod tests {
             safe,
             "a\\u{1b}[2Jb\\u{202e}c\\u{200b}d\\u{e0041}e\\u{d}f\\u{a}g\\u{9b}31m"
         );
+    }
+
+    #[test]
+    fn json_means_the_same_and_nothing_in_it_acts() {
+        let hostile = "a\u{9b}31mb\u{202e}c\u{e0041}\u{7f}";
+        let safe = harmless_json(serde_json::to_string(hostile).unwrap());
+        assert!(!safe.chars().any(is_active), "{safe:?}");
+        assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), hostile);
     }
 
     #[test]

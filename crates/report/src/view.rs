@@ -121,6 +121,10 @@ pub struct FileView {
     pub rank: Option<u32>,
     /// Last finished step then.
     pub step: Option<u64>,
+    /// What loading it does beside giving data: `no code`, or the heaviest of what was found; absent where nothing in it
+    /// would be interpreted, or nobody looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inside: Option<String>,
 }
 
 /// Something done to the run.
@@ -205,6 +209,122 @@ pub struct DiffView {
     pub equal: Vec<&'static str>,
     /// Dimensions that could not be compared, and why.
     pub not_compared: Vec<Gap>,
+}
+
+/// `taintline diff A.pt B.pt --json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WeightsView {
+    /// `taintline.weights/1`.
+    pub schema: &'static str,
+    /// The earlier checkpoint.
+    pub left: String,
+    /// The later one.
+    pub right: String,
+    /// Sizes of both files, in bytes.
+    pub bytes: (u64, u64),
+    /// The training step that each states about itself.
+    pub steps: (Option<u64>, Option<u64>),
+    /// Tensors that only the later one has.
+    pub added: Vec<String>,
+    /// Tensors that only the earlier one has.
+    pub removed: Vec<String>,
+    /// Tensors that both have and that differ; the largest relative change first.
+    pub changed: Vec<TensorChangeView>,
+    /// How many tensors are equal, byte for byte.
+    pub unchanged: u64,
+    /// Plain values that differ.
+    pub scalars: Vec<ScalarChangeView>,
+    /// What could not be compared, and why.
+    pub not_compared: Vec<Gap>,
+}
+
+/// How a tensor differs. Measurements are of all elements; a pair with an element that is not finite is left out.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TensorChangeView {
+    /// Its name.
+    pub name: String,
+    /// Its shape afterwards.
+    pub shape: Vec<u64>,
+    /// Its element type afterwards.
+    pub dtype: String,
+    /// Its shape before, if that was another.
+    pub shape_before: Option<Vec<u64>>,
+    /// Its element type before, if that was another.
+    pub dtype_before: Option<String>,
+    /// Whether only the layout in memory differs as far as can be told; values were not compared then.
+    pub laid_out_differently: bool,
+    /// Elements of which the bytes differ.
+    pub elements_changed: Option<u64>,
+    /// Norm of (after − before) divided by the norm before; `null` also stands for infinite.
+    pub relative: Option<f64>,
+    /// Norms before and after.
+    pub norms: Option<(f64, f64)>,
+    /// Largest absolute difference of an element.
+    pub largest: Option<f64>,
+    /// Mean of (after − before).
+    pub mean: Option<f64>,
+    /// Cosine of the angle between before and after.
+    pub cosine: Option<f64>,
+    /// The factor, if after is a multiple of before.
+    pub factor: Option<f64>,
+    /// Elements that are infinite or not a number: before, after.
+    pub non_finite: (u64, u64),
+}
+
+impl TensorChangeView {
+    /// Of this tensor, with nothing measured yet.
+    pub fn named(name: &str, shape: &[u64], dtype: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            dtype: dtype.to_owned(),
+            shape_before: None,
+            dtype_before: None,
+            laid_out_differently: false,
+            elements_changed: None,
+            relative: None,
+            norms: None,
+            largest: None,
+            mean: None,
+            cosine: None,
+            factor: None,
+            non_finite: (0, 0),
+        }
+    }
+
+    /// Number of elements.
+    pub fn elements(&self) -> u64 {
+        let product = |all: u64, size: &u64| all.saturating_mul(*size);
+        self.shape.iter().fold(1, product)
+    }
+}
+
+/// A plain value that differs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ScalarChangeView {
+    /// Its name.
+    pub name: String,
+    /// Before, if it was there.
+    pub before: Option<String>,
+    /// Afterwards, if it is there.
+    pub after: Option<String>,
+}
+
+/// `taintline convert --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConvertView {
+    /// `taintline.convert/1`.
+    pub schema: &'static str,
+    /// The checkpoint.
+    pub source: String,
+    /// Where the tensors are now.
+    pub tensors_file: String,
+    /// Where everything else is now.
+    pub structure_file: String,
+    /// How many tensors.
+    pub tensors: u64,
+    /// Bytes of their elements.
+    pub bytes: u64,
 }
 
 /// `taintline ledger audit --json`.

@@ -7,12 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use domain::scan::{Examination, Finding, Gap, GapKind, Need, Part, Place, Rule, Weight};
+use domain::scan::{Examination, Finding, Gap, GapKind, Listing, Need, Part, Place, Rule, Weight};
 use domain::{Digest, Hasher};
 use formats::ReadAt;
-use formats::sniff::{Format, sniff};
 
-use crate::{Rules, pickle};
+use crate::{Rules, dispatch};
 
 /// How much one examination may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +46,26 @@ impl Default for Options {
 /// Examines one file. `name` is its last path component, as text; it is compared with the content and never trusted.
 pub fn examine(rules: &Rules, options: Options, name: &str, input: &dyn ReadAt) -> Examination {
     let mut examiner = Examiner::new(rules, options);
-    examiner.content(name, input);
+    dispatch::content(&mut examiner, name, input);
     examiner.finish(input.len())
 }
+
+/// The same, and every program of the file as lines that a person can read.
+pub fn explain(
+    rules: &Rules,
+    options: Options,
+    name: &str,
+    input: &dyn ReadAt,
+) -> (Examination, Vec<Listing>) {
+    let mut examiner = Examiner::new(rules, options);
+    examiner.listings = Some(Vec::new());
+    dispatch::content(&mut examiner, name, input);
+    let listings = examiner.listings.take().unwrap_or_default();
+    (examiner.finish(input.len()), listings)
+}
+
+/// Lines that are listed of one file.
+const LISTED: usize = 20_000;
 
 /// The state of one examination.
 pub struct Examiner<'r> {
@@ -59,6 +75,7 @@ pub struct Examiner<'r> {
     held: u64,
     unpacked: u64,
     needs: BTreeSet<Need>,
+    listings: Option<Vec<Listing>>,
     done: Examination,
 }
 
@@ -72,6 +89,7 @@ impl<'r> Examiner<'r> {
             held: 0,
             unpacked: 0,
             needs: BTreeSet::new(),
+            listings: None,
             done: Examination::default(),
         }
     }
@@ -171,6 +189,32 @@ impl<'r> Examiner<'r> {
         }
     }
 
+    /// Tells that all of `input` was read as `format`, with its digest where that is cheap or every byte is asked for.
+    pub fn part_of(&mut self, format: &str, input: &dyn ReadAt) {
+        let digested = self.options.full || input.len() <= DIGESTED_BYTES;
+        let digest = digested.then(|| digest(input)).and_then(Result::ok);
+        self.part(format, input.len(), digest);
+    }
+
+    /// Tells what the program at `place` says, line by line, to those who asked for it. Nobody else pays for the lines.
+    pub fn listing(&mut self, place: Place, mut lines: impl Iterator<Item = (u64, String)>) {
+        let Some(listings) = &mut self.listings else {
+            return;
+        };
+        let listed: usize = listings.iter().map(|known| known.lines.len()).sum();
+        let room = LISTED.saturating_sub(listed);
+        if room == 0 {
+            return;
+        }
+        let listed = lines.by_ref().take(room).collect();
+        let cut = lines.next().is_some();
+        listings.push(Listing {
+            place,
+            lines: listed,
+            cut,
+        });
+    }
+
     /// Tells that `bytes` bytes are plain numbers to every loader.
     pub fn raw(&mut self, bytes: u64) {
         self.done.raw_bytes = self.done.raw_bytes.saturating_add(bytes);
@@ -189,7 +233,7 @@ impl<'r> Examiner<'r> {
     pub fn member(&mut self, name: &str, input: &dyn ReadAt) {
         self.inside(name, |examiner| {
             let base = name.rsplit(['/', '\\']).next().unwrap_or(name);
-            examiner.content(base, input);
+            dispatch::content(examiner, base, input);
         });
     }
 
@@ -224,6 +268,11 @@ impl<'r> Examiner<'r> {
         self.held = self.held.saturating_sub(bytes);
     }
 
+    /// Bytes that may still be held.
+    pub fn holdable(&self) -> u64 {
+        self.options.held_bytes.saturating_sub(self.held)
+    }
+
     /// Bytes that may still be unpacked.
     pub fn unpackable(&self) -> u64 {
         self.options.unpacked_bytes.saturating_sub(self.unpacked)
@@ -243,21 +292,10 @@ impl<'r> Examiner<'r> {
             .sort_by_key(|finding| std::cmp::Reverse(finding.weight));
         self.done
     }
-
-    /// Examines `input` as what it is.
-    fn content(&mut self, name: &str, input: &dyn ReadAt) {
-        let format = match sniff(input) {
-            Ok(format) => format,
-            Err(error) => {
-                return self.gap(GapKind::Unreadable, self.here(), error.to_string());
-            }
-        };
-        if format == Format::Pickle {
-            pickle::examine(self, input, pickle::Origin::Bare);
-        }
-        let _ = name;
-    }
 }
+
+/// Bytes at the start by which text is recognised.
+const HEAD: usize = 4096;
 
 /// The digest of all of `input`, or the error of reading it.
 pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
@@ -276,6 +314,8 @@ pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {
     Ok(hasher.finish())
 }
 
+/// Parts up to this size are digested.
+const DIGESTED_BYTES: u64 = 64 << 20;
 /// The longest text that is kept of anything, in characters.
 const MAX_TEXT: usize = 600;
 

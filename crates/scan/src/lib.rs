@@ -6,11 +6,40 @@
 //! installed on this machine plays no role: the same bytes get the same answer everywhere.
 #![forbid(unsafe_code)]
 
+mod archive;
+mod calls;
+mod concatenated;
+mod config;
+mod dispatch;
 mod examiner;
-mod input;
+mod gguf;
+mod hdf5;
+mod keras;
+mod lite;
+#[cfg(test)]
+mod model_tests;
+pub mod models;
+pub mod native;
+mod numpy;
+mod onnx;
+pub mod others;
+mod paths;
 pub mod pickle;
+mod python_source;
 pub mod rules;
+mod safetensors;
+mod skops;
+mod targets;
+mod template;
+mod tensorflow;
+mod text;
+mod texts;
+mod torch;
+mod torchscript;
+mod xml;
+mod yaml;
 
-pub use examiner::{Examiner, Options, examine};
-pub use input::Slice;
+pub use examiner::{Examiner, Options, digest, examine, explain};
 pub use rules::{Project, Rules};
+
+pub(crate) use formats::Window as Slice;

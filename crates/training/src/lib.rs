@@ -12,6 +12,7 @@ mod encoding;
 pub mod fingerprint;
 pub mod lineage;
 pub mod sketch;
+pub mod weights;
 
 pub use element::ElementKind;
 pub use encoding::SummarySyntax;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const FLOORS: &[(&str, u8)] = &[
     ("domain", 0),
     ("formats", 0),
+    ("hashing", 0),
     ("allocation", 1),
     ("environment", 1),
     ("host", 1),

@@ -50,9 +50,23 @@ const ALLOWED: &[Row] = &[
     ),
     (
         "formats",
-        &["serde", "serde_json", "thiserror"],
+        &[
+            "bzip2",
+            "crc32fast",
+            "flate2",
+            "lz4_flex",
+            "lzma-rust2",
+            "memchr",
+            "quick-xml",
+            "ruzstd",
+            "saphyr-parser",
+            "serde",
+            "serde_json",
+            "thiserror",
+        ],
         &["proptest", "tempfile"],
     ),
+    ("hashing", &["ring", "thiserror"], &["proptest"]),
     (
         "host",
         &[
@@ -84,7 +98,11 @@ const ALLOWED: &[Row] = &[
         &["tempfile"],
     ),
     ("report", &["jiff", "serde", "serde_json"], &["insta"]),
-    ("scan", &["serde", "serde_json", "thiserror"], &["proptest"]),
+    (
+        "scan",
+        &["base64", "serde", "serde_json", "thiserror"],
+        &["proptest"],
+    ),
     (
         "training",
         &["serde", "thiserror", "xxhash-rust"],

@@ -176,6 +176,7 @@ impl Recorder<'_> {
                     rank,
                     step: None,
                     summary: None,
+                    examined: None,
                 };
                 self.journal.record(Body::Load(load));
             }

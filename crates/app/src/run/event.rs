@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::entry::{Code, Identity, Kind};
+use domain::scan::Examination;
 use domain::sensor::Envelope;
 use domain::{Digest, Gap, PathText};
 use host::identity::ProcessId;
@@ -40,6 +41,8 @@ pub(super) enum Event {
     Over(Result<host::job::Outcome, String>),
     /// The code was examined.
     Code(Option<Code>, Vec<Gap>),
+    /// A file that is asked for was examined for what loading it would do.
+    Examined(Box<ExaminedFile>),
     /// A file was read.
     Read(Box<ReadFile>),
     /// An environment was examined.
@@ -55,6 +58,22 @@ pub(super) enum Purpose {
     Resume,
     /// The job opened, imported or mapped it.
     Take(Kind),
+}
+
+/// What loading a file would do.
+pub(super) struct ExaminedFile {
+    /// Number of the request for the file; none when a sensor asked before loading.
+    pub(super) ticket: Option<u64>,
+    /// What the job does with it, in words: `torch.load`, `opened`.
+    pub(super) deed: String,
+    /// Whether it is only a data file as far as is known.
+    pub(super) data: bool,
+    /// Where it is.
+    pub(super) path: PathText,
+    /// Whether the load was refused.
+    pub(super) refused: bool,
+    /// What was learnt.
+    pub(super) examination: Examination,
 }
 
 /// A file and what was read of it.

@@ -17,7 +17,8 @@ use std::time::Instant;
 use domain::entry::{Identity, Kind};
 use domain::{Digest, Hasher, Node, PathText, Tree};
 
-use super::event::{Event, Purpose, ReadFile};
+use super::event::{Event, ExaminedFile, Purpose, ReadFile};
+use super::examined;
 use crate::checkpoint;
 
 /// Checkpoints up to this size are read at normal priority.
@@ -228,6 +229,8 @@ impl Worker {
             }
             Ok((file, identity, false)) => {
                 read.identity = Some(identity.clone());
+                // Before its bytes are read for the digest: what it would do should be known soon.
+                self.examine(&file, identity.size, &read.path, &read);
                 match self.may_read(&read.purpose, identity.size) {
                     Ok(()) => self.read_file(&file, &identity, &mut read),
                     Err(why) => read.gap = Some(why),
@@ -236,6 +239,29 @@ impl Worker {
         }
         read.took = began.elapsed();
         read
+    }
+
+    /// Tells what loading the file would do, where anything in it would be interpreted.
+    fn examine(&self, file: &File, size: u64, path: &PathText, read: &ReadFile) {
+        let deed = match read.purpose {
+            Purpose::Resume => "loaded",
+            Purpose::Take(Kind::Data) => "opened",
+            Purpose::Save | Purpose::Take(_) => return,
+        };
+        let examination = examined::of_file(file, size, 0, path);
+        if examination.formats.is_empty() && examination.findings.is_empty() {
+            return;
+        }
+        let examined = ExaminedFile {
+            ticket: Some(read.ticket),
+            deed: deed.to_owned(),
+            data: deed == "opened",
+            path: path.clone(),
+            refused: false,
+            examination,
+        };
+        // Without a recorder nobody is left to be told.
+        let _ = self.events.send(Event::Examined(Box::new(examined)));
     }
 
     fn may_read(&self, purpose: &Purpose, size: u64) -> Result<(), String> {
@@ -351,6 +377,7 @@ impl Worker {
     fn shard(&self, path: &std::path::Path, read: &mut ReadFile) -> Node {
         let opened = open(&PathText::from(path));
         let digested = opened.and_then(|(file, identity, _)| {
+            self.examine(&file, identity.size, &PathText::from(path), read);
             self.may_read(&read.purpose, identity.size)?;
             let mode = file.metadata().map_or(0, |meta| meta.mode() & 0o7777);
             Ok(Node::File {

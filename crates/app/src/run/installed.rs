@@ -76,6 +76,7 @@ impl Recorder<'_> {
             rank: None,
             step: None,
             summary,
+            examined: None,
         };
         self.journal.record(Body::Load(load(
             Kind::Environment,

@@ -153,6 +153,7 @@ pub(super) fn variables(
     surroundings: &Surroundings,
     sensor: &Path,
     socket: &Path,
+    asks: Option<&Path>,
 ) -> Vec<(OsString, Option<OsString>)> {
     let mut path = sensor.join("startup").into_os_string();
     let old = surroundings
@@ -165,11 +166,15 @@ pub(super) fn variables(
         path.push(old);
     }
     let set = |name: &str, value: OsString| (OsString::from(name), Some(value));
-    vec![
+    let mut variables = vec![
         set("PYTHONPATH", path),
         set("TAINTLINE_SOCKET", socket.as_os_str().to_owned()),
         set("TAINTLINE_SENSOR", sensor.as_os_str().to_owned()),
-    ]
+    ];
+    if let Some(asks) = asks {
+        variables.push(set("TAINTLINE_ASK", asks.as_os_str().to_owned()));
+    }
+    variables
 }
 
 /// Looks at the code on a thread of its own: in the folder of the script, else in the working directory.

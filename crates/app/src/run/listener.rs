@@ -54,7 +54,7 @@ pub(super) fn serve(listener: UnixListener, command: ProcessId, events: Sender<E
     drop(spawned); // without a thread no sensor is heard, and the end of the run says that no step was recorded
 }
 
-fn admit(stream: &UnixStream, command: &ProcessId) -> Result<Peer, String> {
+pub(super) fn admit(stream: &UnixStream, command: &ProcessId) -> Result<Peer, String> {
     let peer = Peer::of(stream).map_err(|error| format!("its identity cannot be read: {error}"))?;
     match peer::descends_from(&peer.id, command) {
         Descent::Yes => Ok(peer),

@@ -5,9 +5,11 @@
 //! Threads: this one records ([`recorder`]); one follows the host (`host::job`); one accepts sensors and one more a sensor
 //! reads ([`listener`]); two read files ([`files`]); one an environment scans ([`environment`]). They meet in one queue.
 
+mod asked;
 mod closing;
 mod environment;
 mod event;
+mod examined;
 mod files;
 mod installed;
 mod judge;
@@ -20,6 +22,7 @@ mod same;
 mod shards;
 mod taken;
 
+pub(crate) use examined::in_words;
 pub(crate) use judge::signal_name;
 
 use std::ffi::OsString;
@@ -61,6 +64,8 @@ pub struct RunRequest {
     pub budget: Budget,
     /// The environment as found is meant: it is what later runs are compared with.
     pub accept_environment: bool,
+    /// What would do more than give data is not loaded: the job's sensors ask before each load.
+    pub refuse_dangerous: bool,
 }
 
 /// A run that ended.
@@ -96,7 +101,16 @@ pub fn run(
     let listener = PrivateListener::open(&[&request.surroundings.runtime, &std::env::temp_dir()])?;
     let mut launched = launch::launch(request)?;
     opened(&launched.opening);
-    let changes = launch::variables(&request.surroundings, &sensor, listener.path());
+    let questions = if request.refuse_dangerous {
+        Some(PrivateListener::open(&[
+            &request.surroundings.runtime,
+            &std::env::temp_dir(),
+        ])?)
+    } else {
+        None
+    };
+    let asks = questions.as_ref().map(PrivateListener::path);
+    let changes = launch::variables(&request.surroundings, &sensor, listener.path(), asks);
     let oom_before = judge::oom_kills();
     let began = Instant::now();
     let job = match Job::start(&request.argv, &changes) {
@@ -115,6 +129,10 @@ pub fn run(
     let (watcher, helpers) = (job.watcher(), job.helpers());
     let (events, queue) = mpsc::channel();
     let supervisor = host::identity::ProcessId::current().map_err(AppError::Host)?;
+    if let Some(questions) = &questions {
+        let socket = questions.listener().try_clone().map_err(AppError::Host)?;
+        asked::serve(socket, supervisor.clone(), events.clone());
+    }
     listener::serve(
         listener.listener().try_clone().map_err(AppError::Host)?,
         supervisor,

@@ -89,6 +89,8 @@ pub(super) struct Asked {
     pub(super) from: Option<PathText>,
     /// Device and inode of what was opened.
     pub(super) opened: Option<(u64, u64)>,
+    /// Blob with what loading it would do.
+    pub(super) examined: Option<Digest>,
     /// What was opened was not what was asked for: the answer is dropped.
     pub(super) void: bool,
     /// Where a checkpoint went while it was being read.
@@ -170,6 +172,7 @@ impl<'a> Recorder<'a> {
             Event::Left { connection, why } => self.left(connection, why),
             Event::Host(event) => self.host(event),
             Event::Code(code, gaps) => self.code(code, gaps),
+            Event::Examined(file) => self.examined(*file),
             Event::Read(read) => self.file(*read),
             Event::Environment(examined) => self.environment(*examined),
             Event::Over(_) => {}
@@ -635,6 +638,7 @@ impl<'a> Recorder<'a> {
             rank: None,
             step: None,
             summary: None,
+            examined: None,
         };
         self.journal.record(Body::Load(load));
     }

@@ -62,6 +62,7 @@ impl Recorder<'_> {
             rank: asked.rank,
             step: asked.step,
             summary: None,
+            examined: asked.examined,
         };
         self.journal
             .record_at(Tier::InProcess, asked.at_us, Body::Load(load));
@@ -163,6 +164,7 @@ impl Recorder<'_> {
             rank: asked.rank,
             step: asked.step,
             summary,
+            examined: asked.examined,
         };
         self.journal
             .record_at(Tier::InProcess, asked.at_us, Body::Load(load));

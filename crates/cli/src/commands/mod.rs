@@ -5,6 +5,7 @@ mod generate;
 mod ledger;
 mod read;
 mod run;
+mod scan;
 
 use app::AppError;
 use app::place::Surroundings;
@@ -17,12 +18,28 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
     let surroundings = Surroundings::of_process(args.store);
     match args.command {
         Command::Run(run) => run::run(surroundings, run),
+        Command::Scan(scan) => scan::scan(scan),
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),
+        Command::Convert(convert) => read::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
         Command::Demo(demo) => demo::demo(surroundings, demo),
         Command::Generate(generate) => Ok(generate::generate(&generate)),
+    }
+}
+
+/// Serves a scan; not for people.
+pub(crate) fn worker(arguments: impl Iterator<Item = std::ffi::OsString>) -> Exit {
+    match app::scan::serve(arguments) {
+        Ok(()) => Exit::Clean,
+        Err(error) => {
+            crate::screen::message(&format!(
+                "taintline: {}\n",
+                report::sanitise(&error.to_string())
+            ));
+            Exit::Failed
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub(crate) fn run(surroundings: Surroundings, args: Run) -> Result<Exit, AppErro
             checkpoint: args.checkpoint_budget,
         },
         accept_environment: args.accept_environment,
+        refuse_dangerous: args.refuse_dangerous,
     };
     let mut opened = |opening: &Opening| {
         if !quiet {

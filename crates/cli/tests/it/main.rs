@@ -14,6 +14,7 @@ mod ledger;
 mod pass_through;
 mod reading;
 mod rewriting;
+mod scan;
 mod scrub;
 mod secrets;
 mod together;

@@ -10,6 +10,14 @@ fn low16(name: &str) -> u16 {
     u16::try_from(name.len()).unwrap_or(u16::MAX)
 }
 
+/// The value of a result that must be good.
+pub(crate) fn good<T, E: std::fmt::Debug>(result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => unreachable!("{error:?}"),
+    }
+}
+
 /// A ZIP archive in the making.
 #[derive(Default)]
 pub(crate) struct Zip {
@@ -38,6 +46,20 @@ impl Zip {
         self.bytes.extend(local_name.as_bytes());
         self.bytes.extend(data);
         self.list(name, method, offset, size);
+        self
+    }
+
+    /// A member whose local header and bytes are there and that the directory does not list.
+    pub(crate) fn unlisted(mut self, name: &str, data: &[u8]) -> Self {
+        let (directory, count) = (self.directory.clone(), self.count);
+        self = self.stored(name, data);
+        (self.directory, self.count) = (directory, count);
+        self
+    }
+
+    /// Bytes that belong to no member.
+    pub(crate) fn loose(mut self, bytes: &[u8]) -> Self {
+        self.bytes.extend(bytes);
         self
     }
 
@@ -70,6 +92,17 @@ impl Zip {
         directory.extend(name.as_bytes());
         directory.extend(extra);
         self.count += 1;
+    }
+
+    /// Marks the last directory entry as one whose sizes and sum stand behind its bytes.
+    pub(crate) fn describe(&mut self) {
+        let at = self
+            .directory
+            .windows(4)
+            .rposition(|bytes| bytes == b"PK\x01\x02");
+        if let Some(flags) = at.and_then(|at| self.directory.get_mut(at + 8)) {
+            *flags |= 8;
+        }
     }
 
     pub(crate) fn finish(self) -> Vec<u8> {

@@ -7,8 +7,10 @@
     reason = "helpers of tests, where a failure is the test's failure"
 )]
 
+mod confined;
 mod ends;
 mod helper;
 mod launch;
 mod others;
+mod pooled;
 mod signals;

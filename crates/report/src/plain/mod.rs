@@ -5,12 +5,14 @@ mod finding;
 mod runs;
 mod show;
 mod summary;
+mod weights;
 
 pub use diff::{audit, diff};
 pub use finding::{finding, found};
 pub use runs::runs;
 pub use show::show;
 pub use summary::{opening, summary};
+pub use weights::{converted, weights};
 
 use crate::sanitise;
 

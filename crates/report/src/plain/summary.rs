@@ -106,7 +106,12 @@ fn file_line(file: &FileView) -> String {
     let digest = file
         .digest
         .map_or_else(|| "size and times only".to_owned(), |digest| digest.short());
-    format!("{}{step}  {digest}", file.path)
+    let inside = match file.inside.as_deref() {
+        None => String::new(),
+        Some("no code") => "; no code inside".to_owned(),
+        Some(inside) => format!("; inside: {}", crate::shorten(inside, 100)),
+    };
+    format!("{}{step}  {digest}{inside}", file.path)
 }
 
 fn files_line<'a>(label: &str, files: impl Iterator<Item = &'a FileView>) -> String {

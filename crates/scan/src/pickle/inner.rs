@@ -1,11 +1,15 @@
 //! Programs within programs: bytes that a call would load, and bytes that merely look like a program.
 
 use domain::scan::{Role, Rule, Weight};
+use formats::ReadAt;
 use formats::pickle::{Id, Limits, Program, Value, run};
+
+use formats::sniff::{Format, sniff};
 
 use super::judge::{Judge, Nature, Verdict};
 use super::names::Name;
 use super::{Origin, examine};
+use crate::Slice;
 use crate::rules::Makes;
 
 /// Fewer bytes are no program that does anything.
@@ -23,24 +27,34 @@ impl Judge<'_, '_, '_> {
         name: &Name,
         offset: usize,
     ) -> (Option<Verdict>, Nature) {
-        let program = self.program;
-        let Some(bytes) = args.first().and_then(|id| constant_bytes(program, *id)) else {
+        let Some(id) = args.first() else {
+            return (None, Nature::Foreign);
+        };
+        let member = format!("bytes at {}", self.place(offset).offset.unwrap_or_default());
+        // Long bytes are not in memory twice: they are read where they lie.
+        if let (Value::Bytes(_), Some(range)) = (self.program.value(*id), self.program.whole(*id)) {
+            let window = Slice::new(self.input, range.start, range.end - range.start);
+            self.examine_inner(&member, &window);
+        } else if let Some(bytes) = constant_bytes(self.program, *id) {
+            self.examine_inner(&member, &bytes.as_slice());
+        } else {
             let why = format!(
                 "`{}` loads data that are put together while loading.",
                 name.full()
             );
             let verdict = Verdict::new(Rule::LoadsMore, Weight::Dangerous, why);
             return (Some(verdict), Nature::Foreign);
-        };
-        let member = format!("bytes at {}", self.place(offset).offset.unwrap_or_default());
-        if bytes.starts_with(b"PK") {
-            self.examiner.member(&member, &&bytes[..]);
-        } else {
-            self.examiner.inside(&member, |examiner| {
-                examine(examiner, &&bytes[..], Origin::TorchLegacy);
-            });
         }
         (None, Nature::Made(Makes::default()))
+    }
+
+    fn examine_inner(&mut self, member: &str, bytes: &dyn ReadAt) {
+        match sniff(bytes) {
+            Ok(Format::Pickle) | Err(_) => self.examiner.inside(member, |examiner| {
+                examine(examiner, bytes, Origin::TorchLegacy);
+            }),
+            Ok(_) => self.examiner.member(member, bytes),
+        }
     }
 
     /// Bytes in the data that are a program of their own and do more than hold data. Nothing loads them here.
@@ -88,7 +102,11 @@ fn constant_bytes(program: &Program, id: Id) -> Option<Vec<u8>> {
             let args = program.items(call.args)?;
             match (callable.module.as_str(), callable.name.as_str()) {
                 ("_codecs", "encode") => {
-                    let text = program.text(*args.first()?)?;
+                    let text = *args.first()?;
+                    if program.whole(text).is_some() {
+                        return None;
+                    }
+                    let text = program.text(text)?;
                     text.chars()
                         .map(|c| u8::try_from(u32::from(c)).ok())
                         .collect()

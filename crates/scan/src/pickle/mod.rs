@@ -9,7 +9,6 @@ mod call;
 mod change;
 mod difference;
 mod evidence;
-mod express;
 mod guard;
 mod inner;
 mod judge;
@@ -17,9 +16,9 @@ mod names;
 mod stored;
 mod words;
 
-use domain::scan::{GapKind, Rule, Weight};
-use formats::ReadAt;
-use formats::pickle::{Limits, Oddity, Program, run};
+use domain::scan::{GapKind, Place, Rule, Weight};
+use formats::pickle::{Limits, Oddity, Program, decompile, programs};
+use formats::{ReadAt, Window};
 
 use crate::Examiner;
 use judge::Judge;
@@ -61,71 +60,76 @@ impl Origin {
 
 /// Examines all programs at the start of `input`, one behind the other. Returns the offset behind the last one.
 pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) -> u64 {
-    let held = input.len().min(examiner.options().held_bytes);
-    if !examiner.hold(held) {
-        examiner.gap(GapKind::Limit, examiner.here(), "no memory is left for it");
-        return 0;
-    }
-    let end = match read(input, held) {
-        Ok(bytes) => programs(examiner, &bytes, origin),
-        Err(error) => {
-            examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
-            0
+    let limits = Limits::default();
+    let mut stream = 0;
+    let mut end = 0;
+    for program in programs(input, 0..input.len(), &limits) {
+        let program = match program {
+            Ok(program) => program,
+            Err(error) => {
+                examiner.gap(GapKind::Unreadable, examiner.at(end), error.to_string());
+                break;
+            }
+        };
+        let is_first = stream == 0;
+        if !is_first && !program.complete && !is_declared(input, end) {
+            // What stands behind a pickle is mostly no pickle, though any bytes are some opcodes.
+            break;
         }
-    };
-    examiner.release(held);
-    end as u64
+        let place = Place {
+            stream: Some(stream),
+            ..examiner.at(end)
+        };
+        let lines = decompile(&program).map(|line| (line.offset as u64, line.text));
+        examiner.listing(place, lines);
+        Judge::new(examiner, &program, input, origin, stream).judge();
+        oddities(examiner, &program, stream);
+        end = program.end as u64;
+        stream += 1;
+        if stream == MAX_STREAMS {
+            let what = format!("more than {MAX_STREAMS} programs one behind the other");
+            examiner.gap(GapKind::Limit, examiner.at(end), what);
+            break;
+        }
+    }
+    if stream > 0 && origin != Origin::Inner {
+        examiner.part_of("a pickle", &Window::new(input, 0, end));
+    }
+    end
 }
 
 /// Programs one behind the other beyond this are not looked at.
 const MAX_STREAMS: u32 = 4096;
 
-fn programs(examiner: &mut Examiner<'_>, bytes: &[u8], origin: Origin) -> usize {
-    let limits = Limits::default();
-    let mut end = 0;
-    for stream in 0..MAX_STREAMS {
-        let Some(rest) = bytes.get(end..).filter(|rest| !rest.is_empty()) else {
-            break;
-        };
-        let program = run(rest, &limits);
-        let is_first = stream == 0;
-        if !is_first && !program.complete && program.effects.is_empty() {
-            break;
-        }
-        Judge::new(examiner, &program, origin, stream, end).judge();
-        oddities(examiner, &program, stream, end);
-        end += program.end;
-        if !program.complete {
-            break;
-        }
-    }
-    end
+/// Whether a program that says its protocol begins at `offset`.
+fn is_declared(input: &dyn ReadAt, offset: u64) -> bool {
+    let mut start = [0; 2];
+    input.read_at(offset, &mut start).is_ok() && matches!(start, [0x80, 2..=5])
 }
 
 /// What is odd about the form of the program, apart from what it does.
-fn oddities(examiner: &mut Examiner<'_>, program: &Program, stream: u32, base: usize) {
+fn oddities(examiner: &mut Examiner<'_>, program: &Program, stream: u32) {
     for anomaly in &program.anomalies {
-        let mut place = examiner.at((base + anomaly.offset) as u64);
+        let mut place = examiner.at(anomaly.offset as u64);
         place.stream = Some(stream);
         let what = anomaly.oddity.to_string();
         match anomaly.oddity {
             Oddity::Limit { .. } => examiner.gap(GapKind::Limit, place, what),
-            Oddity::UnknownProtocol(_) | Oddity::FramePastEnd => examiner.found(
-                Rule::Broken,
-                Weight::Note,
-                place,
-                "",
-                format!("Loaders may refuse it: {what}."),
-            ),
-            Oddity::ComputedGlobal | Oddity::NotUtf8 => {}
+            Oddity::FrameStraddle => {
+                let why = format!("Both readings were examined: {what}.");
+                examiner.found(Rule::ReadersDisagree, Weight::Unknown, place, "", why);
+            }
+            Oddity::UnknownProtocol(_)
+            | Oddity::FramePastEnd
+            | Oddity::LoadersDisagree(_)
+            | Oddity::OnlyC(_)
+            | Oddity::EncodedText => {
+                let why = format!("Loaders may refuse it or differ: {what}.");
+                examiner.found(Rule::Broken, Weight::Note, place, "", why);
+            }
+            // Told where they are used.
+            Oddity::ComputedGlobal | Oddity::Unregistered(_) => {}
             _ => examiner.gap(GapKind::Broken, place, what),
         }
     }
-}
-
-fn read(input: &dyn ReadAt, size: u64) -> std::io::Result<Vec<u8>> {
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; size];
-    input.read_at(0, &mut bytes)?;
-    Ok(bytes)
 }

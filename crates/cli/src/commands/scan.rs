@@ -1,0 +1,142 @@
+//! `taintline scan`: what was said to a request, the result to text as it comes.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use app::AppError;
+use app::scan::{Audience, Learning, Scan, Writing, scan as carry_out};
+use domain::scan::Weight;
+use report::sanitise;
+use report::scan::{FileReport, Github, Head, Json, Plain, Renderer, Sarif, Totals};
+
+use crate::args::{FailOn, Format, ScanArgs};
+use crate::exit::Exit;
+
+/// Scans.
+pub(crate) fn scan(args: ScanArgs) -> Result<Exit, AppError> {
+    let renderer = renderer(args.output_format, args.verbose);
+    let request = request(args);
+    let mut screen = Screen {
+        renderer,
+        progress: Progress::new(),
+    };
+    let tail = carry_out(&request, &mut screen);
+    screen.progress.clear();
+    let tail = tail?;
+    crate::screen::out(&screen.renderer.end(&tail));
+    Ok(Exit::of_scan(tail.exit_code))
+}
+
+fn request(args: ScanArgs) -> Scan {
+    let fail_on = match args.fail_on {
+        FailOn::Note => Weight::Note,
+        FailOn::Custom => Weight::Custom,
+        FailOn::Unknown => Weight::Unknown,
+        FailOn::Dangerous => Weight::Dangerous,
+    };
+    let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    Scan {
+        fail_on: if args.strict {
+            fail_on.min(Weight::Custom)
+        } else {
+            fail_on
+        },
+        paths: args.paths,
+        full: args.full,
+        explain: args.explain,
+        jobs: args.jobs.map_or_else(processors, usize::from),
+        baseline: args.baseline,
+        write_baseline: args.write_baseline.map(|path| Writing {
+            path,
+            reason: args.reason.unwrap_or_default(),
+            expires: args.expires,
+        }),
+        policy: args.policy,
+        learn: args.learn.map(|path| Learning {
+            path,
+            sources: args.source,
+        }),
+        since: args.since,
+        without: args.without_rules,
+        stdin_limit: args.stdin_limit,
+    }
+}
+
+fn renderer(format: Format, verbose: bool) -> Box<dyn Renderer> {
+    match format {
+        Format::Plain => Box::new(Plain {
+            color: color(),
+            verbose,
+        }),
+        Format::Json => Box::new(Json::default()),
+        Format::Sarif => Box::new(Sarif::default()),
+        Format::Github => Box::new(Github),
+    }
+}
+
+fn color() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb
+}
+
+/// Writes results as they come, and how far it is where somebody watches.
+struct Screen {
+    renderer: Box<dyn Renderer>,
+    progress: Progress,
+}
+
+impl Audience for Screen {
+    fn begin(&mut self, head: &Head) {
+        crate::screen::out(&self.renderer.begin(head));
+    }
+
+    fn file(&mut self, file: &FileReport, so_far: &Totals) {
+        let text = self.renderer.file(file);
+        if !text.is_empty() {
+            self.progress.clear();
+            crate::screen::out(&text);
+        }
+        self.progress.show(file, so_far);
+    }
+}
+
+/// One line on standard error that is written over and over; only on a terminal.
+struct Progress {
+    watched: bool,
+    shown: bool,
+    last: Instant,
+}
+
+/// Scans that take less show nothing, and a line stands for as long.
+const PACE: Duration = Duration::from_millis(150);
+
+impl Progress {
+    fn new() -> Self {
+        Self {
+            watched: std::io::stderr().is_terminal(),
+            shown: false,
+            last: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, file: &FileReport, so_far: &Totals) {
+        if !self.watched || self.last.elapsed() < PACE {
+            return;
+        }
+        self.last = Instant::now();
+        self.clear();
+        self.shown = true;
+        let name = report::shorten(file.path.as_str(), 50);
+        let count = report::time::count(so_far.files);
+        let line = format!("{count} files, {} findings   {name}", so_far.findings);
+        let _ = write!(std::io::stderr().lock(), "\r{}", sanitise(&line));
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            let _ = std::io::stderr().lock().write_all(b"\r\x1b[2K");
+        }
+    }
+}
