@@ -11,6 +11,8 @@ const REFERENCES: usize = 50_000;
 /// How long that value is, in bytes.
 const LONG: usize = 128 << 10;
 
+pub(crate) use crate::text_seeds::bombs::{markups, named_texts, sources, templates};
+
 pub(crate) fn none() -> Vec<Vec<u8>> {
     Vec::new()
 }

@@ -18,6 +18,8 @@ mod models_seeds;
 mod models_targets;
 pub mod mutate;
 mod seeds;
+mod text_seeds;
+mod texts_targets;
 mod training_targets;
 
 pub use container_targets::{compressed, joblib, npy, tar, torch_legacy};
@@ -29,6 +31,7 @@ pub use formats_targets::{
 };
 pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
 pub use models_targets::{keras_config, marshal, models, native, torchscript};
+pub use texts_targets::{gguf, jinja, markup, python, texts};
 pub use training_targets::{sketch, summary};
 
 /// One function to be fuzzed, and where to start.
@@ -93,4 +96,9 @@ targets! {
     torchscript scripts none SCRIPT;
     marshal marshals none NONE;
     native natives none MODELS;
+    jinja templates templates TEXT;
+    python sources sources TEXT;
+    gguf ggufs none TEXT;
+    markup markups markups TEXT;
+    texts named_texts named_texts TEXT;
 }

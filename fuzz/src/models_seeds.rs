@@ -104,13 +104,8 @@ fn tflite() -> Vec<u8> {
 /// Messages and tables that nest or repeat.
 pub(crate) fn model_bombs() -> Vec<Vec<u8>> {
     let empty_nodes = [0x0a, 0x00].repeat(150_000);
-    let size = empty_nodes.len();
-    let long = [
-        0x3a,
-        (size & 0x7f) as u8 | 0x80,
-        (size >> 7 & 0x7f) as u8 | 0x80,
-        (size >> 14) as u8,
-    ];
+    // Its 300,000 bytes as a varint of three.
+    let long = [0x3a, 0xe0, 0xa7, 0x12];
     let node = field(1, &field(4, b"Add"));
     let onnx = [vec![8, 8], field(7, &node), long.to_vec(), empty_nodes].concat();
     let groups = [vec![8, 8], field(7, &node), vec![0x0b; 200_000]].concat();

@@ -21,6 +21,7 @@ pub(crate) use crate::container_seeds::{
 pub(crate) use crate::models_seeds::{
     KERAS, MODELS, SCRIPT, keras_configs, marshals, models, natives, scripts,
 };
+pub(crate) use crate::text_seeds::{TEXT, ggufs, markups, named_texts, sources, templates};
 
 pub(crate) const NONE: &[&[u8]] = &[];
 pub(crate) const ZIP: &[&[u8]] = &[

@@ -1,7 +1,7 @@
 """Pickle programs as trees, written out with any spelling that a real unpickler accepts.
 
-Nothing here is pickled from a live object: a tree says what the machine is to do (`Call(Name("os", "system"), …)`), and
-an `Assembler` chooses, from its seed, among all the opcode sequences that do it. Two assemblers with other seeds give
+Nothing here is pickled from a live object: a tree says what the machine is to do (`Call(Name("os", "system"), …)`),
+and an `Assembler` chooses, from its seed, among all the opcode sequences that do it. Two assemblers with other seeds give
 programs with the same effect and hardly a byte in common. That is the point: a scanner that knows one spelling
 knows nothing.
 """

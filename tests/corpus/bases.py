@@ -14,9 +14,7 @@ def torch_bases():
         return buffer.getvalue()
 
     torch.manual_seed(1)
-    net = torch.nn.Sequential(
-        torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 2)
-    )
+    net = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
     adam = torch.optim.AdamW(net.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.StepLR(adam, 3)
     for _ in range(2):
@@ -46,9 +44,7 @@ def torch_bases():
     values = {"state": state, "whole": whole, "lightning": lightning, "optimizer": adam.state_dict()}
     values |= {"scheduler": schedule.state_dict(), "rng": {"cpu": torch.get_rng_state(), "python": random.getstate()}}
     zipped = {key: saved(value) for key, value in values.items()}
-    legacy = {
-        key: saved(value, _use_new_zipfile_serialization=False) for key, value in values.items()
-    }
+    legacy = {key: saved(value, _use_new_zipfile_serialization=False) for key, value in values.items()}
     return zipped, legacy
 
 

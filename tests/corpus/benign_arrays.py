@@ -20,7 +20,9 @@ Y = numpy.array([0, 1] * 20)
 def arrays(folder):
     kinds = "b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 S5 U5 >f4 >i8 M8[s] m8[D] V3".split()
     for kind in kinds:
-        numpy.save(folder / f"{kind.replace('>', 'big').replace('[', '_').replace(']', '')}.npy", numpy.zeros((2, 3), kind))
+        numpy.save(
+            folder / f"{kind.replace('>', 'big').replace('[', '_').replace(']', '')}.npy", numpy.zeros((2, 3), kind)
+        )
     record = numpy.zeros(3, dtype=[("a", "f4"), ("b", "i4", (2,)), ("name", "U8")])
     numpy.save(folder / "record.npy", record)
     numpy.save(folder / "fortran.npy", numpy.asfortranarray(X))
@@ -90,7 +92,9 @@ def frames(folder):
         "series": frame["a"],
         "categories": frame.assign(d=pandas.Categorical(["u", "v"])),
         "multi": frame.set_index(["a", "b"]),
-        "nullable": pandas.DataFrame({"i": pandas.array([1, None], dtype="Int64"), "s": pandas.array(["a", None], dtype="string")}),
+        "nullable": pandas.DataFrame(
+            {"i": pandas.array([1, None], dtype="Int64"), "s": pandas.array(["a", None], dtype="string")}
+        ),
         "timestamp": pandas.Timestamp("2026-01-01", tz="UTC"),
         "period": pandas.period_range("2026-01", periods=3, freq="M"),
         "interval": pandas.cut(pandas.Series([1, 2, 3]), 2),
@@ -159,7 +163,9 @@ def estimators(folder):
 def compressed(folder):
     pairs = dict(fitted())
     methods = ["zlib", "gzip", "bz2", "xz", "lzma", "lz4"]
-    for method, name in zip(methods, ["PCA", "SVC", "KMeans", "Ridge", "RandomForestClassifier", "GaussianNB"], strict=True):
+    for method, name in zip(
+        methods, ["PCA", "SVC", "KMeans", "Ridge", "RandomForestClassifier", "GaussianNB"], strict=True
+    ):
         joblib.dump(pairs[name], folder / f"{name}.{method}.joblib", compress=(method, 3))
     joblib.dump({"model": pairs["PCA"], "columns": ["a", "b"], "x": X}, folder / "bundle.joblib")
     joblib.dump(X, folder / "array.joblib")

@@ -20,7 +20,9 @@ logging.disable(logging.WARNING)
 def tiny_gpt():
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    return GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=50, n_positions=16, bos_token_id=0, eos_token_id=0))
+    return GPT2LMHeadModel(
+        GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=50, n_positions=16, bos_token_id=0, eos_token_id=0)
+    )
 
 
 def tokenizer():
@@ -29,7 +31,10 @@ def tokenizer():
 
     raw = Tokenizer(models.BPE(unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    raw.train_from_iterator(["a small text to learn from", "another one"], trainers.BpeTrainer(vocab_size=45, special_tokens=["<unk>", "<s>"], show_progress=False))
+    raw.train_from_iterator(
+        ["a small text to learn from", "another one"],
+        trainers.BpeTrainer(vocab_size=45, special_tokens=["<unk>", "<s>"], show_progress=False),
+    )
     return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token="<unk>", bos_token="<s>", pad_token="<s>")
 
 
@@ -54,7 +59,13 @@ def trainer_folder(folder):
 
     data = [{"input_ids": torch.arange(8), "labels": torch.arange(8)} for _ in range(4)]
     options = TrainingArguments(
-        output_dir=str(folder), max_steps=2, save_steps=2, report_to=[], use_cpu=True, disable_tqdm=True, per_device_train_batch_size=2
+        output_dir=str(folder),
+        max_steps=2,
+        save_steps=2,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+        per_device_train_batch_size=2,
     )
     trainer = Trainer(tiny_gpt(), options, train_dataset=data, processing_class=tokenizer())
     trainer.train()
@@ -75,7 +86,9 @@ def models_and_tokenizers(folder):
     net.save_pretrained(folder / "gpt", safe_serialization=True)
     torch.save(net.state_dict(), folder / "pytorch_model.bin")
     torch.save({"config": tiny_gpt().config.to_dict(), "state": net.state_dict()}, folder / "with_config.pt")
-    bert = BertModel(BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=20))
+    bert = BertModel(
+        BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=20)
+    )
     torch.save(bert.state_dict(), folder / "bert.bin")
     torch.save(bert, folder / "bert_whole.pt")
     for number, config in enumerate([T5Config(), ViTConfig(), GenerationConfig()]):
@@ -116,11 +129,19 @@ def lightning_checkpoints(folder):
     import lightning
     from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-    callbacks = [ModelCheckpoint(folder / "best", save_last=True, every_n_train_steps=2), EarlyStopping("x", strict=False)]
+    callbacks = [
+        ModelCheckpoint(folder / "best", save_last=True, every_n_train_steps=2),
+        EarlyStopping("x", strict=False),
+    ]
     callbacks[1].on_train_epoch_end = lambda *_: None
     trainer = lightning.Trainer(
-        max_steps=4, accelerator="cpu", logger=False, callbacks=callbacks[:1], enable_progress_bar=False,
-        enable_model_summary=False, default_root_dir=folder,
+        max_steps=4,
+        accelerator="cpu",
+        logger=False,
+        callbacks=callbacks[:1],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
     )
     trainer.fit(Regression.make(), torch.utils.data.DataLoader(torch.ones(8, 2), batch_size=2))
     trainer.save_checkpoint(folder / "manual.ckpt")
@@ -209,9 +230,19 @@ def megatron_like(folder):
         "checkpoint_version": 3.0,
         "iteration": 10,
         "model": {"language_model": {"encoder": nn.Linear(3, 3).state_dict(), "_extra_state": None}},
-        "optimizer": {"optimizer": torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1).state_dict(), "fp32_from_fp16_params": [[torch.ones(2)]]},
+        "optimizer": {
+            "optimizer": torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1).state_dict(),
+            "fp32_from_fp16_params": [[torch.ones(2)]],
+        },
         "opt_param_scheduler": {"max_lr": 1e-4, "num_steps": 80},
-        "rng_state": [{"random_rng_state": random.getstate(), "np_rng_state": numpy.random.get_state(), "torch_rng_state": torch.get_rng_state(), "rng_tracker_states": {}}],
+        "rng_state": [
+            {
+                "random_rng_state": random.getstate(),
+                "np_rng_state": numpy.random.get_state(),
+                "torch_rng_state": torch.get_rng_state(),
+                "rng_tracker_states": {},
+            }
+        ],
     }
     torch.save(state, home / "model_optim_rng.pt")
     (folder / "latest_checkpointed_iteration.txt").write_text("10")
@@ -222,7 +253,9 @@ def keras_models(folder):
     import keras
 
     def dense():
-        return keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dropout(0.1), keras.layers.Dense(1)])
+        return keras.Sequential(
+            [keras.Input((4,)), keras.layers.Dense(3, "relu"), keras.layers.Dropout(0.1), keras.layers.Dense(1)]
+        )
 
     model = dense()
     model.compile("adam", "mse")
@@ -231,7 +264,9 @@ def keras_models(folder):
     model.save(folder / "dense.h5")
     model.save_weights(folder / "dense.weights.h5")
     (folder / "dense.json").write_text(model.to_json())
-    image = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Flatten()])
+    image = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3), keras.layers.BatchNormalization(), keras.layers.Flatten()]
+    )
     image.save(folder / "image.keras")
     image.save(folder / "image.h5")
     text = keras.Sequential([keras.Input((5,)), keras.layers.Embedding(10, 4), keras.layers.LSTM(3)])
@@ -247,10 +282,22 @@ def training_notes(folder):
     (folder / "trainer_state.json").write_text(json.dumps({"global_step": 2, "log_history": [{"loss": 1.0}]}))
     (folder / "hparams.yaml").write_text("lr: 0.1\nmodel:\n  layers: [1, 2]\n  name: small\nsystem: os\n")
     (folder / "config.yaml").write_text("trainer:\n  max_epochs: 3\n# exec is only a word here\nnote: 'eval(x)'\n")
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {"total_size": 8}, "weight_map": {"a": "pytorch_model-00001-of-00001.bin"}}))
+    (folder / "pytorch_model.bin.index.json").write_text(
+        json.dumps({"metadata": {"total_size": 8}, "weight_map": {"a": "pytorch_model-00001-of-00001.bin"}})
+    )
     (folder / "vocab.txt").write_text("a\nb\n__class__\nos.system\n")
     (folder / "merges.txt").write_text("#version: 0.2\na b\n")
     (folder / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>"}))
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "auto_mapping": None}))
-    (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"], "vae": [None, None]}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "auto_mapping": None})
+    )
+    (folder / "model_index.json").write_text(
+        json.dumps(
+            {
+                "_class_name": "StableDiffusionPipeline",
+                "unet": ["diffusers", "UNet2DConditionModel"],
+                "vae": [None, None],
+            }
+        )
+    )
     (folder / "mlm.conf").write_text("[train]\nlr = 0.1\n")

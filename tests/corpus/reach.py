@@ -35,7 +35,17 @@ PURE = {
     ("builtins", "complex"): complex,
     ("collections", "OrderedDict"): collections.OrderedDict,
 }
-FORBIDDEN = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "socket.connect", "ctypes.dlopen", "pty.spawn")
+FORBIDDEN = (
+    "os.system",
+    "subprocess.Popen",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "socket.connect",
+    "ctypes.dlopen",
+    "pty.spawn",
+)
 
 
 class Trace:

@@ -38,7 +38,9 @@ def per_mechanism(good, bad, codes):
     lines += ["", f"{'benign':<32}{'n':>5}  verdicts"]
     for name, rows in grouped(good, "mechanism"):
         count = collections.Counter(row["taintline"] for row in rows)
-        lines.append(f"{name:<32}{len(rows):>5}  " + ", ".join(f"{verdict} {number}" for verdict, number in count.most_common()))
+        lines.append(
+            f"{name:<32}{len(rows):>5}  " + ", ".join(f"{verdict} {number}" for verdict, number in count.most_common())
+        )
     return "\n".join(lines)
 
 
@@ -85,7 +87,9 @@ def version(binary):
 
 def commit():
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip() or "unknown"
 
 

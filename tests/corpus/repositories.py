@@ -19,8 +19,8 @@ def folder(files):
     return out
 
 
-def evil_module(rng, class_name="Model"):
-    """A Python file that does something when it is imported."""
+def evil_module(rng, class_name="Model", top=False):
+    """A Python file that does something when it is imported, or (unless `top`) when its class is instantiated."""
     command, code = payloads.command(rng), payloads.code(rng)
     body = rng.choice(
         [
@@ -34,7 +34,7 @@ def evil_module(rng, class_name="Model"):
         ]
     )
     place = rng.random()
-    if place < 0.5:
+    if top or place < 0.5:
         return f"import torch\n{body}\n\nclass {class_name}(torch.nn.Module):\n    pass\n"
     lines = "".join(f"        {line}\n" for line in body.splitlines())
     return f"import torch\n\n\nclass {class_name}(torch.nn.Module):\n    def __init__(self, config):\n{lines}"
@@ -50,8 +50,18 @@ def auto_map(rng, variant):
         ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": [reference, None]}}),
         ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": reference}}),
         ("processor_config.json", {"auto_map": {"AutoProcessor": reference}}),
-        ("adapter_config.json", {"peft_type": "LORA", "auto_mapping": {"parent_library": f"modeling_{word}"}, "auto_map": {"A": reference}}),
-        ("config.json", {"model_type": "x", "custom_pipelines": {"text": {"impl": f"pipe_{word}.Pipe", "pt": ["AutoModel"]}}}),
+        (
+            "adapter_config.json",
+            {
+                "peft_type": "LORA",
+                "auto_mapping": {"parent_library": f"modeling_{word}"},
+                "auto_map": {"A": reference},
+            },
+        ),
+        (
+            "config.json",
+            {"model_type": "x", "custom_pipelines": {"text": {"impl": f"pipe_{word}.Pipe", "pt": ["AutoModel"]}}},
+        ),
     ]
     name, config = kinds[variant % len(kinds)]
     files = {name: config}
@@ -66,7 +76,11 @@ def pipeline(rng, variant):
     index = {"_class_name": [f"pipe_{word}", "Pipe"], "_diffusers_version": "0.30.0", "unet": [f"my_{word}", "Net"]}
     if variant % 2:
         index["_class_name"] = "StableDiffusionPipeline"
-    files = {"model_index.json": index, f"pipe_{word}.py": evil_module(rng, "Pipe"), f"unet/my_{word}.py": evil_module(rng, "Net")}
+    files = {
+        "model_index.json": index,
+        f"pipe_{word}.py": evil_module(rng, "Pipe"),
+        f"unet/my_{word}.py": evil_module(rng, "Net"),
+    }
     return Sample(folder(files), "DiffusionPipeline.from_pretrained(custom_pipeline)")
 
 
@@ -79,8 +93,8 @@ def named_script(rng, variant):
         ("hubconf.py", evil_module(rng, "entry")),
         ("custom_generate/generate.py", evil_module(rng, "generate")),
         (f"{word}.pth", f"import os; os.system({command!r})\n"),
-        ("sitecustomize.py", evil_module(rng)),
-        ("setup.py", evil_module(rng)),
+        ("sitecustomize.py", evil_module(rng, top=True)),
+        ("setup.py", evil_module(rng, top=True)),
         (f"{word}.py", evil_module(rng, "Builder")),
         ("code/inference.py", evil_module(rng, "model_fn")),
         ("model.py", evil_module(rng, "TritonPythonModel")),
@@ -91,12 +105,22 @@ def named_script(rng, variant):
 def hydra(rng, variant):
     """A configuration that names what is to be called."""
     target, argument = rng.choice(
-        [("os.system", payloads.command(rng)), ("builtins.exec", payloads.code(rng)), ("subprocess.run", payloads.command(rng)), ("pickle.loads", "x")]
+        [
+            ("os.system", payloads.command(rng)),
+            ("builtins.exec", payloads.code(rng)),
+            ("subprocess.run", payloads.command(rng)),
+            ("pickle.loads", "x"),
+        ]
     )
     text = f"name: run\nmodel:\n  _target_: {target}\n  _args_:\n  - {json.dumps(argument)}\n"
     nested = f"trainer:\n  max_epochs: 3\ncallbacks:\n- _target_: {target}\n  command: {json.dumps(argument)}\n"
     json_text = json.dumps({"model": {"cls": {"_target_": target, "_args_": [argument]}}})
-    name, body = [("config.yaml", text), ("model_config.yaml", nested), ("hparams.yaml", text), ("config.json", json_text)][variant % 4]
+    name, body = [
+        ("config.yaml", text),
+        ("model_config.yaml", nested),
+        ("hparams.yaml", text),
+        ("config.json", json_text),
+    ][variant % 4]
     return Sample(folder({name: body}), "hydra.utils.instantiate")
 
 
@@ -118,11 +142,16 @@ def yaml_tag(rng, variant):
 
 def served_archive(rng, variant):
     """A TorchServe archive: a zip with a handler that the server imports."""
-    manifest = {"model": {"modelName": "m", "serializedFile": "model.pt", "handler": "handler.py"}, "archiverVersion": "0.9"}
+    manifest = {
+        "model": {"modelName": "m", "serializedFile": "model.pt", "handler": "handler.py"},
+        "archiverVersion": "0.9",
+    }
     tree, _ = payload(rng)
     entries = [
         zips.Entry("MAR-INF/MANIFEST.json", json.dumps(manifest).encode()),
-        zips.Entry("handler.py", evil_module(rng, "Handler").encode() if variant % 2 else b"def handle(d, c):\n    return d\n"),
+        zips.Entry(
+            "handler.py", evil_module(rng, "Handler").encode() if variant % 2 else b"def handle(d, c):\n    return d\n"
+        ),
         zips.Entry("model.pt", b"x" if variant % 2 else program(rng, tree)),
     ]
     return Sample({"model.mar": zips.write(entries)}, "torchserve")
@@ -148,10 +177,25 @@ def skops(rng, variant):
         "__module__": module,
         "__loader__": kind,
         "__id__": 1,
-        "content": {"__class__": "str", "__module__": "builtins", "__loader__": "JsonNode", "content": json.dumps(payloads.command(rng))},
+        "content": {
+            "__class__": "str",
+            "__module__": "builtins",
+            "__loader__": "JsonNode",
+            "content": json.dumps(payloads.command(rng)),
+        },
     }
-    schema = {"__class__": "dict", "__module__": "builtins", "__loader__": "DictNode", "content": {"a": node}, "protocol": 2, "_skops_version": "0.11"}
-    return Sample({file_name(rng, ".skops", ".zip"): zips.write([zips.Entry("schema.json", json.dumps(schema).encode(), True)])}, "skops.io.load")
+    schema = {
+        "__class__": "dict",
+        "__module__": "builtins",
+        "__loader__": "DictNode",
+        "content": {"a": node},
+        "protocol": 2,
+        "_skops_version": "0.11",
+    }
+    return Sample(
+        {file_name(rng, ".skops", ".zip"): zips.write([zips.Entry("schema.json", json.dumps(schema).encode(), True)])},
+        "skops.io.load",
+    )
 
 
 def pmml(rng, _):
@@ -164,7 +208,10 @@ def pmml(rng, _):
 def sharded_weights(rng, _):
     """Weights that are honest but for one sharded file; the index lists it."""
     tree, _ = payload(rng)
-    index = {"metadata": {"total_size": 8}, "weight_map": {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"}}
+    index = {
+        "metadata": {"total_size": 8},
+        "weight_map": {"a": "pytorch_model-00001-of-00002.bin", "b": "pytorch_model-00002-of-00002.bin"},
+    }
     evil = program(rng, tree)
     honest = Assembler(rng, any_style(rng)).program({"a": 1})
     files = {

@@ -17,6 +17,7 @@ import collections
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -28,9 +29,27 @@ import report
 
 HERE = Path(__file__).resolve().parent
 # The weights of verdicts, the heaviest first, and the exit code that each alone would give.
-CODES = {"dangerous": 1, "unknown": 1, "failed": 2, "custom": 3, "incomplete": 3, "clean": 0, "not_a_model": 0, "link": 0}
-FRAMEWORKS = ["torch", "numpy", "scikit-learn", "transformers", "lightning", "joblib", "pandas", "scipy"]
+CODES = {
+    "dangerous": 1,
+    "unknown": 1,
+    "failed": 2,
+    "custom": 3,
+    "incomplete": 3,
+    "clean": 0,
+    "not_a_model": 0,
+    "link": 0,
+}
 STOPPED, REFUSED, UNKNOWN = 0.995, 0.05, 0.02
+
+
+def frameworks(binary):
+    """Those that have rules of their own: the tool names them when it is asked for one that has none."""
+    command = [str(binary), "scan", "--without-rules", "no such framework", os.devnull]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    _, told, names = done.stderr.strip().partition("there are: ")
+    if not told:
+        sys.exit(f"score.py: {' '.join(command)} does not name the frameworks\n{done.stderr}")
+    return names.splitlines()[0].split(", ")
 
 
 def scan(binary, root, without=()):
@@ -55,15 +74,21 @@ def judged(row, files):
     return min(verdicts, key=list(CODES).index)
 
 
-def answers(tool, rows, scratch):
-    """A peer's verdicts by home."""
-    asked, answered = scratch / f"{tool}.asked.json", scratch / f"{tool}.json"
-    asked.write_text(json.dumps([row["home"] for row in rows]))
+def asked(tool, rows, scratch):
+    """A peer at work on the samples; `answered` reads what it said."""
+    questions, answer = scratch / f"{tool}.asked.json", scratch / f"{tool}.json"
+    questions.write_text(json.dumps([row["home"] for row in rows]))
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
-    command = [sys.executable, "-W", "ignore", str(HERE / "peers.py"), tool, str(asked), str(answered)]
+    command = [sys.executable, "-W", "ignore", str(HERE / "peers.py"), tool, str(questions), str(answer)]
     # modelscan prints whatever it likes.
-    subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = json.loads(answered.read_text())
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), answer
+
+
+def answered(work, rows):
+    child, answer = work
+    if child.wait():
+        sys.exit(f"score.py: {child.args} ended with {child.returncode}")
+    found = json.loads(answer.read_text())
     return [found[row["home"]] for row in rows]
 
 
@@ -95,6 +120,19 @@ def judge_benign(rows, broken):
     return collections.Counter(row["taintline"] for row in counted)
 
 
+def untold(broken):
+    """Advisories that the gadget tables name and the museum of evasions does not."""
+    import gadgets_ml
+    import gadgets_stdlib
+
+    museum = (HERE.parents[1] / "docs/evasions.md").read_text()
+    for table in [*gadgets_stdlib.KINDS.values(), *gadgets_ml.KINDS.values()]:
+        for target, _, advisories in table:
+            for advisory in re.findall(r"(?:GHSA|CVE)-[\w-]+", advisories):
+                if advisory not in museum:
+                    broken.append(("docs/evasions.md", f"{advisory} ({target}) is missing", None))
+
+
 def build(options, scratch):
     import benign
     import build_malicious
@@ -105,34 +143,40 @@ def build(options, scratch):
     began = time.monotonic()
     bad = build_malicious.build(scratch / "malicious", options.seed, options.cache, options.scale)
     alive = [row for row in bad if not row["dead"]]
-    print(f"malicious: {len(alive)} samples, {len(bad) - len(alive)} that no loader reaches left out, {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"malicious: {len(alive)} samples, {len(bad) - len(alive)} that no loader reaches left out, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     return good, alive
 
 
 def measure(options, good, bad, scratch):
     """Fills in every tool's verdict; returns seconds by tool."""
     took = collections.Counter()
+    peers = {tool: asked(tool, good + bad, scratch) for tool in options.peers}
     root = options.cache / Path(good[0]["home"]).relative_to(options.cache).parts[0]
     for rows, place in ((good, root), (bad, scratch / "malicious")):
         files, seconds = scan(options.binary, place)
         took["taintline"] += seconds
         for row in rows:
             row["taintline"] = judged(row, files)
-            row["rules"] = sorted({found["rule"] for path in row["files"] for found in files.get(path, {}).get("findings", [])})
+            row["rules"] = sorted(
+                {found["rule"] for path in row["files"] for found in files.get(path, {}).get("findings", [])}
+            )
     for framework in options.without:
         files, _ = scan(options.binary, scratch / "malicious", [framework])
         for row in bad:
             row[f"without {framework}"] = judged(row, files)
-    for tool in options.peers:
-        began = time.monotonic()
-        for row, answer in zip(good + bad, answers(tool, good + bad, scratch), strict=True):
+    for tool, work in peers.items():
+        for row, answer in zip(good + bad, answered(work, good + bad), strict=True):
             row[tool] = answer
-        took[tool] += time.monotonic() - began
     return took
 
 
 def run(options):
     scratch = Path(tempfile.mkdtemp(prefix="taintline-corpus-"))
+    if options.without is None:
+        options.without = frameworks(options.binary)
     print(f"seed {options.seed}", flush=True)
     try:
         good, bad = build(options, scratch)
@@ -142,6 +186,7 @@ def run(options):
         for framework in options.without:
             judge_malicious(bad, broken, f"without {framework}")
         judge_benign(good, broken)
+        untold(broken)
         print(report.per_mechanism(good, bad, CODES))
         text = report.document(good, bad, options, took, CODES)
         print(report.summary(good, bad, options, took, CODES))
@@ -166,7 +211,9 @@ def tell(broken, seed):
             print(f"BROKEN {label}: {what}")
         elif "variant" in row:
             again = f"score.py rebuild {seed} {row['mechanism']} {row['variant']} FOLDER"
-            print(f"BROKEN {label}: {what}: {row['mechanism']} {row['variant']} {row['note']} ({row['loader']}); {again}")
+            print(
+                f"BROKEN {label}: {what}: {row['mechanism']} {row['variant']} {row['note']} ({row['loader']}); {again}"
+            )
         else:
             print(f"BROKEN {label}: {what}: {row['home']} {row['rules']}")
 
@@ -195,10 +242,12 @@ def parse():
     runner = commands.add_parser("run")
     runner.set_defaults(work=run)
     runner.add_argument("--binary", type=Path, required=True)
-    runner.add_argument("--seed", default=os.environ.get("TAINTLINE_CORPUS_SEED") or str(random.SystemRandom().randrange(10**9)))
+    runner.add_argument(
+        "--seed", default=os.environ.get("TAINTLINE_CORPUS_SEED") or str(random.SystemRandom().randrange(10**9))
+    )
     runner.add_argument("--scale", type=float, default=1.0, help="variants, as a multiple of the usual number")
     runner.add_argument("--peers", nargs="*", default=["picklescan", "modelscan"])
-    runner.add_argument("--without", nargs="*", default=FRAMEWORKS)
+    runner.add_argument("--without", nargs="*", help="frameworks whose rules are removed in turn; all by default")
     runner.add_argument("--write", type=Path)
     runner.add_argument("--rows", type=Path, help="every sample and verdict, as JSON")
     runner.add_argument("--keep", action="store_true")

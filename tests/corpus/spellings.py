@@ -96,7 +96,9 @@ def duplicated(rng, _):
     assembler = Assembler(rng, Style(protocol=2))
     function = assembler.push(tree.function)
     argument = assembler.push(tree.arguments)
-    code = rng.choice([function + b"2" + argument + b"R0", function + argument + b"20R", b"(0" + function + argument + b"R"])
+    code = rng.choice(
+        [function + b"2" + argument + b"R0", function + argument + b"20R", b"(0" + function + argument + b"R"]
+    )
     return raw(rng, b"\x80\x02" + code + b".", reach)
 
 
@@ -244,7 +246,9 @@ def old_names(rng, _):
             ("whichdb", "whichdb"),
         ]
     )
-    data = Assembler(rng, Style(protocol=rng.choice([0, 1, 2]))).program(Call(Name(module, name), (payloads.command(rng),)))
+    data = Assembler(rng, Style(protocol=rng.choice([0, 1, 2]))).program(
+        Call(Name(module, name), (payloads.command(rng),))
+    )
     return raw(rng, data, (f"call {module}:{name}",))
 
 
@@ -278,7 +282,11 @@ def deep(rng, variant):
     """Nesting that breaks a recursive reader, then the call."""
     tree, reach = payload(rng)
     size = rng.randrange(3_000, 60_000)
-    fills = [b"(" * size + b"t" * 0 + b"1" * size, b"N" + b"\x85" * size + b"0", b"]" * size + b"a" * (size - 1) + b"0"]
+    fills = [
+        b"(" * size + b"t" * 0 + b"1" * size,
+        b"N" + b"\x85" * size + b"0",
+        b"]" * size + b"a" * (size - 1) + b"0",
+    ]
     body = Assembler(rng, Style(protocol=2, declare=False)).program(tree)
     return raw(rng, b"\x80\x02" + fills[variant % len(fills)] + body, reach)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from conftest import BINARY
 from safetensors.torch import load_file
 
 
@@ -65,7 +66,8 @@ def test_nothing_is_overwritten_and_what_is_no_data_is_refused(world, pair):
     assert "there already" in world.taintline("convert", "a.pt", code=2).err
     assert (world.folder / "a.json").read_text() == "mine"
     torch.save({"module": torch.nn.Linear(2, 2)}, world.folder / "module.pt")
-    assert "converted" in world.taintline("convert", "module.pt", code=2).err
+    done = world.start([BINARY, "convert", "module.pt"]).finish()
+    assert done.code in (1, 2) and "not converted" in done.err, done
     assert not list(world.folder.glob("module.*s*")), "nothing is left behind"
 
 

@@ -106,7 +106,7 @@ pub(crate) fn members(
         let how = handling(examiner, member);
         match how {
             Handling::Raw => {
-                examiner.raw(member.size);
+                raw(examiner, input, member);
                 continue;
             }
             Handling::Content | Handling::Pickle(_) => {}
@@ -136,6 +136,30 @@ pub(crate) fn members(
             }
         }
     }
+}
+
+/// A member that is numbers to every loader. Where every byte is asked for, its check sum is compared and it is searched.
+fn raw(examiner: &mut Examiner<'_>, input: &dyn ReadAt, member: &Member) {
+    if !examiner.options().full {
+        return examiner.raw(member.size);
+    }
+    let name = member.name_text().into_owned();
+    examiner.inside(&name, |examiner| {
+        if let Ok(Content::Stored(window)) = zip::open(input, member) {
+            examiner.raw_of(&window);
+        } else {
+            examiner.raw(member.size);
+        }
+        let budget = Budget::bytes(u64::MAX);
+        match zip::verify(input, member, budget) {
+            Ok(Ok(())) => {}
+            Ok(Err(wrong)) => {
+                let why = sentence(&wrong.to_string());
+                examiner.found(Rule::Broken, Weight::Unknown, examiner.here(), "", why);
+            }
+            Err(error) => examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string()),
+        }
+    });
 }
 
 /// The names of members that make others what they are.

@@ -11,7 +11,7 @@ use domain::scan::{Examination, Finding, Gap, GapKind, Listing, Need, Part, Plac
 use domain::{Digest, Hasher};
 use formats::ReadAt;
 
-use crate::{Rules, dispatch};
+use crate::{Rules, dispatch, native};
 
 /// How much one examination may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +47,7 @@ impl Default for Options {
 pub fn examine(rules: &Rules, options: Options, name: &str, input: &dyn ReadAt) -> Examination {
     let mut examiner = Examiner::new(rules, options);
     dispatch::content(&mut examiner, name, input);
+    examiner.whole(input);
     examiner.finish(input.len())
 }
 
@@ -220,6 +221,14 @@ impl<'r> Examiner<'r> {
         self.done.raw_bytes = self.done.raw_bytes.saturating_add(bytes);
     }
 
+    /// The same of all of `input`. Where every byte is asked for, they are searched for machine code.
+    pub fn raw_of(&mut self, input: &dyn ReadAt) {
+        self.raw(input.len());
+        if self.options.full {
+            native::search(self, input, 0);
+        }
+    }
+
     /// Tells that the file needs a name.
     pub fn need(&mut self, need: Need) {
         if self.needs.len() < self.options.needs {
@@ -227,6 +236,11 @@ impl<'r> Examiner<'r> {
         } else if !self.needs.contains(&need) {
             self.done.left_out += 1;
         }
+    }
+
+    /// Whether anything so far needs a name.
+    pub fn needs_names(&self) -> bool {
+        !self.needs.is_empty()
     }
 
     /// Examines something that lies inside, whatever it is. `name` is how the container calls it.
@@ -283,6 +297,16 @@ impl<'r> Examiner<'r> {
         self.unpacked = self.unpacked.saturating_add(bytes);
     }
 
+    /// The digest of the whole file, where every byte is asked for.
+    fn whole(&mut self, input: &dyn ReadAt) {
+        if self.options.full {
+            match digest(input) {
+                Ok(digest) => self.done.digest = Some(digest),
+                Err(error) => self.gap(GapKind::Unreadable, self.here(), error.to_string()),
+            }
+        }
+    }
+
     /// What was learnt of a file of `size` bytes.
     pub fn finish(mut self, size: u64) -> Examination {
         self.done.size = size;
@@ -293,9 +317,6 @@ impl<'r> Examiner<'r> {
         self.done
     }
 }
-
-/// Bytes at the start by which text is recognised.
-const HEAD: usize = 4096;
 
 /// The digest of all of `input`, or the error of reading it.
 pub fn digest(input: &dyn ReadAt) -> std::io::Result<Digest> {

@@ -38,7 +38,7 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     let rest = Window::from(input, array.data_offset);
     match array.payload {
         Payload::Elements(bytes) => {
-            examiner.raw(bytes);
+            examiner.raw_of(&Window::new(input, array.data_offset, bytes));
             let (offset, bytes) = array.trailing;
             if bytes > 0 {
                 behind(examiner, input, offset);
@@ -75,8 +75,8 @@ pub(crate) fn joblib(examiner: &mut Examiner<'_>, input: &dyn ReadAt) -> bool {
 }
 
 fn rest_of(examiner: &mut Examiner<'_>, input: &dyn ReadAt, file: &Joblib) {
-    for (_, bytes) in &file.arrays {
-        examiner.raw(*bytes);
+    for (offset, bytes) in &file.arrays {
+        examiner.raw_of(&Window::new(input, *offset, *bytes));
     }
     for (offset, bytes) in &file.nested {
         let window = Window::new(input, *offset, *bytes);

@@ -28,6 +28,13 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     };
     examiner.part_of("safetensors", &Window::new(input, 0, header.data_offset));
     let hidden: u64 = header.unclaimed.iter().map(|(_, bytes)| bytes).sum();
+    if examiner.options().full {
+        crate::native::search(
+            examiner,
+            &Window::from(input, header.data_offset),
+            header.data_offset,
+        );
+    }
     examiner.raw(input.len().saturating_sub(header.data_offset + hidden));
     for oddity in &header.oddities {
         odd(examiner, oddity);

@@ -130,13 +130,15 @@ fn is_json(text: &[u8]) -> bool {
     let Some((first, rest)) = text.split_first() else {
         return false;
     };
-    let next = rest.trim_ascii_start().first();
+    let rest = rest.trim_ascii_start();
+    let next = rest.first();
+    // A section of an INI or TOML file begins with a bracket too.
+    let is_word = [&b"true"[..], b"false", b"null", b"NaN"]
+        .iter()
+        .any(|word| rest.starts_with(word));
     match first {
         b'{' => matches!(next, Some(b'"' | b'}')),
-        b'[' => matches!(
-            next,
-            Some(b'"' | b'{' | b'[' | b']' | b'-' | b'0'..=b'9' | b't' | b'f' | b'n')
-        ),
+        b'[' => is_word || matches!(next, Some(b'"' | b'{' | b'[' | b']' | b'-' | b'0'..=b'9')),
         _ => false,
     }
 }

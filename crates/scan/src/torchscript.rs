@@ -15,6 +15,12 @@ use crate::{Examiner, calls};
 const MAX_SOURCE: u64 = 8 << 20;
 /// The largest description of an exported program that is read, in bytes.
 const MAX_PROGRAM: u64 = 16 << 20;
+/// The most different names that are judged of one source or program.
+const MAX_NAMES: usize = 8192;
+/// Bytes behind a name that are shown with it.
+const MAX_REST: usize = 160;
+/// The longest target of a node, in bytes.
+const MAX_TARGET: usize = 512;
 /// Namespaces of operators that torch and its sister libraries bring.
 const NAMESPACES: &[&str] = &[
     "aten",
@@ -94,11 +100,14 @@ pub(crate) fn source(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     };
     let text = text_of(bytes);
     let mut told = BTreeSet::new();
-    for word in words(&text) {
-        if told.len() < 4096 && told.insert((word.python, word.path)) {
-            judge_word(examiner, &word);
+    words(&text, &mut |word| {
+        let heads = ["torch.", "ops.", "__torch__.torch.classes."];
+        let looks = word.python || heads.iter().any(|head| word.path.starts_with(head));
+        if looks && told.len() < MAX_NAMES && told.insert((word.python, word.path)) {
+            judge_word(examiner, word);
         }
-    }
+    });
+    tell_names(examiner, told.len());
     examiner.release(input.len());
 }
 
@@ -147,17 +156,16 @@ struct Word<'a> {
     rest: &'a str,
 }
 
-/// The dotted names of `text` outside of texts and comments.
-fn words(text: &str) -> Vec<Word<'_>> {
+/// Visits the dotted names of `text` outside of texts and comments.
+fn words<'a>(text: &'a str, visit: &mut dyn FnMut(&Word<'a>)) {
     let bytes = text.as_bytes();
-    let mut words = Vec::new();
     let mut at = 0;
     // Whether an operand ended here, so that a caret is arithmetic.
     let mut operand = false;
     let mut caret = false;
     while let Some(byte) = bytes.get(at) {
         match byte {
-            b'#' => at += line(bytes, at),
+            b'#' => at += line(bytes, at, usize::MAX),
             b'"' | b'\'' => {
                 at = behind_text(bytes, at);
                 (operand, caret) = (true, false);
@@ -169,8 +177,8 @@ fn words(text: &str) -> Vec<Word<'_>> {
                     .take_while(|byte| is_letter(**byte) || **byte == b'.')
                     .count();
                 let path = text.get(at..at + size).unwrap_or_default();
-                let behind = text.get(at + size..at + size + line(bytes, at + size).min(160));
-                words.push(Word {
+                let behind = text.get(at + size..at + size + line(bytes, at + size, MAX_REST));
+                visit(&Word {
                     path: path.trim_end_matches('.'),
                     offset: at as u64,
                     python: caret,
@@ -193,17 +201,16 @@ fn words(text: &str) -> Vec<Word<'_>> {
             }
         }
     }
-    words
 }
 
 const fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
-/// Bytes up to the end of the line.
-fn line(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.iter().take_while(|byte| **byte != b'\n').count()
+/// Bytes up to the end of the line, at most `most`.
+fn line(bytes: &[u8], at: usize, most: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default().iter();
+    rest.take(most).take_while(|byte| **byte != b'\n').count()
 }
 
 /// The place behind the text that starts at `at`.
@@ -273,20 +280,55 @@ pub(crate) fn exported(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     let Some(bytes) = held(examiner, input, MAX_PROGRAM) else {
         return;
     };
-    let text = text_of(bytes);
+    let text = plain(&text_of(bytes));
     let mut told = BTreeSet::new();
     for (place, _) in text.match_indices("\"target\"") {
         let rest = text.get(place + 8..).unwrap_or_default().trim_start();
         let value = rest.strip_prefix(':').map(str::trim_start);
         let value = value.and_then(|value| value.strip_prefix('"'));
-        let target = value
-            .and_then(|value| value.split('"').next())
-            .unwrap_or_default();
-        if told.len() < 4096 && told.insert(target) {
+        let Some(target) = value else {
+            continue;
+        };
+        let end = target
+            .bytes()
+            .take(MAX_TARGET)
+            .position(|byte| byte == b'"');
+        let target = end.map_or("torch.…", |end| target.get(..end).unwrap_or_default());
+        if told.len() < MAX_NAMES && told.insert(target) {
             judge_target(examiner, target, place as u64);
         }
     }
+    tell_names(examiner, told.len());
     examiner.release(input.len());
+}
+
+/// Names beyond the limit were not judged, and that is no answer.
+fn tell_names(examiner: &mut Examiner<'_>, names: usize) {
+    if names >= MAX_NAMES {
+        let here = examiner.here();
+        let what = format!("more than {MAX_NAMES} names in one source");
+        examiner.gap(GapKind::Limit, here, what);
+    }
+}
+
+/// JSON in which no letter of ASCII is written as an escape, so that no name hides behind one.
+fn plain(json: &str) -> String {
+    let mut parts = json.split("\\u00");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part
+            .get(..2)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let letter = digits.filter(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+        if let Some(letter) = letter {
+            text.push(char::from(letter));
+            text.push_str(part.get(2..).unwrap_or_default());
+        } else {
+            text.push_str("\\u00");
+            text.push_str(part);
+        }
+    }
+    text
 }
 
 /// A target is walked from attribute to attribute, starting at one of three modules.

@@ -23,10 +23,11 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
     examiner.part("YAML", input.len(), Some(domain::Digest::of(&bytes)));
     let source = String::from_utf8_lossy(&bytes);
     let stream = yaml::parse(&source);
+    let offsets = Offsets::new(&source);
     for document in &stream.documents {
         let mut walk = vec![document];
         while let Some(node) = walk.pop() {
-            one(examiner, &source, node);
+            one(examiner, &offsets, node);
             match &node.kind {
                 Kind::List(items) => walk.extend(items),
                 Kind::Map(pairs) => walk.extend(pairs.iter().flat_map(|(key, value)| [key, value])),
@@ -39,21 +40,40 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
         examiner.found(Rule::Bomb, Weight::Dangerous, examiner.here(), "", why);
     }
     if let Some(fault) = stream.fault {
-        broken(examiner, &source, fault);
+        broken(examiner, &offsets, fault);
     }
 }
 
-fn place(examiner: &Examiner<'_>, source: &str, at: usize) -> Place {
-    let offset = source
-        .char_indices()
-        .nth(at)
-        .map_or(source.len(), |(offset, _)| offset);
-    examiner.at(offset as u64)
+/// Characters of a text to its bytes: the offset of every so-many-th character.
+struct Offsets<'s> {
+    source: &'s str,
+    marks: Vec<usize>,
 }
 
-fn one(examiner: &mut Examiner<'_>, source: &str, node: &Node) {
+impl<'s> Offsets<'s> {
+    const STEP: usize = 512;
+
+    fn new(source: &'s str) -> Self {
+        let marks = source.char_indices().step_by(Self::STEP);
+        Self {
+            source,
+            marks: marks.map(|(offset, _)| offset).collect(),
+        }
+    }
+
+    fn place(&self, examiner: &Examiner<'_>, at: usize) -> Place {
+        let mark = self.marks.get(at / Self::STEP).copied();
+        let mark = mark.unwrap_or(self.source.len());
+        let rest = self.source.get(mark..).unwrap_or_default();
+        let inside = rest.char_indices().nth(at % Self::STEP);
+        let offset = mark + inside.map_or(rest.len(), |(offset, _)| offset);
+        examiner.at(offset as u64)
+    }
+}
+
+fn one(examiner: &mut Examiner<'_>, offsets: &Offsets<'_>, node: &Node) {
     if let Some(tag) = &node.tag {
-        let place = place(examiner, source, node.at);
+        let place = offsets.place(examiner, node.at);
         tagged(examiner, place, tag);
     }
     let Kind::Map(pairs) = &node.kind else { return };
@@ -62,7 +82,7 @@ fn one(examiner: &mut Examiner<'_>, source: &str, node: &Node) {
         if TARGETS.contains(&key)
             && let Some(target) = value.text()
         {
-            let place = place(examiner, source, value.at);
+            let place = offsets.place(examiner, value.at);
             targets::called(examiner, place, target, "the framework that reads this");
         }
         if let Some(text) = value
@@ -138,18 +158,18 @@ fn constructs(examiner: &mut Examiner<'_>, place: Place, tag: &str, what: &str, 
 }
 
 /// Behind a fault there is no tree; another reader may be more lenient.
-fn broken(examiner: &mut Examiner<'_>, source: &str, fault: Fault) {
+fn broken(examiner: &mut Examiner<'_>, offsets: &Offsets<'_>, fault: Fault) {
     let (kind, at) = match fault {
         Fault::Syntax(at) => (GapKind::Broken, at),
         Fault::Limit(at) => (GapKind::Limit, at),
     };
-    let here = place(examiner, source, at);
+    let here = offsets.place(examiner, at);
     let start = here
         .offset
         .and_then(|offset| usize::try_from(offset).ok())
         .unwrap_or(0);
     examiner.gap(kind, here, fault.to_string());
-    let rest = source.get(start..).unwrap_or_default();
+    let rest = offsets.source.get(start..).unwrap_or_default();
     for (mark, full) in [
         ("!!python/", PYTHON),
         ("2002:python/", PYTHON),

@@ -20,6 +20,8 @@ use super::worker::{self, Setup};
 
 /// Files that are handed out for each worker.
 const OUT: usize = 128;
+/// Files that are handed out together: looking for results after each would cost more than the files.
+const BATCH: u64 = 64;
 /// Files of which the first is not done yet.
 const AHEAD: u64 = 8192;
 /// Bytes of results that wait for an earlier one.
@@ -114,9 +116,11 @@ impl<'a> Shift<'a> {
                 self.hand_over(done);
             }
             self.give(met);
-            let outcome = self.pool.try_outcome();
-            self.take(outcome);
-            self.hand_over(done);
+            if self.next.is_multiple_of(BATCH) {
+                let outcome = self.pool.try_outcome();
+                self.take(outcome);
+                self.hand_over(done);
+            }
         }
         while !self.places.is_empty() {
             let outcome = self.pool.next_outcome();
@@ -276,5 +280,109 @@ fn layers(layers: host::sandbox::Confinement) -> Confinement {
         processes: true,
         holds: of(true),
         missing: of(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::ffi::OsString;
+    use std::path::Path;
+
+    use super::*;
+
+    /// This test binary again, running one ignored test.
+    fn pool(test: &str, processor: Duration) -> Pool {
+        let test = format!("scan::crew::tests::{test}");
+        let words = ["--exact", &test, "--ignored", "--nocapture"];
+        let limits = PoolLimits {
+            request_bytes: worker::REQUEST_BYTES,
+            processor,
+            wall: Duration::from_mins(5),
+            start: Duration::from_mins(1),
+            ..PoolLimits::default()
+        };
+        Pool::new(2, words.map(OsString::from).into(), limits)
+    }
+
+    #[test]
+    #[ignore = "not a test: the worker that the tests start"]
+    fn worker_that_dies_of_some_names() {
+        let served = host::worker::serve(b"{}", worker::REQUEST_BYTES, |request| {
+            let path = String::from_utf8_lossy(request).into_owned();
+            if path.ends_with("crash") {
+                std::process::abort();
+            }
+            while path.ends_with("loop") {
+                std::hint::spin_loop();
+            }
+            if path.ends_with("nonsense") {
+                return b"nonsense".to_vec();
+            }
+            let size = path.len() as u64;
+            [&b"0"[..], &size.to_le_bytes()].concat()
+        });
+        served.unwrap();
+    }
+
+    /// What becomes of the files in `folder`.
+    fn examined(folder: &Path, pool: Pool) -> (Vec<(PathBuf, Examined)>, Confinement) {
+        let crew = Crew {
+            setup: Setup::default(),
+            stdin: None,
+            jobs: 2,
+        };
+        let mut all = Vec::new();
+        let walk = Walk::new(vec![folder.to_owned()]);
+        let confinement = Shift::new(&crew, pool).work(walk, &mut |met, done| {
+            all.push((met.path.clone(), done));
+        });
+        (all, confinement)
+    }
+
+    #[test]
+    fn a_file_that_kills_its_worker_costs_its_own_result_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..200 {
+            let ending = match number {
+                20 => "crash",
+                60 => "loop",
+                90 => "nonsense",
+                _ => "plain",
+            };
+            let name = format!("{number:03}{ending}");
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        let pool = pool("worker_that_dies_of_some_names", Duration::from_secs(2));
+        let (all, _) = examined(folder.path(), pool);
+        assert_eq!(all.len(), 200);
+        assert!(all.is_sorted_by_key(|(path, _)| path.clone()));
+        let kinds = all
+            .iter()
+            .enumerate()
+            .filter_map(|(number, (_, examined))| {
+                let gap = examined.done.gaps.first()?;
+                Some((number, gap.kind))
+            });
+        let kinds: BTreeSet<_> = kinds.collect();
+        let expected = [
+            (20, GapKind::Crashed),
+            (60, GapKind::TimedOut),
+            (90, GapKind::Crashed),
+        ];
+        assert_eq!(kinds, BTreeSet::from(expected));
+    }
+
+    #[test]
+    fn where_no_worker_lives_this_process_examines_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..50 {
+            std::fs::write(folder.path().join(number.to_string()), b"12345").unwrap();
+        }
+        let pool = pool("there_is_no_such_test", Duration::from_secs(2));
+        let (all, confinement) = examined(folder.path(), pool);
+        assert_eq!(all.len(), 50);
+        assert!(all.iter().all(|(_, examined)| examined.done.size == 5));
+        assert!(!confinement.processes && confinement.missing.len() == 1);
     }
 }

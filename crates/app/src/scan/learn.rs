@@ -46,7 +46,8 @@ struct Needed {
 
 impl Pupil {
     /// Fails before anything is scanned where the policy could not be written.
-    pub(super) fn new(learning: &Learning) -> Result<Self, DocumentError> {
+    pub(super) fn new(learning: &Learning, scanned: &[PathBuf]) -> Result<Self, DocumentError> {
+        SHAPE.keep_outside(&learning.path, scanned)?;
         if learning.path.symlink_metadata().is_ok() {
             return Err(DocumentError::Exists {
                 path: learning.path.clone(),
@@ -329,7 +330,7 @@ mod tests {
             path: path.clone(),
             sources,
         };
-        let mut pupil = Pupil::new(&learning).unwrap();
+        let mut pupil = Pupil::new(&learning, &[]).unwrap();
         for file in files {
             pupil.take(file);
         }
@@ -396,7 +397,7 @@ mod tests {
             path: path.clone(),
             sources: Vec::new(),
         };
-        assert!(Pupil::new(&learning).is_err());
+        assert!(Pupil::new(&learning, &[]).is_err());
         assert_eq!(std::fs::read_to_string(path).unwrap(), "mine");
     }
 

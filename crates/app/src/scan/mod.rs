@@ -179,7 +179,7 @@ impl State {
             None => None,
         };
         let pupil = match &request.learn {
-            Some(learning) => Some(Pupil::new(learning)?),
+            Some(learning) => Some(Pupil::new(learning, &request.paths)?),
             None => None,
         };
         Ok(Self {
@@ -217,7 +217,10 @@ impl State {
         }
         let mut programs = Programs::default();
         let crew = Crew {
-            setup: self.setup.clone(),
+            setup: Setup {
+                explain: false,
+                ..self.setup.clone()
+            },
             stdin: None,
             jobs: request.jobs,
         };

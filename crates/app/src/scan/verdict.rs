@@ -14,6 +14,7 @@ pub(super) fn of(report: &FileReport, link: bool) -> Verdict {
         // Nothing at all was read of something that somebody asked for by name.
         Some(Weight::Note) | None if report.named && nothing_read(report) => Verdict::Failed,
         Some(Weight::Note) | None if !done.is_complete() => Verdict::Incomplete,
+        Some(Weight::Note) | None if is_accepted(report) => Verdict::Accepted,
         None if done.formats.is_empty() && done.parts.is_empty() => Verdict::NotAModel,
         Some(Weight::Note) | None => Verdict::Clean,
     }
@@ -26,6 +27,13 @@ fn nothing_read(report: &FileReport) -> bool {
     done.parts.is_empty() && whole.is_some_and(|gap| matches!(gap.kind, Unreadable | NotAFile))
 }
 
+/// Whether it would not be clean without the baseline.
+fn is_accepted(report: &FileReport) -> bool {
+    let findings = report.examination.findings.iter().enumerate();
+    let mut heavy = findings.filter(|(_, finding)| finding.weight > Weight::Note);
+    heavy.any(|(index, _)| !report.counts(index))
+}
+
 /// Counts one file.
 pub(super) fn count(totals: &mut Totals, report: &FileReport, fail_on: Weight) {
     let done = &report.examination;
@@ -34,6 +42,7 @@ pub(super) fn count(totals: &mut Totals, report: &FileReport, fail_on: Weight) {
         Verdict::Link => &mut totals.links,
         Verdict::NotAModel => &mut totals.not_models,
         Verdict::Clean => &mut totals.clean,
+        Verdict::Accepted => &mut totals.accepted_files,
         Verdict::Incomplete => &mut totals.incomplete,
         Verdict::Custom => &mut totals.custom,
         Verdict::Unknown => &mut totals.unknown,
@@ -42,6 +51,7 @@ pub(super) fn count(totals: &mut Totals, report: &FileReport, fail_on: Weight) {
     } += 1;
     for (index, finding) in done.findings.iter().enumerate() {
         totals.findings += 1;
+        totals.notes += u64::from(finding.weight == Weight::Note);
         totals.counting += u64::from(report.counts(index) && finding.weight >= fail_on);
     }
     let expired = report.accepted.iter().filter(|known| known.expired).count() as u64;

@@ -5,6 +5,7 @@
 //! and can say nothing but an answer. What both sides say to each other is here alone: a request is a kind and a path, an
 //! answer a kind and perhaps JSON; the one for a file that is nothing to us is nine bytes long.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -33,7 +34,7 @@ const MEMORY_BYTES: u64 = 128 << 20;
 const FULL_SECONDS: u64 = 7 * 24 * 3600;
 /// Descriptors of a worker.
 const DESCRIPTORS: u64 = 32;
-/// Named paths to which a worker is held; with more it may read what the user may.
+/// Paths to which a worker is held; with more it may read what the user may.
 const ROOTS: usize = 128;
 
 /// How to judge, and what may be opened.
@@ -47,8 +48,8 @@ pub(super) struct Setup {
     pub(super) without: Vec<String>,
     /// Names that the project admits.
     pub(super) admitted: Vec<Admission>,
-    /// What may be opened; empty for everything.
-    pub(super) roots: Vec<PathText>,
+    /// What may be opened; `None` for everything.
+    pub(super) roots: Option<Vec<PathText>>,
     /// Descriptor of standard input.
     pub(super) stdin: Option<i32>,
 }
@@ -62,13 +63,20 @@ impl Setup {
         }
     }
 
-    /// Holds the worker to these paths, if they are not too many.
+    /// Holds the worker to these paths; if they are too many, to the folders in which they are.
     pub(super) fn hold_to(&mut self, paths: &[PathBuf]) {
-        let paths = paths.iter().filter(|path| path.as_os_str() != "-");
-        let paths: Vec<_> = paths.map(|path| PathText::from(path.as_path())).collect();
-        if paths.len() <= ROOTS {
-            self.roots = paths;
+        let named = paths.iter().filter(|path| path.as_os_str() != "-");
+        let mut roots: BTreeSet<PathBuf> = named.clone().cloned().collect();
+        if roots.len() > ROOTS {
+            let real = named.filter_map(|path| path.canonicalize().ok());
+            let folders = real.filter_map(|path| path.parent().map(Path::to_owned));
+            roots = folders.collect();
         }
+        let roots = (roots.len() <= ROOTS).then_some(roots);
+        self.roots = roots.map(|roots| {
+            let roots = roots.iter().map(|root| PathText::from(root.as_path()));
+            roots.collect()
+        });
     }
 
     /// A file without a name that holds it.
@@ -146,15 +154,16 @@ fn hold(setup: &Setup) -> host::sandbox::Confinement {
     if setup.full {
         limits.cpu_seconds = FULL_SECONDS;
     }
-    let roots: Vec<_> = setup.roots.iter().map(PathText::to_bytes).collect();
+    let roots = setup.roots.iter().flatten().map(PathText::to_bytes);
+    let roots: Vec<_> = roots.collect();
     let roots: Vec<&Path> = roots
         .iter()
         .map(|root| Path::new(OsStr::from_bytes(root)))
         .collect();
-    let readable = match (roots.is_empty(), setup.stdin) {
-        (false, _) => Readable::Only(&roots),
-        (true, Some(_)) => Readable::Nothing,
-        (true, None) => Readable::Everything,
+    let readable = match &setup.roots {
+        None => Readable::Everything,
+        Some(_) if roots.is_empty() => Readable::Nothing,
+        Some(_) => Readable::Only(&roots),
     };
     confine(&limits, readable)
 }

@@ -19,12 +19,25 @@ pub(crate) fn scan(args: ScanArgs) -> Result<Exit, AppError> {
     let request = request(args);
     let mut screen = Screen {
         renderer,
+        output: Output::new(),
         progress: Progress::new(),
     };
     let tail = carry_out(&request, &mut screen);
     screen.progress.clear();
+    let written = match &tail {
+        Ok(tail) => {
+            let end = screen.renderer.end(tail);
+            screen.output.finish(&end)
+        }
+        Err(_) => screen.output.finish(""),
+    };
     let tail = tail?;
-    crate::screen::out(&screen.renderer.end(&tail));
+    if let Err(error) = written {
+        crate::screen::message(&format!(
+            "taintline: the result cannot be written: {error}\n  hint: make room, or write it elsewhere\n"
+        ));
+        return Ok(Exit::Failed);
+    }
     Ok(Exit::of_scan(tail.exit_code))
 }
 
@@ -68,6 +81,7 @@ fn renderer(format: Format, verbose: bool) -> Box<dyn Renderer> {
         Format::Plain => Box::new(Plain {
             color: color(),
             verbose,
+            ..Plain::default()
         }),
         Format::Json => Box::new(Json::default()),
         Format::Sarif => Box::new(Sarif::default()),
@@ -84,21 +98,72 @@ fn color() -> bool {
 /// Writes results as they come, and how far it is where somebody watches.
 struct Screen {
     renderer: Box<dyn Renderer>,
+    output: Output,
     progress: Progress,
 }
 
 impl Audience for Screen {
     fn begin(&mut self, head: &Head) {
-        crate::screen::out(&self.renderer.begin(head));
+        let text = self.renderer.begin(head);
+        self.output.add(&text);
     }
 
     fn file(&mut self, file: &FileReport, so_far: &Totals) {
         let text = self.renderer.file(file);
         if !text.is_empty() {
             self.progress.clear();
-            crate::screen::out(&text);
+            self.output.add(&text);
         }
         self.progress.show(file, so_far);
+    }
+}
+
+/// Standard output, written in pieces: a scan tells of thousands of files in a second.
+struct Output {
+    waiting: String,
+    last: Instant,
+    at_once: bool,
+    error: Option<std::io::Error>,
+}
+
+/// Bytes that wait.
+const PIECE: usize = 32 << 10;
+
+impl Output {
+    fn new() -> Self {
+        Self {
+            waiting: String::new(),
+            last: Instant::now(),
+            at_once: std::io::stdout().is_terminal(),
+            error: None,
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.waiting.push_str(text);
+        if self.at_once || self.waiting.len() >= PIECE || self.last.elapsed() >= PACE {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        self.last = Instant::now();
+        let text = std::mem::take(&mut self.waiting);
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        // A reader that went away has read what it wanted.
+        let lost = written
+            .err()
+            .filter(|error| error.kind() != std::io::ErrorKind::BrokenPipe);
+        self.error = self.error.take().or(lost);
+    }
+
+    fn finish(&mut self, end: &str) -> Result<(), std::io::Error> {
+        self.waiting.push_str(end);
+        self.flush();
+        self.error.take().map_or(Ok(()), Err)
     }
 }
 

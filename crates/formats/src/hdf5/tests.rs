@@ -1,3 +1,5 @@
+//! What the reader of HDF5 promises, on a file of the old form and one of the new; `tests/samples/make.py` made them.
+
 use super::*;
 
 const OLD: &[u8] = include_bytes!("../../tests/samples/old.h5");

@@ -30,6 +30,8 @@ pub enum Verdict {
     NotAModel,
     /// Examined to the end, and nothing counts.
     Clean,
+    /// Examined to the end, and a baseline accepts what was found.
+    Accepted,
     /// Nothing counts, but not everything could be examined.
     Incomplete,
     /// Objects of classes that nobody vouches for, and no more.
@@ -49,6 +51,7 @@ impl Verdict {
             Self::Link => "link",
             Self::NotAModel => "no model",
             Self::Clean => "clean",
+            Self::Accepted => "accepted",
             Self::Incomplete => "incomplete",
             Self::Custom => "custom",
             Self::Unknown => "UNKNOWN",
@@ -127,7 +130,7 @@ pub struct Head {
 /// Counts over all files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
-    /// Paths accounted for: each is in exactly one of the next eight counts.
+    /// Paths accounted for: each is in exactly one of the next nine counts.
     pub files: u64,
     /// Dangerous files.
     pub dangerous: u64,
@@ -139,6 +142,8 @@ pub struct Totals {
     pub incomplete: u64,
     /// Clean files.
     pub clean: u64,
+    /// Files of which a baseline accepts what was found.
+    pub accepted_files: u64,
     /// Files that no model loader interprets.
     pub not_models: u64,
     /// Symbolic links whose target is examined under its own name.
@@ -149,6 +154,8 @@ pub struct Totals {
     pub counting: u64,
     /// Findings in all.
     pub findings: u64,
+    /// Those of them that are notes.
+    pub notes: u64,
     /// Findings that the baseline accepts.
     pub accepted: u64,
     /// Findings that the baseline accepted until a day that is over.

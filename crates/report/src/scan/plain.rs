@@ -24,10 +24,13 @@ pub struct Plain {
     pub color: bool,
     /// Clean files that were found in folders are listed too.
     pub verbose: bool,
+    /// Notes count, and so files with no more than notes are listed too.
+    pub notes: bool,
 }
 
 impl Renderer for Plain {
-    fn begin(&mut self, _head: &Head) -> String {
+    fn begin(&mut self, head: &Head) -> String {
+        self.notes = head.fail_on == Weight::Note;
         String::new()
     }
 
@@ -37,7 +40,8 @@ impl Renderer for Plain {
             Verdict::Clean | Verdict::NotAModel | Verdict::Link
         );
         let mut text = super::explain::listings(file);
-        if quiet && !file.named && !self.verbose && file.examination.findings.is_empty() {
+        let noted = self.notes && !file.examination.findings.is_empty();
+        if quiet && !file.named && !self.verbose && !noted {
             return text;
         }
         text.push_str(&self.headline(file));
@@ -155,6 +159,7 @@ impl Plain {
             (Verdict::Custom, totals.custom, "with custom classes"),
             (Verdict::Incomplete, totals.incomplete, "incomplete"),
             (Verdict::Failed, totals.failed, "not read"),
+            (Verdict::Accepted, totals.accepted_files, "accepted"),
             (Verdict::Clean, totals.clean, "clean"),
             (Verdict::NotAModel, totals.not_models, "no model"),
             (Verdict::Link, totals.links, "links to these"),
@@ -170,6 +175,10 @@ impl Plain {
         }
         let _ = writeln!(text, "   {}", duration(tail.seconds));
         let _ = writeln!(text, "  {}", coverage(totals));
+        if totals.notes > 0 && !self.verbose && !self.notes {
+            let notes = plural(totals.notes, "note");
+            let _ = writeln!(text, "  {notes}: --verbose lists all");
+        }
         if totals.accepted > 0 {
             let accepted = plural(totals.accepted, "finding");
             let _ = writeln!(text, "  {accepted} accepted by the baseline");
@@ -198,7 +207,7 @@ impl Plain {
         let color = match verdict {
             Verdict::Dangerous => "1;31",
             Verdict::Unknown | Verdict::Failed => "31",
-            Verdict::Custom | Verdict::Incomplete => "33",
+            Verdict::Custom | Verdict::Incomplete | Verdict::Accepted => "33",
             Verdict::Clean => "32",
             Verdict::NotAModel | Verdict::Link => "2",
         };

@@ -189,6 +189,26 @@ fn a_clean_file_is_listed_only_when_it_was_named() {
 }
 
 #[test]
+fn a_file_with_no_more_than_notes_is_listed_where_notes_count() {
+    let mut file = clean(false);
+    file.examination.findings.push(Finding {
+        rule: Rule::BringsCode,
+        weight: Weight::Note,
+        place: Place::default(),
+        expression: String::new(),
+        why: String::new(),
+    });
+    let mut plain = Plain::default();
+    plain.begin(&head());
+    assert_eq!(plain.file(&file), "");
+    plain.begin(&Head {
+        fail_on: Weight::Note,
+        ..head()
+    });
+    assert!(plain.file(&file).contains("[brings-code]"));
+}
+
+#[test]
 fn a_result_without_files_is_still_a_document() {
     for renderer in [
         &mut Json::default() as &mut dyn Renderer,

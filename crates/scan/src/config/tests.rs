@@ -1,3 +1,5 @@
+//! Documents as the hubs have them, and what somebody could put into one.
+
 use domain::scan::{Examination, Rule, Weight};
 
 use super::examine;

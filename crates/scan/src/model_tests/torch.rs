@@ -96,6 +96,27 @@ fn targets_of_an_exported_program_are_operators_and_nothing_else() {
 }
 
 #[test]
+fn no_target_hides_behind_an_escape() {
+    for text in [
+        r#"{"target": "torch.os\u002esystem"}"#,
+        r#"{"tar\u0067et": "\u0074orch.os.system"}"#,
+    ] {
+        let seen = member(Role::Exported, text);
+        assert_eq!(
+            findings(&seen),
+            [(Rule::RunsCommand, Weight::Dangerous)],
+            "{text}"
+        );
+    }
+    assert_eq!(findings(&member(Role::Exported, r#"{"target": null}"#)), []);
+    let long = format!(r#"{{"target": "torch.{}"}}"#, "a".repeat(2000));
+    assert_eq!(
+        findings(&member(Role::Exported, &long)),
+        [(Rule::ResolvesAttributes, Weight::Unknown)]
+    );
+}
+
+#[test]
 fn a_package_brings_code() {
     let seen = member(Role::Package, "torch\nos\n");
     assert!(findings(&seen).contains(&(Rule::BringsCode, Weight::Unknown)));
@@ -121,4 +142,16 @@ fn members_are_known_by_their_company() {
     );
     let exported = ["e/archive_format", "e/models/model.json"];
     assert_eq!(role(&exported, "e/models/model.json"), Some(Role::Exported));
+}
+
+#[test]
+fn a_flood_of_names_hides_nothing_silently() {
+    let call = "torch.from_file(\"/etc/passwd\")";
+    let innocent = "name = x; ".repeat(20_000);
+    let seen = member(Role::TorchScript, &format!("{innocent}\n{call}"));
+    assert_eq!(findings(&seen), [(Rule::FileOperator, Weight::Dangerous)]);
+    let names = (0..20_000).map(|index| format!("torch.name{index}(x)"));
+    let relevant = names.collect::<Vec<_>>().join("\n");
+    let seen = member(Role::TorchScript, &format!("{relevant}\n{call}"));
+    assert!(!seen.is_complete());
 }

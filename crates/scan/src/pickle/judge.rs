@@ -31,9 +31,6 @@ pub(super) enum Nature {
 /// Characters of an expression that is shown.
 const MAX_EXPRESSION: usize = 400;
 
-/// What came of a name: rule and weight of its finding, if it made one.
-type Told = Option<(Rule, Weight)>;
-
 /// A map by id. Ids are small numbers that the machine gives, not the file; they need no strong hash.
 type ById<T> = HashMap<Id, T, BuildHasherDefault<Mix>>;
 
@@ -75,6 +72,9 @@ impl Verdict {
     }
 }
 
+/// A name in a role, and what was said of it.
+type Told = (Rc<Name>, Role, Option<(Rule, Weight)>);
+
 pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) examiner: &'e mut Examiner<'r>,
     pub(super) rules: &'r Rules,
@@ -93,7 +93,7 @@ pub(super) struct Judge<'e, 'r, 'p> {
     /// Whether functions, or things to call, are among what was imported or made so far.
     pub(super) has_callables: bool,
     /// What was told of which name: the same thing a thousand times is one finding, at the first place.
-    told: HashSet<(Rc<Name>, Role, Told)>,
+    told: HashSet<Told>,
 }
 
 impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {

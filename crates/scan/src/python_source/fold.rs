@@ -1,5 +1,6 @@
 //! Names and texts that follow from Python source by itself, however they are spelt.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use formats::python::{Expr, Kind};
@@ -27,6 +28,38 @@ pub(super) struct Names<'m> {
     pub(super) bound: HashMap<&'m str, Bound<'m>>,
     /// Modules of which everything was imported.
     pub(super) stars: Vec<&'m str>,
+    /// Steps that were taken, for one question and for all.
+    pub(super) steps: Steps,
+}
+
+/// Steps of following names. Names that refer to each other many times over would take forever.
+#[derive(Default)]
+pub(super) struct Steps {
+    question: Cell<u32>,
+    all: Cell<u32>,
+}
+
+impl Steps {
+    const QUESTION: u32 = 20_000;
+    const ALL: u32 = 4_000_000;
+
+    /// A new question.
+    pub(super) fn begin(&self) {
+        self.question.set(0);
+    }
+
+    /// Whether a step that costs this much may be taken.
+    pub(super) fn take(&self, cost: usize) -> bool {
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        self.question.set(self.question.get().saturating_add(cost));
+        self.all.set(self.all.get().saturating_add(cost));
+        self.question.get() <= Self::QUESTION && !self.are_spent()
+    }
+
+    /// Whether names are no longer followed.
+    pub(super) fn are_spent(&self) -> bool {
+        self.all.get() > Self::ALL
+    }
 }
 
 /// Builtins that lead somewhere.
@@ -54,11 +87,12 @@ const BUILTINS: [&str; 18] = [
 impl<'m> Names<'m> {
     /// The full name of what an expression gives, calls written `f()`.
     pub(super) fn path(&self, expr: &'m Expr) -> Option<String> {
+        self.steps.begin();
         self.path_at(expr, 0)
     }
 
     fn path_at(&self, expr: &'m Expr, depth: usize) -> Option<String> {
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH || !self.steps.take(1) {
             return None;
         }
         let deeper = depth + 1;
@@ -150,11 +184,12 @@ impl<'m> Names<'m> {
 
     /// The text that an expression gives, if it follows from the file.
     pub(super) fn text(&self, expr: &'m Expr) -> Option<String> {
+        self.steps.begin();
         self.text_at(expr, 0)
     }
 
     fn text_at(&self, expr: &'m Expr, depth: usize) -> Option<String> {
-        if depth > MAX_DEPTH {
+        if depth > MAX_DEPTH || !self.steps.take(1) {
             return None;
         }
         let deeper = depth + 1;
@@ -184,7 +219,8 @@ impl<'m> Names<'m> {
             Kind::Either(items) => items.iter().find_map(|item| self.text_at(item, deeper))?,
             _ => return None,
         };
-        (text.len() <= MAX_TEXT).then_some(text)
+        let affordable = self.steps.take(text.len() / 64);
+        (affordable && text.len() <= MAX_TEXT).then_some(text)
     }
 
     fn text_of_call(

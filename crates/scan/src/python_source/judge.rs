@@ -1,5 +1,6 @@
 //! A module from top to bottom: what each call does, and when it runs.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::scan::{Rule, Weight};
@@ -14,6 +15,8 @@ use super::reach::{Functions, bind, calls_of, functions_of, is_main};
 const MAX_REMARKS: usize = 64;
 /// Source in source that is followed.
 const MAX_NESTED: usize = 3;
+/// Values that are looked through for one call.
+const MAX_LOOKED: u32 = 2_000;
 /// Functions that loaders, servers and hubs call because every such file has them.
 const CONTRACTS: [&str; 36] = [
     "__init__",
@@ -118,10 +121,15 @@ fn nested(module: &Module, name: &str, when: When, depth: usize) -> Vec<Remark> 
         reached: BTreeMap::new(),
         build: matches!(name, "setup.py" | "conftest.py" | "build.py"),
         depth,
+        looked: Cell::new(0),
         remarks: Vec::new(),
     };
     judge.reach(&module.body, name);
     judge.statements(&module.body, when);
+    if names.steps.are_spent() {
+        let why = "its names refer to each other more often than is followed";
+        judge.say(Rule::Bomb, Weight::Unknown, 0, why);
+    }
     judge.remarks
 }
 
@@ -134,6 +142,8 @@ struct Judge<'m, 'n> {
     /// Whether the file builds a package and is no part of one.
     build: bool,
     depth: usize,
+    /// Values that were looked through for the present call.
+    looked: Cell<u32>,
     remarks: Vec<Remark>,
 }
 
@@ -262,6 +272,7 @@ impl<'m> Judge<'m, '_> {
         let Some(path) = self.names.path(called) else {
             return;
         };
+        self.looked.set(0);
         if path == "builtins.open"
             || path.ends_with(".write_text")
             || path.ends_with(".write_bytes")
@@ -277,6 +288,7 @@ impl<'m> Judge<'m, '_> {
         if path == "builtins.getattr" {
             return self.computed(expr, arguments, when);
         }
+        self.looked.set(0);
         let Some(rule) = effect(&path) else { return };
         match rule {
             Rule::RunsCode => self.runs_code(expr, &path, arguments, when),
@@ -477,7 +489,7 @@ impl<'m> Judge<'m, '_> {
 
     /// Whether a value tells of the machine, its user or the environment.
     fn tells_secrets(&self, expr: &'m Expr, depth: usize) -> bool {
-        if depth > 12 {
+        if depth > 12 || !self.may_go_on() {
             return false;
         }
         let path = self.names.path(expr).unwrap_or_default();
@@ -529,6 +541,7 @@ impl<'m> Judge<'m, '_> {
         };
         let here = text.is_some_and(|text| SENSITIVE.iter().any(|place| text.contains(place)));
         here || (depth < 12
+            && self.may_go_on()
             && expr
                 .children()
                 .into_iter()
@@ -638,7 +651,7 @@ impl<'m> Judge<'m, '_> {
 
     /// Whether a value comes out of an encoding, out of the network, or out of characters put together.
     fn decoded(&self, expr: &'m Expr, depth: usize) -> bool {
-        if depth > 10 {
+        if depth > 10 || !self.may_go_on() {
             return false;
         }
         if let Kind::Call(called, _) = &expr.kind {
@@ -665,6 +678,12 @@ impl<'m> Judge<'m, '_> {
         expr.children()
             .into_iter()
             .any(|child| self.decoded(child, depth + 1))
+    }
+
+    /// Whether a value may be looked through further: questions about one call are bounded together.
+    fn may_go_on(&self) -> bool {
+        self.looked.set(self.looked.get() + 1);
+        self.looked.get() < MAX_LOOKED
     }
 
     fn body_decodes(&self, body: &'m [Statement], depth: usize) -> bool {

@@ -1,3 +1,5 @@
+//! Sources as model repositories have them, and what somebody could put into one.
+
 use domain::scan::{Rule, Weight};
 use formats::python;
 
@@ -253,4 +255,22 @@ fn a_known_tool_called_by_a_model_is_no_danger() {
         told.iter().map(|remark| remark.weight).max(),
         Some(Weight::Unknown)
     );
+}
+
+#[test]
+fn names_that_refer_to_each_other_many_times_over_are_answered() {
+    let list = "x, ".repeat(2000);
+    let many = "x or ".repeat(2000);
+    for source in [
+        format!("x = [{list}]\nexec(x)\nimport requests\nrequests.get(x)\nopen(x)\n"),
+        format!("x = {many} x\nx()\nexec(x)\n").repeat(20),
+        (0..30)
+            .map(|n| format!("a{} = a{n} + a{n}\n", n + 1))
+            .collect::<Vec<_>>()
+            .concat()
+            + "exec(a30)\n",
+        "def f(): f()\n".to_owned() + &"f(f(f()))\n".repeat(20_000),
+    ] {
+        told("x.py", &source);
+    }
 }

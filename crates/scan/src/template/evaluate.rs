@@ -11,6 +11,8 @@ use super::{known, words};
 
 /// Characters that no honest template makes with one operation.
 const MAX_WIDTH: i128 = 1_000_000;
+/// Steps of one round.
+const MAX_STEPS: usize = 600_000;
 /// Filters whose named argument is an attribute.
 const BY_ATTRIBUTE: [&str; 11] = [
     "map",
@@ -26,15 +28,45 @@ const BY_ATTRIBUTE: [&str; 11] = [
     "dictsort",
 ];
 
+/// Methods of a text whose result says something about what is in it.
+const ASKING: [&str; 14] = [
+    "startswith",
+    "endswith",
+    "find",
+    "rfind",
+    "index",
+    "rindex",
+    "count",
+    "split",
+    "rsplit",
+    "partition",
+    "rpartition",
+    "replace",
+    "removeprefix",
+    "removesuffix",
+];
+
 impl Judge {
     /// What `expr` may give. With `emit` its texts are on their way to the model.
     pub(super) fn evaluate(&mut self, expr: &Expr, emit: bool) -> Value {
+        if self.steps > MAX_STEPS {
+            let why = "it takes more steps than are followed";
+            self.say(Rule::Bomb, Weight::Unknown, 0, why);
+            return Value::default();
+        }
+        let given = self.value(expr, emit);
+        // Values that may be many things are what costs.
+        self.steps += 1 + 16 * given.constants.len();
+        given
+    }
+
+    fn value(&mut self, expr: &Expr, emit: bool) -> Value {
         match &expr.kind {
             Kind::Bool(_) | Kind::None | Kind::Float(_) => Value::default(),
             Kind::Int(number) => Value::constant(Constant::Int(*number)),
             Kind::Text(text) => self.text(expr, text, emit),
             Kind::Name(name) => self.name(expr, name),
-            Kind::Attribute(base, name) => self.attribute(expr, base, name, false),
+            Kind::Attribute(base, name) => self.attribute(expr, base, name),
             Kind::Item(base, index) => self.item(expr, base, index, emit),
             Kind::Slice(base, parts) => self.slice(base, parts, emit),
             Kind::Call(called, arguments) => self.call(expr, called, arguments, emit),
@@ -137,7 +169,7 @@ impl Judge {
         all
     }
 
-    fn attribute(&mut self, expr: &Expr, base: &Expr, name: &str, called: bool) -> Value {
+    fn attribute(&mut self, expr: &Expr, base: &Expr, name: &str) -> Value {
         if let Kind::Name(base) = &base.kind {
             self.door(expr, base);
             if let Some(held) = self.names.get(&format!("{base}.{name}")) {
@@ -145,7 +177,7 @@ impl Judge {
             }
         }
         let given = self.evaluate(base, false);
-        self.reach(expr, name, called);
+        self.reach(expr, name, false);
         self.of_message(&given, Some(name), base)
     }
 
@@ -382,14 +414,10 @@ impl Judge {
         emit: bool,
     ) -> Value {
         let given = self.evaluate(base, emit);
+        let shown = emit && name != "replace";
         let values: Vec<(Option<&str>, Value)> = arguments
             .iter()
-            .map(|(key, value)| {
-                (
-                    key.as_deref(),
-                    self.evaluate(value, emit && name != "replace"),
-                )
-            })
+            .map(|(key, value)| (key.as_deref(), self.evaluate(value, shown)))
             .collect();
         let first = values.first().map(|(_, value)| value);
         if name == "attr" {
@@ -604,7 +632,14 @@ impl Judge {
         arguments: &Arguments,
         emit: bool,
     ) -> Value {
-        let looked_up = self.attribute(expr, base, name, true);
+        let mut looked_up = Value::default();
+        if let Kind::Name(base) = &base.kind {
+            self.door(expr, base);
+            let held = self.names.get(&format!("{base}.{name}"));
+            looked_up = held.cloned().unwrap_or_default();
+        }
+        self.reach(expr, name, true);
+        // Once: a chain of calls would be walked twice as often for each call.
         let given = self.evaluate(base, emit);
         let rewrite = matches!(
             name,
@@ -631,24 +666,9 @@ impl Judge {
             self.width(expr, &given, plain.iter().copied());
         }
         let mut made = methods(name, &given, &plain);
-        let asks = matches!(
-            name,
-            "startswith"
-                | "endswith"
-                | "find"
-                | "rfind"
-                | "index"
-                | "rindex"
-                | "count"
-                | "split"
-                | "rsplit"
-                | "partition"
-                | "rpartition"
-                | "replace"
-                | "removeprefix"
-                | "removesuffix"
-        );
-        if asks && let Some(first) = first {
+        if ASKING.contains(&name)
+            && let Some(first) = first
+        {
             made.marks = made.marks.with(self.tested("in", first, &given));
         }
         if matches!(name, "values" | "items") && given.marks.has(Marks::MESSAGE) {
@@ -679,7 +699,8 @@ impl Judge {
     ) -> Value {
         let key = key.cloned().unwrap_or_default();
         let asks = self.asks(&key);
-        if emit && asks != Marks::default() {
+        let written = matches!(base.kind, Kind::Dict(_));
+        if emit && written && asks != Marks::default() {
             let under = self.under;
             self.under = self.under.with(asks);
             self.evaluate(base, true);

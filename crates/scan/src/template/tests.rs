@@ -1,3 +1,5 @@
+//! Templates of well-known models, and what somebody could put into one.
+
 use domain::scan::{Rule, Weight};
 use formats::jinja;
 
@@ -218,4 +220,17 @@ fn behind_a_fault_internals_are_still_told() {
             .iter()
             .any(|remark| remark.weight == Weight::Dangerous)
     );
+}
+
+#[test]
+fn templates_that_are_long_to_follow_are_answered() {
+    for text in [
+        format!("{{{{ x{} }}}}", ".strip()".repeat(120)),
+        format!("{{{{ x{} }}}}", ".get(message)".repeat(120)),
+        format!("{{{{ x{} }}}}", "[x]".repeat(120)),
+        "{% set a = ['a','b','c']|first ~ a ~ b %}{% set b = a ~ b %}".repeat(8000),
+        format!("{{{{ {} }}}}", "f(".repeat(40) + "x" + &")".repeat(40)),
+    ] {
+        judge(&text, &jinja::parse(&text));
+    }
 }

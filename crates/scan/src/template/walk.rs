@@ -22,6 +22,7 @@ pub(super) fn remarks(template: &Template) -> Vec<Remark> {
     let mut judge = Judge::default();
     for round in 0..=ROUNDS {
         judge.telling = round == ROUNDS;
+        judge.steps = 0;
         judge.body(&template.nodes);
     }
     judge.remarks
@@ -43,6 +44,8 @@ pub(super) struct Judge {
     /// Turns of the loops around the present place.
     pub(super) turns: i128,
     pub(super) loops: usize,
+    /// Steps that were taken in this round.
+    pub(super) steps: usize,
     /// Whether this is the round that tells.
     pub(super) telling: bool,
     pub(super) remarks: Vec<Remark>,
