@@ -65,6 +65,7 @@ pub(crate) fn run(project: &Project, scope: Scope) -> Outcome<()> {
     let ready = sensor.and(python.as_ref());
     session.python_tests(ready, scope);
     session.corpus(ready, scope);
+    session.unpickler(scope);
     session.conformance(sensor.is_some());
     session.fuzz_smoke();
     session.note_absences();
@@ -163,7 +164,34 @@ impl Session<'_> {
             let script = project.root.join("tests/corpus/environment.py");
             let mut score = python.command(&[]);
             score.arg(script).arg("run").arg("--binary");
-            command::run(score.arg(project.binary()))
+            score.arg(project.binary());
+            if let Some(seed) = seed(project) {
+                score.arg("--seed").arg(seed.to_string());
+            }
+            command::run(&mut score)
+        });
+    }
+
+    /// The pickle machine beside CPython's own unpickler, for a moment; hours of it are a person's longer run.
+    fn unpickler(&mut self, scope: Scope) {
+        if scope == Scope::Quick {
+            self.not_checked
+                .push("the pickle machine beside CPython's unpickler: --quick".to_owned());
+            return;
+        }
+        let project = self.project;
+        self.stage("unpickler", || {
+            let mut cargo = project.cargo(&["build", "--locked", "--example", "pickle_trace"]);
+            command::run(cargo.args(["-p", "taintline-formats"]))?;
+            let script = project.root.join("tests/conformance/pickle_diff.py");
+            let mut differ = Command::new("python3");
+            differ.arg(script);
+            differ.arg(project.target.join("debug/examples/pickle_trace"));
+            differ.args(["--seconds", "20"]);
+            if let Some(seed) = seed(project) {
+                differ.arg("--seed").arg(seed.to_string());
+            }
+            command::run(&mut differ)
         });
     }
 
@@ -236,6 +264,15 @@ impl Session<'_> {
         }
         Err(Failure::Stages { names })
     }
+}
+
+/// What random tests start from: other code gets other samples, the same code the same ones, so that a failure can be
+/// repeated. Without a repository they are fresh.
+fn seed(project: &Project) -> Option<u32> {
+    let mut git = Command::new("git");
+    git.current_dir(&project.root);
+    let tree = command::answer(git.args(["rev-parse", "HEAD:crates/scan"])).ok()?;
+    u32::from_str_radix(tree.trim().get(..8)?, 16).ok()
 }
 
 /// The tests below `folder`, against the laid out sensor and binary.
