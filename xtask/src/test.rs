@@ -162,13 +162,13 @@ impl Session<'_> {
                 return Err(Failure::Stages { names });
             };
             let script = project.root.join("tests/corpus/environment.py");
-            let mut score = python.command(&[]);
-            score.arg(script).arg("run").arg("--binary");
-            score.arg(project.binary());
+            let mut measure = python.command(&[]);
+            measure.arg(script).arg("run").arg("--binary");
+            measure.arg(project.binary());
             if let Some(seed) = seed(project) {
-                score.arg("--seed").arg(seed.to_string());
+                measure.arg("--seed").arg(seed.to_string());
             }
-            command::run(&mut score)
+            command::run(&mut measure)
         });
     }
 
