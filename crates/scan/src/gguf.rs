@@ -2,10 +2,10 @@
 //! content that no loader shows.
 
 use domain::scan::{GapKind, Rule, Weight};
-use formats::ReadAt;
 use formats::gguf::{self, Gguf, Oddity, Value};
+use formats::{ReadAt, Window};
 
-use crate::{Examiner, Slice, template};
+use crate::{Examiner, template};
 
 /// Bytes behind the last tensor that writers leave as padding.
 const PADDING: u64 = 4096;
@@ -97,7 +97,7 @@ fn holes(examiner: &mut Examiner<'_>, file: &Gguf, input: &dyn ReadAt) {
         return;
     }
     for (offset, size) in file.holes.iter().take(MAX_HOLES) {
-        let slice = Slice::new(input, *offset, *size);
+        let slice = Window::new(input, *offset, *size);
         if *size <= PADDING && is_zero(&slice) {
             continue;
         }
@@ -107,7 +107,7 @@ fn holes(examiner: &mut Examiner<'_>, file: &Gguf, input: &dyn ReadAt) {
     }
 }
 
-fn is_zero(slice: &Slice<'_>) -> bool {
+fn is_zero(slice: &Window<'_>) -> bool {
     let mut bytes = vec![0; usize::try_from(slice.len()).unwrap_or(0)];
     slice.read_at(0, &mut bytes).is_ok() && bytes.iter().all(|byte| *byte == 0)
 }

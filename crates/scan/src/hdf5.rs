@@ -4,11 +4,11 @@
 //! as plugins, and the description of a model that Keras leaves in an attribute of the root.
 
 use domain::scan::{GapKind, Rule, Weight};
-use formats::ReadAt;
 use formats::hdf5::{Attribute, Dataset, File, Link, Unread, read};
 use formats::protobuf::Span;
+use formats::{ReadAt, Window};
 
-use crate::{Examiner, Slice, keras, paths};
+use crate::{Examiner, keras, paths};
 
 /// Attributes in which Keras keeps descriptions.
 const DESCRIPTIONS: [&str; 3] = ["model_config", "training_config", "optimizer_config"];
@@ -40,7 +40,7 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, _name: &str, input: &dyn Read
         describe(examiner, attribute, input);
     }
     if file.user_block > 0 {
-        let block = Slice::new(input, 0, file.user_block);
+        let block = Window::new(input, 0, file.user_block);
         examiner.member("user block", &block);
     }
     tell_unread(examiner, &file);

@@ -41,5 +41,3 @@ mod yaml;
 
 pub use examiner::{Examiner, Options, digest, examine, explain};
 pub use rules::{Project, Rules};
-
-pub(crate) use formats::Window as Slice;

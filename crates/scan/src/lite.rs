@@ -7,9 +7,9 @@ use domain::scan::{GapKind, Rule, Weight};
 use formats::coreml::{self, Need};
 use formats::layers::Steps;
 use formats::protobuf::Wire;
-use formats::{ReadAt, executorch, layers, tflite};
+use formats::{ReadAt, Window, executorch, layers, tflite};
 
-use crate::{Examiner, Slice, paths};
+use crate::{Examiner, paths};
 
 /// Custom operators that the makers of TensorFlow Lite ship with it.
 const TFLITE_OWN: &[&str] = &[
@@ -103,7 +103,7 @@ fn tail(examiner: &mut Examiner<'_>, end: u64, input: &dyn ReadAt) {
     let zip = head.windows(4).position(|window| window == b"PK\x03\x04");
     if let Some(place) = zip {
         let start = end + place as u64;
-        let archive = Slice::new(input, start, input.len() - start);
+        let archive = Window::new(input, start, input.len() - start);
         examiner.member("associated files", &archive);
     }
 }

@@ -3,17 +3,15 @@
 use std::ops::Range;
 
 use domain::scan::{GapKind, Role, Rule, Weight};
-use formats::ReadAt;
 use formats::pickle::{Id, Limits, Program, Value, run};
+use formats::{ReadAt, Window};
 
 use formats::sniff::{Format, sniff};
 
 use super::judge::{Judge, Nature, Verdict};
 use super::names::Name;
 use super::{Origin, examine};
-use crate::Slice;
 use crate::rules::Makes;
-
 /// Fewer bytes are no program that does anything.
 const MIN_PROGRAM: usize = 12;
 /// Bytes that are looked at to see whether data are a program.
@@ -35,7 +33,7 @@ impl Judge<'_, '_, '_> {
         let member = format!("bytes at {}", self.place(offset).offset.unwrap_or_default());
         // Long bytes are not in memory twice: they are read where they lie.
         if let (Value::Bytes(_), Some(range)) = (self.program.value(*id), self.program.whole(*id)) {
-            let window = Slice::new(self.input, range.start, range.end - range.start);
+            let window = Window::new(self.input, range.start, range.end - range.start);
             self.examine_inner(&member, &window);
         } else if let Some(bytes) = constant_bytes(self.program, *id) {
             self.examine_inner(&member, &bytes.as_slice());
