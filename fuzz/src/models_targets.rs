@@ -1,14 +1,17 @@
 //! `scan::models` and the readers below it: an answer for any bytes, places that lie in them, the same one twice.
 
+use std::sync::LazyLock;
+
 use formats::{marshal as code, native as machine, pyjson};
 use scan::models::{self as family, Role};
 use scan::{Examiner, Options, Rules};
 
 /// What `work` makes of an examination, twice, with everything checked that holds of any.
 fn examined(size: u64, work: impl Fn(&mut Examiner<'_>)) -> bool {
-    let rules = Rules::builtin();
+    static RULES: LazyLock<Rules> = LazyLock::new(Rules::builtin);
+    let rules = &*RULES;
     let once = || {
-        let mut examiner = Examiner::new(&rules, Options::default());
+        let mut examiner = Examiner::new(rules, Options::default());
         work(&mut examiner);
         examiner.finish(size)
     };

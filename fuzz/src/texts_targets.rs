@@ -1,5 +1,7 @@
 //! Text formats: parsers on any text, and the whole examination under names that choose a reader.
 
+use std::sync::LazyLock;
+
 use scan::{Options, Rules, examine};
 
 /// Names that choose a reader where content alone does not.
@@ -68,9 +70,10 @@ pub fn texts(data: &[u8]) -> bool {
         return false;
     };
     let name = NAMES[usize::from(*first) % NAMES.len()];
-    let rules = Rules::builtin();
-    let done = examine(&rules, Options::default(), name, &body);
-    let again = examine(&rules, Options::default(), name, &body);
+    static RULES: LazyLock<Rules> = LazyLock::new(Rules::builtin);
+    let rules = &*RULES;
+    let done = examine(rules, Options::default(), name, &body);
+    let again = examine(rules, Options::default(), name, &body);
     assert_eq!(done, again, "two looks differ");
     assert!(done.findings.len() <= Options::default().records);
     !done.parts.is_empty()

@@ -56,7 +56,7 @@ SKIPPED = re.compile(
 )
 DEPTH = 6
 # Packages that some modules ask for and no reducer needs: they are pretended where they are not installed.
-PRETENDED = set("cv2 pyvers xxhash jax jaxlib PIL matplotlib seaborn torchaudio timm_extra aiohttp psutil tqdm_extra pycocotools".split())
+PRETENDED = set("cv2 pyvers xxhash jax jaxlib pycocotools".split())
 # Read by hand. scipy's runs text of the state, which the judgement compares with the text that scipy itself generates; the
 # others sort what they are given into the places of a module, an optimizer or a layer.
 REVIEWED = {

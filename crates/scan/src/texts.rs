@@ -58,7 +58,9 @@ pub(crate) fn recognise(name: &str, head: &[u8]) -> Option<Text> {
     if ends(&[".py", ".pyw", ".pyi"]) {
         return Some(Text::Python);
     }
-    if ends(&[".jinja", ".jinja2", ".j2"])
+    // Other programs have Jinja templates too; those that models are asked through say so.
+    let of_chats = name.contains("chat") || name.contains("template") || name.contains("prompt");
+    if (ends(&[".jinja", ".jinja2", ".j2"]) && of_chats)
         || (name.starts_with("chat_template.") && !ends(&[".json"]))
     {
         return Some(Text::Template);

@@ -8,6 +8,7 @@ use domain::scan::{Examination, Gap, GapKind, Listing, Place};
 use serde::{Deserialize, Serialize};
 
 use super::input::{InputError, Opened};
+use super::shadow;
 use super::walk::{Met, MetKind};
 
 /// What was learnt of one file, and its programs as lines where somebody asked for them.
@@ -52,7 +53,9 @@ impl Local<'_> {
         match opened {
             Ok(opened) => {
                 let name = met.path.file_name().unwrap_or_default().to_string_lossy();
-                self.opened(&name, &opened)
+                let mut examined = self.opened(&name, &opened);
+                shadow::look(self.rules, &met.path, &mut examined.done);
+                examined
             }
             Err(error) => only_gap(error.gap_kind(), error.to_string()).into(),
         }

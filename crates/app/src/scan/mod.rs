@@ -13,6 +13,7 @@ mod input;
 mod learn;
 mod local;
 mod policy;
+mod shadow;
 mod since;
 mod spool;
 mod verdict;

@@ -6,14 +6,16 @@ mod keras;
 mod small;
 mod torch;
 
+use std::sync::LazyLock;
+
 use domain::scan::{Examination, Rule, Weight};
 
 use crate::{Examiner, Options, Rules, models};
 
 /// What `work` makes of an examination.
 fn examined(work: impl FnOnce(&mut Examiner<'_>)) -> Examination {
-    let rules = Rules::builtin();
-    let mut examiner = Examiner::new(&rules, Options::default());
+    static RULES: LazyLock<Rules> = LazyLock::new(Rules::builtin);
+    let mut examiner = Examiner::new(&RULES, Options::default());
     work(&mut examiner);
     examiner.finish(0)
 }

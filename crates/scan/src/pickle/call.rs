@@ -174,7 +174,7 @@ fn of_framework(name: &Name, framework: &str, role: Role) -> Verdict {
             format!("Importing `{full}` runs a part of {framework} that no checkpoint needs.");
         return Verdict::new(Rule::ImportsCode, Weight::Unknown, why);
     }
-    if role == Role::Construct || (role != Role::Call && looks_like_class(&name.path)) {
+    if role != Role::Call && looks_like_class(&name.path) {
         let why = format!(
             "`{full}` may be a class of another version of {framework}; its code was not reviewed."
         );

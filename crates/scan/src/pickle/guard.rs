@@ -49,7 +49,14 @@ impl Judge<'_, '_, '_> {
                 "`{}` is given functions where it is always given data; somebody would call them later.",
                 name.full()
             )),
-            Guard::Any | Guard::Data => (None, out),
+            Guard::Getter if args.iter().any(|id| self.reaches(*id)) => dangerous(
+                Rule::ResolvesAttributes,
+                format!(
+                    "`{}` is made to reach for the machinery behind objects.",
+                    name.full()
+                ),
+            ),
+            Guard::Any | Guard::Data | Guard::Getter => (None, out),
             Guard::Latin1 => self.latin1(args, name),
             Guard::Attribute => self.attribute(args, offset),
             Guard::Callable => self.callable(args, entry, name),
@@ -78,6 +85,15 @@ impl Judge<'_, '_, '_> {
                 ),
             },
             Guard::Union => self.union(args, name),
+        }
+    }
+
+    /// Whether an attribute is part of the machinery behind objects, or computed.
+    fn reaches(&self, attribute: Id) -> bool {
+        match self.program.value(attribute) {
+            Value::Text(text) => text.split('.').any(is_dunder),
+            Value::Call(_) | Value::Global(_) | Value::Persistent(_) | Value::Opaque(_) => true,
+            _ => false,
         }
     }
 
@@ -197,6 +213,16 @@ impl Judge<'_, '_, '_> {
         let Some(first) = args.first() else {
             return (None, out);
         };
+        let called = self.name(*first).filter(|called| match called.standing {
+            Standing::Listed(known) => known.makes.has(Makes::RECONSTRUCTED),
+            _ => false,
+        });
+        if let Some(called) = called {
+            return unvouched(format!(
+                "`{}` does more than make an object.",
+                called.full()
+            ));
+        }
         match self.nature(*first) {
             Nature::Plain if *self.program.value(*first) == Value::None => (None, out),
             Nature::Plain => unvouched(format!(

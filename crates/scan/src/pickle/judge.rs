@@ -5,10 +5,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
 use domain::scan::{Need, Place, Role, Rule, Weight};
-use formats::pickle::{Call, Deed, Id, Opaque, Program, Value};
+use formats::ReadAt;
+use formats::pickle::{Call, Deed, Id, Opaque, Program, Value, expression};
 
 use super::Origin;
-use super::express::express;
 use super::names::{Name, name_of};
 use crate::rules::Makes;
 use crate::{Examiner, Rules};
@@ -27,6 +27,9 @@ pub(super) enum Nature {
     /// What came of something that nobody vouches for; there is a finding about that.
     Foreign,
 }
+
+/// Characters of an expression that is shown.
+const MAX_EXPRESSION: usize = 400;
 
 /// A map by id. Ids are small numbers that the machine gives, not the file; they need no strong hash.
 type ById<T> = HashMap<Id, T, BuildHasherDefault<Mix>>;
@@ -76,9 +79,9 @@ pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) examiner: &'e mut Examiner<'r>,
     pub(super) rules: &'r Rules,
     pub(super) program: &'p Program,
+    pub(super) input: &'p dyn ReadAt,
     pub(super) origin: Origin,
     stream: u32,
-    base: usize,
     names: ById<Option<Rc<Name>>>,
     /// Names by their text: a program imports the same one again and again.
     texts: HashMap<(&'p str, &'p str), Rc<Name>>,
@@ -94,21 +97,21 @@ pub(super) struct Judge<'e, 'r, 'p> {
 }
 
 impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
-    /// `base` is the offset at which the program begins.
+    /// `program` is the one with this number in `input`.
     pub(super) fn new(
         examiner: &'e mut Examiner<'r>,
         program: &'p Program,
+        input: &'p dyn ReadAt,
         origin: Origin,
         stream: u32,
-        base: usize,
     ) -> Self {
         Self {
             rules: examiner.rules(),
             examiner,
             program,
+            input,
             origin,
             stream,
-            base,
             names: ById::default(),
             texts: HashMap::new(),
             natures: ById::default(),
@@ -266,7 +269,7 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
     /// Tells a verdict about the value `shown`.
     pub(super) fn tell(&mut self, verdict: &Verdict, shown: Id, offset: usize) {
         let place = self.place(offset);
-        let expression = express(self.program, shown);
+        let expression = expression(self.program, shown, MAX_EXPRESSION);
         self.record(verdict.clone(), place, expression);
     }
 
@@ -276,7 +279,7 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
     }
 
     pub(super) fn place(&self, offset: usize) -> Place {
-        let mut place = self.examiner.at((self.base + offset) as u64);
+        let mut place = self.examiner.at(offset as u64);
         place.stream = (self.stream > 0).then_some(self.stream);
         place
     }

@@ -9,7 +9,6 @@ mod call;
 mod change;
 mod difference;
 mod evidence;
-mod express;
 mod guard;
 mod inner;
 mod judge;
@@ -62,10 +61,9 @@ impl Origin {
 /// Examines all programs at the start of `input`, one behind the other. Returns the offset behind the last one.
 pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) -> u64 {
     let limits = Limits::default();
-    let programs = programs(input, 0..input.len(), &limits);
     let mut stream = 0;
     let mut end = 0;
-    for program in programs {
+    for program in programs(input, 0..input.len(), &limits) {
         let program = match program {
             Ok(program) => program,
             Err(error) => {
@@ -74,7 +72,8 @@ pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) 
             }
         };
         let is_first = stream == 0;
-        if !is_first && !program.complete && program.effects.is_empty() {
+        if !is_first && !program.complete && !is_declared(input, end) {
+            // What stands behind a pickle is mostly no pickle, though any bytes are some opcodes.
             break;
         }
         let place = Place {
@@ -83,7 +82,7 @@ pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) 
         };
         let lines = decompile(&program).map(|line| (line.offset as u64, line.text));
         examiner.listing(place, lines);
-        Judge::new(examiner, &program, origin, stream, 0).judge();
+        Judge::new(examiner, &program, input, origin, stream).judge();
         oddities(examiner, &program, stream);
         end = program.end as u64;
         stream += 1;
@@ -101,6 +100,12 @@ pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) 
 
 /// Programs one behind the other beyond this are not looked at.
 const MAX_STREAMS: u32 = 4096;
+
+/// Whether a program that says its protocol begins at `offset`.
+fn is_declared(input: &dyn ReadAt, offset: u64) -> bool {
+    let mut start = [0; 2];
+    input.read_at(offset, &mut start).is_ok() && matches!(start, [0x80, 2..=5])
+}
 
 /// What is odd about the form of the program, apart from what it does.
 fn oddities(examiner: &mut Examiner<'_>, program: &Program, stream: u32) {

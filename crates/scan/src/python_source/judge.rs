@@ -118,6 +118,7 @@ fn nested(module: &Module, name: &str, when: When, depth: usize) -> Vec<Remark> 
         names: &names,
         functions: &functions,
         top: when,
+        loaded: depth > 0 || when < When::Import || is_loaded(name),
         reached: BTreeMap::new(),
         build: matches!(name, "setup.py" | "conftest.py" | "build.py"),
         depth,
@@ -133,10 +134,42 @@ fn nested(module: &Module, name: &str, when: When, depth: usize) -> Vec<Remark> 
     judge.remarks
 }
 
+/// Whether a loader imports a file of this name because it lies beside a model: the classes of a repository, handlers of
+/// servers, hooks of Python and of tools. Other sources are programs that people start or import by themselves.
+fn is_loaded(name: &str) -> bool {
+    const BEGINNINGS: [&str; 9] = [
+        "modeling",
+        "configuration",
+        "tokenization",
+        "processing",
+        "image_processing",
+        "feature_extraction",
+        "pipeline",
+        "handler",
+        "custom",
+    ];
+    const NAMES: [&str; 9] = [
+        "hubconf.py",
+        "model.py",
+        "inference.py",
+        "generate.py",
+        "__init__.py",
+        "setup.py",
+        "conftest.py",
+        "sitecustomize.py",
+        "usercustomize.py",
+    ];
+    let handler = name.ends_with("_handler.py") || !name.contains('.');
+    handler || NAMES.contains(&name) || BEGINNINGS.iter().any(|start| name.starts_with(start))
+}
+
 struct Judge<'m, 'n> {
     names: &'n Names<'m>,
     functions: &'n Functions<'m>,
     top: When,
+    /// Whether loaders of models run such a file by themselves, and so what its functions do counts although nothing in
+    /// it calls them.
+    loaded: bool,
     /// When each function runs.
     reached: BTreeMap<&'m str, When>,
     /// Whether the file builds a package and is no part of one.
@@ -156,7 +189,7 @@ impl<'m> Judge<'m, '_> {
         work.extend(called.iter().map(|name| (*name, self.top)));
         for function in self.functions.keys() {
             let hub = name == "hubconf.py" && !function.starts_with('_');
-            if CONTRACTS.contains(function) || hub {
+            if self.loaded && (CONTRACTS.contains(function) || hub) {
                 work.push((function, When::Contract.min(self.top)));
             }
         }
@@ -193,7 +226,12 @@ impl<'m> Judge<'m, '_> {
             } => {
                 self.all(evaluated, when);
                 let called = self.reached.get(name.as_str()).copied();
-                self.statements(body, called.unwrap_or(When::Called.min(self.top)));
+                let uncalled = if self.loaded {
+                    When::Called
+                } else {
+                    When::Script
+                };
+                self.statements(body, called.unwrap_or(uncalled.min(self.top)));
             }
             StatementKind::If {
                 test,

@@ -41,6 +41,8 @@ pub enum Guard {
     Element,
     /// If the argument is literal bytes; they are examined in turn.
     Inner,
+    /// `attrgetter(…)`: if the attributes are plain and literal.
+    Getter,
     /// If no number among the arguments asks for much memory.
     Size,
     /// A data type of numpy from a literal text.
@@ -190,6 +192,7 @@ fn guard(word: &str) -> Option<Guard> {
         "reconstructor" => Guard::Reconstructor,
         "element" => Guard::Element,
         "inner" => Guard::Inner,
+        "getter" => Guard::Getter,
         "size" => Guard::Size,
         "dtype" => Guard::Dtype,
         "typed-rebuild" => Guard::TypedRebuild,

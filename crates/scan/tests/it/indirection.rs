@@ -150,3 +150,19 @@ fn members_of_enumerations_and_bound_methods_of_objects_are_data() {
     );
     told(&custom.stop(), Rule::CustomClass, Weight::Custom);
 }
+
+#[test]
+fn getters_of_machinery_and_partials_of_what_opens_files_are_told() {
+    let getter = Pickle::new().call(
+        "operator",
+        "attrgetter",
+        &[&text("__class__.__init__.__globals__")],
+    );
+    dangerous(&getter.stop(), Rule::ResolvesAttributes);
+    let opens = Pickle::new().call(
+        "functools",
+        "partial",
+        &[&global("numpy", "memmap"), &text("MARKER")],
+    );
+    told(&opens.stop(), Rule::UnneededCall, Weight::Unknown);
+}

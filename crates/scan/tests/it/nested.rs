@@ -54,6 +54,50 @@ fn bytes_of_protocol_2_are_put_together_before_they_are_examined() {
 }
 
 #[test]
+fn long_bytes_are_examined_to_their_end_whichever_way_they_are_written() {
+    let mut inner = Pickle::new().data(&vec![0xe9; 100_000]).stop();
+    inner.extend(payload());
+    let text: String = inner.iter().map(|byte| char::from(*byte)).collect();
+    let line: String = inner
+        .iter()
+        .map(|byte| match byte {
+            b'\n' | b'\\' | 0 | 0x1a | b'\r' => {
+                format!("\\u{byte:04x}").chars().collect::<String>()
+            }
+            _ => char::from(*byte).to_string(),
+        })
+        .collect();
+    let line: Vec<u8> = line
+        .chars()
+        .filter_map(|c| u8::try_from(u32::from(c)).ok())
+        .collect();
+    let encoded = |text: &dyn Fn(Pickle) -> Pickle| {
+        Pickle::of_protocol(2)
+            .call(
+                "torch.storage",
+                "_load_from_bytes",
+                &[&|pickle| {
+                    pickle.call(
+                        "_codecs",
+                        "encode",
+                        &[text, &|pickle: Pickle| pickle.text("latin1")],
+                    )
+                }],
+            )
+            .stop()
+    };
+    dangerous(&encoded(&|pickle| pickle.text(&text)), Rule::RunsCommand);
+    let as_line = |pickle: Pickle| pickle.op(b'V').raw(&line).op(b'\n');
+    dangerous(&encoded(&as_line), Rule::RunsCommand);
+    let plain = Pickle::new().call(
+        "torch.storage",
+        "_load_from_bytes",
+        &[&|pickle| pickle.data(&inner)],
+    );
+    dangerous(&plain.stop(), Rule::RunsCommand);
+}
+
+#[test]
 fn loading_what_is_not_literal_is_dangerous() {
     let bytes = Pickle::new().call(
         "torch.storage",

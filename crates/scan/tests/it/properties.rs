@@ -6,7 +6,7 @@ use taintline_scan::pickle::Origin;
 use taintline_scan::{Project, Rules, pickle};
 
 use crate::assemble::{Pickle, global, int, text};
-use crate::verdict::{judged, judged_by, weight};
+use crate::verdict::{RULES, judged, judged_by, weight};
 
 /// Programs of checkpoints, with one place at which something is called.
 fn around(kind: u8, called: &dyn Fn(Pickle) -> Pickle) -> Vec<u8> {
@@ -42,7 +42,7 @@ proptest! {
         let called = |pickle: Pickle| {
             pickle.op(b'c').raw(format!("{module}\n{name}\n").as_bytes()).op(b')').op(b'R')
         };
-        let rules = Rules::builtin();
+        let rules = &*RULES;
         let known = matches!(rules.standing(&module, &name), taintline_scan::rules::Standing::Listed(_));
         prop_assume!(!known);
         let bytes = around(kind, &called);
@@ -54,7 +54,7 @@ proptest! {
         module in prop::sample::select(vec!["torch", "torch._utils", "numpy", "sklearn.tree._tree", "builtins", "collections", "os"]),
         name in "[a-z_][a-z0-9_]{5,10}(\\.[a-z]{3,6})?",
     ) {
-        let rules = Rules::builtin();
+        let rules = &*RULES;
         prop_assume!(!matches!(rules.standing(module, &name), taintline_scan::rules::Standing::Listed(_)));
         let bytes = Pickle::new().stack_global(module, &name).op(b')').op(b'R').stop();
         prop_assert!(weight(&bytes) >= Some(Weight::Unknown));

@@ -1,8 +1,13 @@
 //! Shorthands: the examination of some bytes, and what is expected of it.
 
+use std::sync::LazyLock;
+
 use domain::scan::{Examination, Rule, Weight};
 use taintline_scan::pickle::{Origin, examine};
 use taintline_scan::{Examiner, Options, Rules};
+
+/// Read once: a property asks them a thousand times.
+pub(crate) static RULES: LazyLock<Rules> = LazyLock::new(Rules::builtin);
 
 pub(crate) fn judged_by(rules: &Rules, bytes: &[u8], origin: Origin) -> Examination {
     let mut examiner = Examiner::new(rules, Options::default());
@@ -11,7 +16,7 @@ pub(crate) fn judged_by(rules: &Rules, bytes: &[u8], origin: Origin) -> Examinat
 }
 
 pub(crate) fn judged(bytes: &[u8]) -> Examination {
-    judged_by(&Rules::builtin(), bytes, Origin::Bare)
+    judged_by(&RULES, bytes, Origin::Bare)
 }
 
 pub(crate) fn weight(bytes: &[u8]) -> Option<Weight> {
@@ -38,7 +43,7 @@ pub(crate) fn told(bytes: &[u8], rule: Rule, weight: Weight) {
 /// Nothing that weighs anything is found, and all of it was examined.
 #[track_caller]
 pub(crate) fn clean(bytes: &[u8], origin: Origin) {
-    let done = judged_by(&Rules::builtin(), bytes, origin);
+    let done = judged_by(&RULES, bytes, origin);
     let heavy: Vec<_> = done
         .findings
         .iter()
