@@ -252,5 +252,9 @@ fn element_sizes(program: &Program) -> HashMap<String, u64> {
 
 fn storage_size(program: &Program, class: crate::pickle::Id) -> Option<u64> {
     let name = &program.global(class)?.name;
+    // Types that have no storage of their own are kept as bytes, and counted so.
+    if name == "UntypedStorage" {
+        return Some(1);
+    }
     crate::checkpoint::storage_dtype(name).map(|(_, size)| size)
 }
