@@ -14,6 +14,8 @@ use crate::{Examiner, models, torch};
 
 /// Members of one archive that are examined; a checkpoint has one a tensor, and those are not.
 const MAX_EXAMINED: usize = 20_000;
+/// Members of one archive may be together so many times as large, stored, as the archive.
+const SHARED: u64 = 3;
 /// A stream that becomes more than so many times its size is a bomb, where it also becomes large.
 const MAX_RATIO: u64 = 2000;
 
@@ -97,6 +99,7 @@ pub(crate) fn members(
     handling: &mut dyn FnMut(&mut Examiner<'_>, &Member) -> Handling,
 ) {
     let mut looked_at = 0;
+    let (mut spent, most) = (0_u64, input.len().saturating_mul(SHARED));
     let names = signs(directory);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for member in directory.members_all_views() {
@@ -110,6 +113,14 @@ pub(crate) fn members(
                 continue;
             }
             Handling::Content | Handling::Pickle(_) => {}
+        }
+        spent = spent.saturating_add(member.stored_size);
+        if spent > most {
+            let why =
+                "Its members share bytes, so that they are together many times as large as it is.";
+            examiner.found(Rule::Bomb, Weight::Unknown, examiner.here(), "", why);
+            let what = "members that share bytes are not all examined";
+            return examiner.gap(GapKind::Limit, examiner.here(), what);
         }
         looked_at += 1;
         if looked_at > MAX_EXAMINED {

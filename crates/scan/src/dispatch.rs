@@ -30,9 +30,46 @@ pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
     {
         models::examine(examiner, kind, name, input);
     }
+    leftover(examiner, name, input, &found);
     several(examiner, &found);
     misnamed(examiner, name, &found);
 }
+
+/// What the bytes alone do not make: a program that breaks off before its end under a pickle's name, which runs up to
+/// there; the beginning of a native library that is cut or mutilated.
+fn leftover(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, found: &[Format]) {
+    if found
+        .iter()
+        .any(|format| has_own_reader(*format) && *format != Format::Text)
+    {
+        return;
+    }
+    let native = [Format::Elf, Format::Pe, Format::MachO];
+    if native.iter().any(|format| found.contains(format)) && !examiner.was_read() {
+        let why =
+            "It begins like a native library or program; a loader would hand it to the system.";
+        examiner.found(Rule::NativeCode, Weight::Unknown, examiner.here(), "", why);
+    }
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    if !PICKLED
+        .iter()
+        .any(|known| known.eq_ignore_ascii_case(ending))
+    {
+        return;
+    }
+    let limits = formats::pickle::Limits::default();
+    let program = formats::pickle::run_at(input, 0..input.len().min(BROKEN_LOOK), &limits);
+    if program.is_ok_and(|program| !program.effects.is_empty()) {
+        pickle::examine(examiner, input, Origin::Bare);
+    }
+}
+
+/// Endings under which loaders take bytes for a pickle without asking them.
+const PICKLED: [&str; 11] = [
+    "pkl", "pickle", "p", "pk", "pt", "pth", "bin", "ckpt", "dat", "dump", "joblib",
+];
+/// Bytes of a file that is no complete pickle that are followed to see whether it is a broken one.
+const BROKEN_LOOK: u64 = 1 << 20;
 
 /// Whether [`one`] reads this format; of the others `models` knows some.
 fn has_own_reader(format: Format) -> bool {

@@ -238,6 +238,12 @@ impl<'r> Examiner<'r> {
         }
     }
 
+    /// Whether the member that is being examined was read as something.
+    pub fn was_read(&self) -> bool {
+        let here = |place: &Place| place.members == self.members;
+        self.done.parts.iter().any(|part| here(&part.place))
+    }
+
     /// Whether anything so far needs a name.
     pub fn needs_names(&self) -> bool {
         !self.needs.is_empty()

@@ -58,6 +58,7 @@ impl Judge<'_, '_, '_> {
             ),
             Guard::Any | Guard::Data | Guard::Getter => (None, out),
             Guard::Latin1 => self.latin1(args, name),
+            Guard::OwnModule => self.own_module(args, name),
             Guard::Attribute => self.attribute(args, offset),
             Guard::Callable => self.callable(args, entry, name),
             Guard::OfClass => self.of_class(args, entry, name, offset),
@@ -95,6 +96,27 @@ impl Judge<'_, '_, '_> {
             Value::Call(_) | Value::Global(_) | Value::Persistent(_) | Value::Opaque(_) => true,
             _ => false,
         }
+    }
+
+    /// A function that imports a module by name and takes something out of it.
+    fn own_module(&self, args: &[Id], name: &Name) -> Judged {
+        let texts: Vec<Option<&str>> = args.iter().map(|id| self.program.text(*id)).collect();
+        let known = match texts.as_slice() {
+            [Some(module), Some(attribute)] => {
+                matches!(self.rules.standing(module, attribute), Standing::Listed(_))
+            }
+            _ => false,
+        };
+        if known {
+            return (None, made(Makes::CALLABLE));
+        }
+        dangerous(
+            Rule::ImportsCode,
+            format!(
+                "`{}` imports a module by name and takes something out of it that no checkpoint needs.",
+                name.full()
+            ),
+        )
     }
 
     fn latin1(&self, args: &[Id], name: &Name) -> Judged {

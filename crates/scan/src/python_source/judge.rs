@@ -9,6 +9,7 @@ use formats::python::{self, Expr, Kind, Module, Statement, StatementKind};
 use super::When;
 use super::effects::effect;
 use super::fold::{Bound, Names};
+use super::loaded::{is_loaded, is_model};
 use super::reach::{Functions, bind, calls_of, functions_of, is_main};
 
 /// Remarks that are kept.
@@ -118,7 +119,10 @@ fn nested(module: &Module, name: &str, when: When, depth: usize) -> Vec<Remark> 
         names: &names,
         functions: &functions,
         top: when,
-        loaded: depth > 0 || when < When::Import || is_loaded(name),
+        loaded: depth > 0
+            || when < When::Import
+            || is_loaded(name)
+            || module.body.iter().any(is_model),
         reached: BTreeMap::new(),
         build: matches!(name, "setup.py" | "conftest.py" | "build.py"),
         depth,
@@ -132,35 +136,6 @@ fn nested(module: &Module, name: &str, when: When, depth: usize) -> Vec<Remark> 
         judge.say(Rule::Bomb, Weight::Unknown, 0, why);
     }
     judge.remarks
-}
-
-/// Whether a loader imports a file of this name because it lies beside a model: the classes of a repository, handlers of
-/// servers, hooks of Python and of tools. Other sources are programs that people start or import by themselves.
-fn is_loaded(name: &str) -> bool {
-    const BEGINNINGS: [&str; 9] = [
-        "modeling",
-        "configuration",
-        "tokenization",
-        "processing",
-        "image_processing",
-        "feature_extraction",
-        "pipeline",
-        "handler",
-        "custom",
-    ];
-    const NAMES: [&str; 9] = [
-        "hubconf.py",
-        "model.py",
-        "inference.py",
-        "generate.py",
-        "__init__.py",
-        "setup.py",
-        "conftest.py",
-        "sitecustomize.py",
-        "usercustomize.py",
-    ];
-    let handler = name.ends_with("_handler.py") || !name.contains('.');
-    handler || NAMES.contains(&name) || BEGINNINGS.iter().any(|start| name.starts_with(start))
 }
 
 struct Judge<'m, 'n> {
@@ -408,7 +383,9 @@ impl<'m> Judge<'m, '_> {
         when: When,
     ) {
         let code = arguments.first().map(|(_, value)| value);
-        if let Some(source) = code.and_then(|code| self.names.text(code)) {
+        let source = code.and_then(|code| self.names.text(code));
+        let literal = source.is_some();
+        if let Some(source) = source {
             self.follow(&source, expr, when);
             let plain = code.is_some_and(|code| !self.decoded(code, 0));
             if plain && path == "builtins.eval" {
@@ -421,7 +398,7 @@ impl<'m> Judge<'m, '_> {
             When::Script => Weight::Note,
             _ if decoded && when > When::Called => Weight::Dangerous,
             _ if decoded => Weight::Unknown,
-            When::Import | When::Contract if !self.build => Weight::Unknown,
+            When::Import | When::Contract if !self.build || literal => Weight::Unknown,
             _ => Weight::Note,
         };
         let why = if decoded {

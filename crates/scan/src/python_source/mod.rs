@@ -10,6 +10,7 @@
 pub(crate) mod effects;
 mod fold;
 mod judge;
+mod loaded;
 mod reach;
 
 use domain::scan::{GapKind, Rule, Weight};

@@ -27,6 +27,8 @@ pub enum Guard {
     Data,
     /// If it is a literal text and the encoding Latin-1.
     Latin1,
+    /// If the arguments are a module and a name in it, as literal texts, and the model knows that name.
+    OwnModule,
     /// If it takes a plain attribute of an object that the model knows.
     Attribute,
     /// If the first argument is a function or class that the model knows: it will be called, later.
@@ -185,6 +187,7 @@ fn guard(word: &str) -> Option<Guard> {
         "any" => Guard::Any,
         "data" => Guard::Data,
         "latin1" => Guard::Latin1,
+        "own-module" => Guard::OwnModule,
         "attribute" => Guard::Attribute,
         "callable" => Guard::Callable,
         "of-class" => Guard::OfClass,
