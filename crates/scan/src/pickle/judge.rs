@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 
-use domain::scan::{Need, Place, Role, Rule, Weight};
+use domain::scan::{GapKind, Need, Place, Role, Rule, Weight};
 use formats::ReadAt;
 use formats::pickle::{Call, Deed, Id, Opaque, Program, Value, expression};
 
@@ -30,6 +30,9 @@ pub(super) enum Nature {
 
 /// Characters of an expression that is shown.
 const MAX_EXPRESSION: usize = 400;
+
+/// Different names that one program may have judged. A whole model of torch has some hundred.
+const MAX_NAMES: usize = 50_000;
 
 /// A map by id. Ids are small numbers that the machine gives, not the file; they need no strong hash.
 type ById<T> = HashMap<Id, T, BuildHasherDefault<Mix>>;
@@ -125,6 +128,10 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
     pub(super) fn judge(mut self) {
         for effect in &self.program.effects {
             let offset = effect.offset;
+            if self.texts.len() > MAX_NAMES {
+                self.flood(offset);
+                break;
+            }
             match effect.deed {
                 Deed::Import(id) => self.import(id, offset),
                 Deed::Call(id) => self.called(id, offset),
@@ -137,6 +144,18 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         }
         self.stored();
         self.hidden_programs();
+    }
+
+    /// What stands behind so many names is not judged, and that is no clean answer.
+    fn flood(&mut self, offset: usize) {
+        let place = self.place(offset);
+        let why = format!(
+            "It names more than {MAX_NAMES} different things; no checkpoint needs so many."
+        );
+        let what = format!("what stands behind {MAX_NAMES} different names");
+        self.examiner
+            .found(Rule::Bomb, Weight::Unknown, place.clone(), "", why);
+        self.examiner.gap(GapKind::Limit, place, what);
     }
 
     fn import(&mut self, id: Id, offset: usize) {

@@ -72,6 +72,16 @@ proptest! {
 }
 
 #[test]
+fn a_flood_of_names_is_no_clean_answer() {
+    let mut flood = Vec::new();
+    for number in 0..60_000 {
+        flood.extend(format!("cnumpy\nname{number}\n0").into_bytes());
+    }
+    let done = judged(&[flood.as_slice(), b"N."].concat());
+    assert!(done.weight() >= Some(Weight::Unknown) && !done.is_complete());
+}
+
+#[test]
 fn without_a_framework_its_names_are_foreign_and_never_more_than_unknown() {
     let bytes = Pickle::new()
         .call("torch._utils", "_rebuild_parameter", &[&int(1), &int(1)])
