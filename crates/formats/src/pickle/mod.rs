@@ -175,7 +175,7 @@ impl Limits {
     /// gets some 400 MB.
     pub fn generous() -> Self {
         Self {
-            opcodes: 40_000_000,
+            opcodes: 16_000_000,
             values: 2_000_000,
             memo: 2_000_000,
             records: 500_000,
