@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import shutil
 import socket
 import struct
@@ -13,6 +14,9 @@ import threading
 from pathlib import Path
 
 import pytest
+
+# A shell ignores interrupts for what it starts in the background, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Modules of the package that stand alone are tested in this process, from the source.

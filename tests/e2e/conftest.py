@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+# A shell ignores interrupts for what it starts in the background, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("TAINTLINE_BIN", REPOSITORY / "target/taintline/bin/taintline"))
 TRAIN = REPOSITORY / "examples/gpt/train.py"
