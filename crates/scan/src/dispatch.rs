@@ -94,7 +94,9 @@ fn has_own_reader(format: Format) -> bool {
 
 /// Whether bytes of this format say by themselves what they are.
 fn is_read(format: Format) -> bool {
-    !matches!(format, Format::Unknown | Format::Text | Format::Empty)
+    // A stream without a magic number may be one by chance.
+    let by_chance = matches!(format, Format::Packed(codec) if !codec.has_magic());
+    !by_chance && !matches!(format, Format::Unknown | Format::Text | Format::Empty)
 }
 
 fn one(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt, format: Format) {
