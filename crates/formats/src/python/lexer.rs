@@ -172,7 +172,8 @@ impl<'t> Lexer<'t> {
         let mut end = rest.find(|c: char| c != '_' && c != '.' && !c.is_ascii_alphanumeric());
         let plain = &rest[..end.unwrap_or(rest.len())];
         let hex = plain.starts_with("0x") || plain.starts_with("0X");
-        if !hex && plain.ends_with(['e', 'E']) {
+        let sign = rest.get(plain.len()..).unwrap_or_default();
+        if !hex && plain.ends_with(['e', 'E']) && sign.starts_with(['+', '-']) {
             // `1e-5`: the sign belongs to it.
             let signed = plain.len() + 1;
             let tail = rest.get(signed..).unwrap_or_default();

@@ -122,3 +122,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_that_breaks_off_before_a_wide_character_is_a_number() {
+    for text in [
+        "4e\u{fffd}",
+        "x = 1e\u{20ac}",
+        "1e",
+        "1e+\u{fffd}",
+        "0xe\u{fffd}",
+        "1e-5",
+    ] {
+        python::parse(text);
+    }
+}
