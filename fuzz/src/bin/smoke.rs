@@ -21,7 +21,7 @@ use taintline_fuzz::mutate::{Random, input};
 use taintline_fuzz::{TARGETS, Target};
 
 /// One input may take this long; it is run again before it is called slow, because the machine may be busy.
-const SLOW: Duration = Duration::from_secs(10);
+const SLOW: Duration = Duration::from_secs(5);
 /// A worker that stands still this long is ended.
 const STUCK: Duration = Duration::from_secs(30);
 /// The most memory that the worker may ever have had, in KiB.
