@@ -4,6 +4,8 @@
 //! behind it has to be one that a loader of the operating system would take, field by field, which leaves less than one
 //! false alarm in 10^19 random bytes. The search runs over chunks in order and keeps a kilobyte between them.
 
+use std::ops::RangeInclusive;
+
 use memchr::memmem::Finder;
 
 /// A kind of native file.
@@ -33,6 +35,9 @@ impl Native {
 /// Bytes of a header that the judgement may need, before and behind the magic.
 const BEFORE: usize = 1024;
 const BEHIND: usize = 128;
+/// How far a PE signature stands behind the start: Windows wants a multiple of four, and takes one within the old header.
+const PE_DISTANCES: RangeInclusive<usize> = PE_STEP..=BEFORE;
+const PE_STEP: usize = 4;
 /// Processors of ELF that Linux, Android and accelerators' tools use.
 const ELF_MACHINES: [u16; 22] = [
     2, 3, 4, 7, 8, 20, 21, 22, 40, 42, 43, 50, 62, 94, 164, 183, 190, 224, 243, 247, 251, 258,
@@ -55,7 +60,10 @@ const MACH_MACHINES: [u32; 7] = [
 pub fn recognise(bytes: &[u8]) -> Option<Native> {
     if bytes.starts_with(b"MZ") {
         let place = usize::try_from(u32_le(bytes, 0x3c)?).ok()?;
-        let is_pe = bytes.get(place..)?.starts_with(b"PE\0\0") && is_pe(bytes, place);
+        let is_pe = PE_DISTANCES.contains(&place)
+            && place.is_multiple_of(PE_STEP)
+            && bytes.get(place..)?.starts_with(b"PE\0\0")
+            && is_pe(bytes, place);
         return is_pe.then_some(Native::Pe);
     }
     at(bytes, 0)
@@ -124,7 +132,8 @@ fn pe_start(bytes: &[u8], place: usize) -> Option<usize> {
     if !is_pe(bytes, place) {
         return None;
     }
-    let distances = (0x40..=BEFORE.min(place)).step_by(4);
+    let distances = PE_DISTANCES.take_while(|distance| *distance <= place);
+    let distances = distances.step_by(PE_STEP);
     let mut starts = distances.map(|distance| (distance, place - distance));
     starts
         .find(|(distance, start)| {
@@ -312,6 +321,24 @@ mod tests {
         let mut search = Search::new();
         bytes.chunks(chunk).for_each(|chunk| search.feed(chunk));
         search.finish()
+    }
+
+    #[test]
+    fn the_start_and_the_search_agree_on_how_far_behind_it_a_signature_stands() {
+        for distance in [4, 8, 0x38, 0x3c, 0x40, 0x41, 0x101, 0x400, 0x404] {
+            let mut moved = b"MZ".to_vec();
+            moved.resize(distance.max(0x40), 0);
+            moved.truncate(distance);
+            moved.extend(&pe()[0x80..]);
+            moved.resize(0x800, 0);
+            moved[0x3c..0x40].copy_from_slice(&u32::try_from(distance).unwrap().to_le_bytes());
+            let found = search(&moved, 13).first() == Some(&(0, Native::Pe));
+            assert_eq!(found, recognise(&moved).is_some(), "{distance:#x}");
+            // Where the signature stands on the field that points to it, the field is also the kind of section.
+            let is_possible = distance % 4 == 0 && distance <= 0x400;
+            assert!(!found || is_possible, "{distance:#x}");
+            assert!(found || !is_possible || distance < 0x40, "{distance:#x}");
+        }
     }
 
     /// Bytes without structure, the same at each run.
