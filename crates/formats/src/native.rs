@@ -334,7 +334,10 @@ impl Search {
         let mut found = Vec::new();
         self.starts.each(window, |place| {
             let place = from + place;
-            let native = if bytes.get(place..).is_some_and(|rest| rest.starts_with(b"PE\0\0")) {
+            let native = if bytes
+                .get(place..)
+                .is_some_and(|rest| rest.starts_with(b"PE\0\0"))
+            {
                 pe_start(bytes, place).map(|place| (place, Native::Pe))
             } else {
                 at(bytes, place).map(|native| (place, native))
@@ -450,7 +453,9 @@ mod tests {
 
     #[test]
     fn what_lies_outside_of_the_ranges_takes_no_room() {
-        let mut bytes: Vec<u8> = std::iter::repeat_n(elf(), MAX_FINDS + 9).flatten().collect();
+        let mut bytes: Vec<u8> = std::iter::repeat_n(elf(), MAX_FINDS + 9)
+            .flatten()
+            .collect();
         let start = bytes.len() as u64;
         bytes.extend(pe());
         let end = bytes.len() as u64;

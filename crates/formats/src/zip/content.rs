@@ -168,7 +168,15 @@ mod tests {
     #[test]
     fn sums_of_ranges_are_those_of_their_bytes_however_the_file_is_cut() {
         let bytes: Vec<u8> = (0..5000_u32).map(|n| (n * n % 251) as u8).collect();
-        let ranges = vec![0..0, 0..1, 1..700, 700..700, 900..4096, 4096..5000, 5000..5000];
+        let ranges = vec![
+            0..0,
+            0..1,
+            1..700,
+            700..700,
+            900..4096,
+            4096..5000,
+            5000..5000,
+        ];
         let expected: Vec<u32> = ranges
             .iter()
             .map(|range| sum_of(&bytes[range.start as usize..range.end as usize]))
