@@ -4,6 +4,8 @@
 //! how some members are read, a tensor's bytes are not a program because they begin like one, but never whether the rest
 //! is looked at.
 
+use std::collections::HashSet;
+
 use domain::scan::{GapKind, Rule, Weight};
 use formats::compressed::{Budget, Codec, Decoder, End, Limit, Oddity as StreamOddity};
 use formats::native::Search;
@@ -103,6 +105,7 @@ pub(crate) fn members(
     let (mut spent, most) = (0_u64, input.len().saturating_mul(SHARED));
     let names = signs(directory);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut known = HashSet::new();
     for member in directory.members_all_views() {
         if member.is_folder() {
             continue;
@@ -114,6 +117,11 @@ pub(crate) fn members(
                 continue;
             }
             Handling::Content | Handling::Pickle(_) => {}
+        }
+        // The same bytes under the same name say nothing new, however often they are listed.
+        let same = (&member.name, member.data_offset, member.stored_size);
+        if !known.insert((same, member.method, member.flags, member.size)) {
+            continue;
         }
         spent = spent.saturating_add(member.stored_size);
         if spent > most {

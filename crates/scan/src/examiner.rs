@@ -76,6 +76,7 @@ pub struct Examiner<'r> {
     held: u64,
     unpacked: u64,
     needs: BTreeSet<Need>,
+    opcodes: u64,
     listings: Option<Vec<Listing>>,
     /// Bytes of the file.
     size: u64,
@@ -96,6 +97,7 @@ impl<'r> Examiner<'r> {
             held: 0,
             unpacked: 0,
             needs: BTreeSet::new(),
+            opcodes: formats::pickle::Limits::default().opcodes,
             listings: None,
             size: 0,
             asked: Asked::default(),
@@ -146,7 +148,10 @@ impl<'r> Examiner<'r> {
             expression: cut(expression.into()),
             why: cut(why.into()),
         };
-        if self.done.findings.contains(&finding) {
+        // Most differ in their offsets: a flood of them is told apart without a look at the texts.
+        let offset = finding.place.offset;
+        let mut kept = self.done.findings.iter();
+        if kept.any(|kept| kept.place.offset == offset && *kept == finding) {
             return;
         }
         if self.done.findings.len() < self.options.records {
@@ -320,6 +325,17 @@ impl<'r> Examiner<'r> {
     /// Bytes that may still be unpacked.
     pub fn unpackable(&self) -> u64 {
         self.options.unpacked_bytes.saturating_sub(self.unpacked)
+    }
+
+    /// Opcodes of pickles that may still be followed, all programs of the file together: what one program may take is what
+    /// a person waits for.
+    pub(crate) fn opcodes_left(&self) -> u64 {
+        self.opcodes
+    }
+
+    /// So many opcodes are left.
+    pub(crate) fn followed(&mut self, left: u64) {
+        self.opcodes = self.opcodes.min(left);
     }
 
     /// Counts bytes that were unpacked.

@@ -179,7 +179,10 @@ mod tests {
         ];
         let expected: Vec<u32> = ranges
             .iter()
-            .map(|range| sum_of(&bytes[range.start as usize..range.end as usize]))
+            .map(|range| {
+                let place = |offset: u64| usize::try_from(offset).unwrap();
+                sum_of(&bytes[place(range.start)..place(range.end)])
+            })
             .collect();
         for chunk in [1, 7, 64, 900, 4096, 5000, 9000] {
             let mut sums = Sums::new(ranges.clone());

@@ -182,7 +182,9 @@ fn hdf5(data: &[u8]) -> Vec<u8> {
 }
 
 fn compressed(mut members: Vec<Member>) -> Vec<Member> {
-    members.iter_mut().for_each(|member| member.deflated = true);
+    for member in &mut members {
+        member.deflated = true;
+    }
     members
 }
 
