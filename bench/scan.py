@@ -181,25 +181,54 @@ class Bench:
     def hostile(self):
         import hostile
 
-        slow, fat, died = [], [], []
-        worst = [0.0, 0.0]
+        self.worst, self.over, self.count = [0.0, 0.0], [[], [], []], 0
         for name, data in hostile.files():
             path = self.folder / name
             path.write_bytes(data)
-            wall, cpu, memory, code = timed([self.tool, "scan", str(path)], limit=60)
-            worst = [max(worst[0], cpu), max(worst[1], memory)]
-            if cpu > 2:
-                slow.append(f"{name} {cpu:.1f} s CPU, {wall:.1f} s")
-            if memory > 64:
-                fat.append(f"{name} {memory:.0f} MiB")
-            if code not in (0, 1, 2, 3):
-                died.append(f"{name} ended with {code}")
+            self.attack(path)
             path.unlink()
-        self.tell("hostile files, worst CPU", f"{worst[0]:.2f} s", "<= 2 s", not slow)
-        self.tell("hostile files, worst memory", f"{worst[1]:.1f} MiB", "<= 64 MiB", not fat)
+        for name, size, head, tail in hostile.sparse():
+            path = self.folder / name
+            with path.open("wb") as file:
+                file.write(head)
+                file.truncate(size)
+                file.seek(size - len(tail))
+                file.write(tail)
+            self.attack(path)
+            path.unlink()
+        self.growing()
+        slow, fat, died = self.over
+        self.tell("hostile files", str(self.count), "", None)
+        self.tell("hostile files, worst CPU", f"{self.worst[0]:.2f} s", "<= 2 s", not slow)
+        self.tell("hostile files, worst memory", f"{self.worst[1]:.1f} MiB", "<= 64 MiB", not fat)
         self.tell("hostile files that ended it", str(len(died)), "0", not died)
         for line in slow + fat + died:
             print(f"    {line}")
+
+    def attack(self, path):
+        wall, cpu, memory, code = timed([self.tool, "scan", str(path)], limit=60)
+        slow, fat, died = self.over
+        self.count += 1
+        self.worst = [max(self.worst[0], cpu), max(self.worst[1], memory)]
+        if cpu > 2:
+            slow.append(f"{path.name} {cpu:.1f} s CPU, {wall:.1f} s")
+        if memory > 64:
+            fat.append(f"{path.name} {memory:.0f} MiB")
+        if code not in (0, 1, 2, 3):
+            died.append(f"{path.name} ended with {code}")
+
+    def growing(self):
+        """A program that is written on while it is examined."""
+        path = self.folder / "growing.pkl"
+        path.write_bytes(b"\x80\x04](" + b"K\x01" * 2_000_000)
+        script = "import sys,time\nwhile True:\n open(sys.argv[1],'ab').write(b'K\\x01'*4096)\n time.sleep(0.001)"
+        writer = subprocess.Popen([sys.executable, "-c", script, str(path)])
+        try:
+            self.attack(path)
+        finally:
+            writer.kill()
+            writer.wait()
+        path.unlink()
 
 
 def parse():

@@ -139,8 +139,93 @@ def format_bombs():
     yield "noise.pkl", b"\x80\x04" + random.Random(2).randbytes(8 * MIB)
 
 
+def pieces(prefix, piece, count):
+    return prefix + b"".join(piece(n) for n in range(count))
+
+
+def many_of_one():
+    """Honest in form, absurd in number."""
+    pair = lambda n: struct.pack("<Q", 7) + b"%07d" % n + struct.pack("<IB", 0, 1)  # noqa: E731
+    yield "keys.gguf", pieces(b"GGUF" + struct.pack("<IQQ", 3, 0, 1_000_000), pair, 1_000_000)
+    names = b",".join(b'"k%d":"v"' % n for n in range(6_000_000))
+    yield "metadata.safetensors", formats.safetensors_file(b'{"__metadata__":{' + names + b"}}", b"")
+    lists = b'{"a":' + b"[" * 50_000_000 + b"]" * 49_999_000
+    yield "nested.safetensors", formats.safetensors_file(lists, b"")
+    yield "arrays.npz", zips.write([zips.Entry(f"{n}.npy", array_file(b"x")) for n in range(65_000)])
+    marks = [zips.Entry(f"{n}.pkl", b"(" * (MIB - n), True) for n in range(600)]
+    yield "programs.zip", zips.write(marks)
+    header = tarfile.TarInfo("a.pkl").tobuf(tarfile.USTAR_FORMAT)
+    yield "headers.tar", header * 200_000 + bytes(1024)
+    yield "headers.tar.gz", gzip.compress(header * 1_000_000, 6)
+    external = lambda n: formats.message(  # noqa: E731
+        (1, 1), (2, 1), (8, b"w%d" % n), (13, formats.message((1, b"location"), (2, b"self%d.onnx" % (n % 7)))), (14, 1)
+    )
+    tensors = b"".join(formats.message((5, external(n))) for n in range(200_000))
+    yield "external.onnx", formats.message((1, 8), (7, tensors), (8, formats.message((2, 17))))
+    node = lambda n: formats.message((1, formats.message((1, b"n%d" % n), (2, b"Op%d" % n))))  # noqa: E731
+    graph = b"".join(node(n) for n in range(300_000))
+    yield "nodes.pb", formats.message((1, 1), (2, formats.message((2, graph))))
+    yield "documents.yaml", b"--- &a {b: *a}\n" * 300_000
+    yield "merges.yaml", b"a: &a {x: 1}\n" + b"".join(b"b%d: {<<: *a}\n" % n for n in range(200_000))
+    yield "keys.json", b'{"auto_map":{' + b",".join(b'"%d":"x.y"' % n for n in range(1_000_000)) + b"}}"
+    yield "storages.pt", legacy_keys(1_000_000)
+    yield "empty_streams.gz", gzip.compress(b"", 1) * 500_000
+
+
+def legacy_keys(count):
+    """Torch's old format with a list of storages that are not there."""
+    head = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02}."
+    keys = b"".join(b"X" + struct.pack("<I", 7) + b"%07d" % n for n in range(count))
+    return head + b"\x80\x02](" + keys + b"e."
+
+
+def loops():
+    """What leads back to itself, and what asks for more memory than there is."""
+    yield "tree_loop.h5", hdf5_loop()
+    yield "window.zst", b"\x28\xb5\x2f\xfd\x00\xf8" + b"\x03\x00\x10" * 1000
+    yield "window.lzma", b"\x5d\xff\xff\xff\xff" + b"\xff" * 8 + bytes(64)
+    yield "zlib.joblib", zeros(512 * MIB, zlib.compressobj(9))
+    code = b"\x16\x0d\x0d\x0a" + bytes(12)
+    yield "refs.pyc", code + b"\xa9\x02" * 200_000 + b"r\x00\x00\x00\x00" * 200_000
+    yield "tuples.pyc", code + b")\x01" * 2_000_000 + b"N"
+    yield "vectors.tflite", b"\x08\x00\x00\x00TFL3" + struct.pack("<I", 0x7FFFFFFF) * 500_000
+    yield "powers.jinja", b"{% set a = 'x' * 999999999 %}{% for i in range(999999999) %}{{ a * 9 ** 9 ** 9 }}{% endfor %}"
+    sets = b"".join(b"{%% set a%d = a%d ~ a%d %%}" % (n, n - 1, n - 1) for n in range(1, 300))
+    yield "doubles.jinja", b"{% set a0 = 'xx' %}" + sets + b"{{ a299 }}"
+
+
+def hdf5_loop():
+    """A group whose tree has itself for its thirty-two children."""
+    nowhere, tree, heap = 2**64 - 1, 256, 2048
+    entry = struct.pack("<QQII", 0, 96, 1, 0) + struct.pack("<QQ", tree, heap)
+    block = b"\x89HDF\r\n\x1a\n" + bytes(5) + b"\x08\x08\0" + struct.pack("<HHI", 4, 16, 0)
+    block += struct.pack("<QQQQ", 0, nowhere, 4096, nowhere) + entry
+    root = struct.pack("<BBHII", 1, 0, 1, 1, 24) + bytes(4) + struct.pack("<HHB", 0x11, 16, 0) + bytes(3)
+    root += struct.pack("<QQ", tree, heap)
+    node = b"TREE" + struct.pack("<BBHQQ", 0, 1, 32, nowhere, nowhere) + struct.pack("<QQ", 0, tree) * 32 + bytes(8)
+    names = b"HEAP" + bytes(4) + struct.pack("<QQQ", 88, nowhere, heap + 32) + bytes(88)
+    out = bytearray(4096)
+    for place, part in ((0, block), (96, root), (tree, node), (heap, names)):
+        out[place : place + len(part)] = part
+    return bytes(out)
+
+
+def sparse():
+    """(name, size, bytes at the start, bytes at the end) of files that are nearly all hole."""
+    size = 100 << 30
+    yield "zeros.bin", size, b"", b""
+    yield "hole.pt", size, b"PK\x03\x04" + bytes(26), struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 9, 9, 900, 2**32 - 2, 0)
+    yield "hole.pkl", size, b"\x80\x04\x8e" + struct.pack("<Q", size - 20), b"."
+    yield "hole.gguf", size, b"GGUF" + struct.pack("<IQQ", 3, 1, 2**40), b""
+    yield "hole.tar", size, tarfile.TarInfo("a").tobuf(tarfile.USTAR_FORMAT), b""
+    yield "hole.h5", size, hdf5_loop(), b""
+    yield "hole.onnx", size, b"\x08\x08\x3a\xff\xff\xff\xff\xff\x01", b""
+
+
 def files():
     """(name, bytes) of each."""
     yield from pickle_bombs()
     yield from archive_bombs()
     yield from format_bombs()
+    yield from many_of_one()
+    yield from loops()

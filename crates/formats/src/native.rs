@@ -4,8 +4,9 @@
 //! behind it has to be one that a loader of the operating system would take, field by field, which leaves less than one
 //! false alarm in 10^19 random bytes. The search runs over chunks in order and keeps a kilobyte between them.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
+use aho_corasick::{Span, packed};
 use memchr::memmem::Finder;
 
 /// A kind of native file.
@@ -175,14 +176,73 @@ fn u32_be(bytes: &[u8], place: usize) -> Option<u32> {
     u32_le(bytes, place).map(u32::swap_bytes)
 }
 
+/// The magics, that of PE aside from `MZ`, which is too short to look for.
+const MAGICS: [&[u8; 4]; 7] = [
+    b"\x7fELF",
+    b"PE\0\0",
+    b"\xce\xfa\xed\xfe",
+    b"\xcf\xfa\xed\xfe",
+    b"\xfe\xed\xfa\xce",
+    b"\xfe\xed\xfa\xcf",
+    b"\xca\xfe\xba\xbe",
+];
+
+/// How places are found at which a magic may stand.
+enum Starts {
+    /// The first two bytes of all magics at once: numbers have such a pair every ten thousand bytes, which costs less than
+    /// to look for four.
+    Together(packed::Searcher),
+    /// One magic after the other, on processors for which there is no search for several.
+    Apart(Vec<Finder<'static>>),
+}
+
+impl Starts {
+    fn new() -> Self {
+        let pairs = MAGICS.iter().filter_map(|magic| magic.get(..2));
+        let mut pairs: Vec<&[u8]> = pairs.collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        match packed::Config::new().builder().extend(pairs).build() {
+            Some(searcher) => Self::Together(searcher),
+            None => Self::apart(),
+        }
+    }
+
+    fn apart() -> Self {
+        let finders = MAGICS.iter().map(|magic| Finder::new(*magic).into_owned());
+        Self::Apart(finders.collect())
+    }
+
+    /// Every place in `window` at which a magic may stand, in no order.
+    fn each(&self, window: &[u8], mut sink: impl FnMut(usize)) {
+        match self {
+            Self::Together(searcher) => {
+                let mut span = Span::from(0..window.len());
+                while let Some(pair) = searcher.find_in(window, span) {
+                    sink(pair.start());
+                    // The second byte of one pair may be the first of another.
+                    span.start = pair.start() + 1;
+                }
+            }
+            Self::Apart(finders) => {
+                for finder in finders {
+                    finder.find_iter(window).for_each(&mut sink);
+                }
+            }
+        }
+    }
+}
+
 /// A search through raw bytes that arrive in chunks.
 pub struct Search {
-    finders: Vec<Finder<'static>>,
+    starts: Starts,
     kept: Vec<u8>,
     /// Offset of the first kept byte.
     start: u64,
     /// Everything before this offset was judged.
     judged: u64,
+    /// Where finds count, in order and apart; `None` is everywhere.
+    within: Option<Vec<Range<u64>>>,
     found: Vec<(u64, Native)>,
 }
 
@@ -198,26 +258,40 @@ impl Default for Search {
 impl Search {
     /// Nothing seen yet.
     pub fn new() -> Self {
-        let magics: [&[u8]; 7] = [
-            b"\x7fELF",
-            b"PE\0\0",
-            b"\xce\xfa\xed\xfe",
-            b"\xcf\xfa\xed\xfe",
-            b"\xfe\xed\xfa\xce",
-            b"\xfe\xed\xfa\xcf",
-            b"\xca\xfe\xba\xbe",
-        ];
         Self {
-            finders: magics
-                .iter()
-                .map(Finder::new)
-                .map(Finder::into_owned)
-                .collect(),
+            starts: Starts::new(),
             kept: Vec::new(),
             start: 0,
             judged: 0,
+            within: None,
             found: Vec::new(),
         }
+    }
+
+    /// The same, for files that start within one of `ranges`, in any order; others are not kept, and do not count towards
+    /// [`MAX_FINDS`].
+    pub fn within(mut ranges: Vec<Range<u64>>) -> Self {
+        ranges.sort_unstable_by_key(|range| (range.start, range.end));
+        ranges.dedup_by(|next, before| {
+            let joined = next.start <= before.end;
+            if joined {
+                before.end = before.end.max(next.end);
+            }
+            joined
+        });
+        Self {
+            within: Some(ranges),
+            ..Self::new()
+        }
+    }
+
+    fn counts(&self, place: u64) -> bool {
+        let Some(ranges) = &self.within else {
+            return true;
+        };
+        let behind = ranges.partition_point(|range| range.start <= place);
+        let last = behind.checked_sub(1).and_then(|index| ranges.get(index));
+        last.is_some_and(|range| place < range.end)
     }
 
     /// The next bytes. Chunks of 64 KiB to 1 MiB, which stay in the processor's cache, are fastest.
@@ -264,19 +338,25 @@ impl Search {
         let Some(window) = bytes.get(from..end) else {
             return;
         };
-        for finder in &self.finders {
-            for place in finder.find_iter(window) {
-                let place = from + place;
-                let native = if finder.needle() == b"PE\0\0" {
-                    pe_start(bytes, place).map(|place| (place, Native::Pe))
-                } else {
-                    at(bytes, place).map(|native| (place, native))
-                };
-                if let Some((place, native)) = native
-                    && self.found.len() < MAX_FINDS
-                {
-                    self.found.push((start + place as u64, native));
-                }
+        let mut found = Vec::new();
+        self.starts.each(window, |place| {
+            let place = from + place;
+            let native = if bytes
+                .get(place..)
+                .is_some_and(|rest| rest.starts_with(b"PE\0\0"))
+            {
+                pe_start(bytes, place).map(|place| (place, Native::Pe))
+            } else {
+                at(bytes, place).map(|native| (place, native))
+            };
+            let find = native.map(|(place, native)| (start + place as u64, native));
+            found.extend(find.filter(|(place, _)| self.counts(*place)));
+            // The same file is found once more where chunks meet.
+            found.truncate(MAX_FINDS);
+        });
+        for find in found {
+            if self.found.len() < MAX_FINDS && !self.found.contains(&find) {
+                self.found.push(find);
             }
         }
         self.judged = self.judged.max(limit.min(start + bytes.len() as u64));
@@ -373,6 +453,41 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn one_search_for_all_magics_finds_what_one_for_each_finds() {
+        let mut bytes = noise(200_000);
+        for (index, magic) in MAGICS.iter().cycle().take(2000).enumerate() {
+            let place = index * 97 % (bytes.len() - 4);
+            bytes[place..place + 4].copy_from_slice(*magic);
+        }
+        // Pairs that share a byte.
+        bytes[500..508].copy_from_slice(b"\xca\xfe\xed\xfa\xce\xfa\xed\xfe");
+        let places = |starts: &Starts| {
+            let mut places = Vec::new();
+            starts.each(&bytes, |place| places.push(place));
+            places.retain(|place| MAGICS.iter().any(|m| bytes[*place..].starts_with(*m)));
+            places.sort_unstable();
+            places
+        };
+        let (together, apart) = (places(&Starts::new()), places(&Starts::apart()));
+        assert!(apart.len() > 1000 && apart.contains(&501) && apart.contains(&504));
+        assert_eq!(together, apart);
+    }
+
+    #[test]
+    fn what_lies_outside_of_the_ranges_takes_no_room() {
+        let mut bytes: Vec<u8> = std::iter::repeat_n(elf(), MAX_FINDS + 9)
+            .flatten()
+            .collect();
+        let start = bytes.len() as u64;
+        bytes.extend(pe());
+        let end = bytes.len() as u64;
+        bytes.extend(mach());
+        let mut search = Search::within(vec![start + 9..end, start..start + 10, 3..3]);
+        bytes.chunks(1000).for_each(|chunk| search.feed(chunk));
+        assert_eq!(search.finish(), [(start, Native::Pe)]);
     }
 
     #[test]

@@ -13,6 +13,12 @@ pub trait ReadAt {
     /// Fills `buffer` with the bytes from `offset` on. [`io::ErrorKind::UnexpectedEof`] if there are not as many.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
+    /// Where in the file its first byte stands, if its bytes are some of the file's own, one behind the other: who reads the
+    /// whole file once can look at them on the way. `None` says nothing.
+    fn place(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
@@ -41,6 +47,10 @@ impl<T: ReadAt + ?Sized> ReadAt for &T {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         (**self).read_at(offset, buffer)
+    }
+
+    fn place(&self) -> Option<u64> {
+        (**self).place()
     }
 }
 

@@ -67,6 +67,10 @@ impl ReadAt for Window<'_> {
         }
         self.input.read_at(self.start + offset, buffer)
     }
+
+    fn place(&self) -> Option<u64> {
+        self.input.place()?.checked_add(self.start)
+    }
 }
 
 /// Several ranges of an input, read as if one followed the other.
@@ -146,6 +150,27 @@ mod tests {
         assert_eq!(&two, b"89");
         assert!(window.read_at(2, &mut two).is_err());
         assert_eq!(Window::from(&input, 20).len(), 0);
+    }
+
+    #[test]
+    fn a_window_knows_its_place_in_a_file_and_none_in_other_bytes() {
+        struct File;
+        impl ReadAt for File {
+            fn len(&self) -> u64 {
+                100
+            }
+            fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+                Ok(())
+            }
+            fn place(&self) -> Option<u64> {
+                Some(0)
+            }
+        }
+        let outer = Window::new(&File, 30, 50);
+        assert_eq!(Window::new(&outer, 4, 10).place(), Some(34));
+        let bytes: &[u8] = b"0123";
+        assert_eq!(Window::new(&bytes, 1, 2).place(), None);
+        assert_eq!(ReadAt::place(&Segments::new(&File, [(3, 4)])), None);
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! how some members are read, a tensor's bytes are not a program because they begin like one, but never whether the rest
 //! is looked at.
 
+use std::collections::HashSet;
+
 use domain::scan::{GapKind, Rule, Weight};
 use formats::compressed::{Budget, Codec, Decoder, End, Limit, Oddity as StreamOddity};
+use formats::native::Search;
 use formats::zip::{self, Content, Directory, LocalField, Member, Oddity, ZipError};
 use formats::{ReadAt, Window};
 
 use crate::concatenated::split;
-use crate::{Examiner, models, torch};
+use crate::{Bytes, Examiner, full, models, torch};
 
 /// Members of one archive that are examined; a checkpoint has one a tensor, and those are not.
 const MAX_EXAMINED: usize = 20_000;
@@ -102,6 +105,7 @@ pub(crate) fn members(
     let (mut spent, most) = (0_u64, input.len().saturating_mul(SHARED));
     let names = signs(directory);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut known = HashSet::new();
     for member in directory.members_all_views() {
         if member.is_folder() {
             continue;
@@ -113,6 +117,11 @@ pub(crate) fn members(
                 continue;
             }
             Handling::Content | Handling::Pickle(_) => {}
+        }
+        // The same bytes under the same name say nothing new, however often they are listed.
+        let same = (&member.name, member.data_offset, member.stored_size);
+        if !known.insert((same, member.method, member.flags, member.size)) {
+            continue;
         }
         spent = spent.saturating_add(member.stored_size);
         if spent > most {
@@ -130,47 +139,77 @@ pub(crate) fn members(
         let name = member.name_text().into_owned();
         let role = models::role(&names, &name);
         match zip::open(input, member) {
-            Ok(Content::Stored(window)) => look(examiner, &name, &window, how, role),
+            Ok(Content::Stored(window)) => {
+                look(examiner, &name, &window, how, role);
+                check(examiner, &name, &window, member);
+            }
             Ok(Content::Compressed(window, codec)) => {
-                unpacked(examiner, &name, &window, codec, &mut |examiner, bytes| {
+                let done = unpacked(examiner, &name, &window, codec, &mut |examiner, bytes| {
                     look(examiner, &name, &bytes, how, role);
                 });
+                rest(examiner, &name, input, member, done);
             }
-            Err(refused) => {
-                let kind = match refused {
-                    zip::Refused::Encrypted => GapKind::Encrypted,
-                    zip::Refused::Method(_) => GapKind::NotRead,
-                };
-                examiner.inside(&name, |examiner| {
-                    examiner.gap(kind, examiner.here(), refused.to_string());
-                });
-            }
+            Err(refused) => examiner.inside(&name, |examiner| {
+                let kind = gap_kind(refused);
+                examiner.gap(kind, examiner.here(), refused.to_string());
+            }),
         }
     }
 }
 
 /// A member that is numbers to every loader. Where every byte is asked for, its check sum is compared and it is searched.
 fn raw(examiner: &mut Examiner<'_>, input: &dyn ReadAt, member: &Member) {
+    examiner.raw(member.size);
     if !examiner.options().full {
-        return examiner.raw(member.size);
+        return;
     }
     let name = member.name_text().into_owned();
-    examiner.inside(&name, |examiner| {
-        if let Ok(Content::Stored(window)) = zip::open(input, member) {
-            examiner.raw_of(&window);
-        } else {
-            examiner.raw(member.size);
+    examiner.inside(&name, |examiner| match zip::open(input, member) {
+        Ok(Content::Stored(window)) => {
+            examiner.search(&window, Bytes::Data);
+            full::check(examiner, &window, member);
         }
-        let budget = Budget::bytes(u64::MAX);
-        match zip::verify(input, member, budget) {
-            Ok(Ok(())) => {}
-            Ok(Err(wrong)) => {
-                let why = sentence(&wrong.to_string());
-                examiner.found(Rule::Broken, Weight::Unknown, examiner.here(), "", why);
-            }
-            Err(error) => examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string()),
+        Ok(Content::Compressed(..)) => stream(examiner, input, member),
+        Err(refused) => {
+            let kind = gap_kind(refused);
+            examiner.gap(kind, examiner.here(), refused.to_string());
         }
     });
+}
+
+/// Unpacks a member of numbers piece by piece, for its check sum and what hides in it.
+fn stream(examiner: &mut Examiner<'_>, input: &dyn ReadAt, member: &Member) {
+    if !full::spend(examiner, member.stored_size) {
+        return;
+    }
+    let budget = Budget {
+        ratio: MAX_RATIO,
+        ..Budget::bytes(u64::MAX)
+    };
+    let mut search = Search::new();
+    match zip::verify(input, member, budget, |piece| search.feed(piece)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            let members = examiner.here().members;
+            full::wrong(examiner, members, &error);
+        }
+        Err(error) => examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string()),
+    }
+    full::found(examiner, search, Bytes::Data);
+}
+
+/// Where every byte is asked for, compares the check sum of a member that was examined as it stands in the archive.
+fn check(examiner: &mut Examiner<'_>, name: &str, window: &Window<'_>, member: &Member) {
+    if examiner.options().full && !member.seen_by.nobody() {
+        examiner.inside(name, |examiner| full::check(examiner, window, member));
+    }
+}
+
+const fn gap_kind(refused: zip::Refused) -> GapKind {
+    match refused {
+        zip::Refused::Encrypted => GapKind::Encrypted,
+        zip::Refused::Method(_) => GapKind::NotRead,
+    }
 }
 
 /// The names of members that make others what they are.
@@ -206,6 +245,7 @@ fn look(
 ) {
     match (how, role) {
         (Handling::Pickle(origin), _) => examiner.inside(name, |examiner| {
+            examiner.search(input, Bytes::Data);
             let end = crate::pickle::examine(examiner, input, origin);
             crate::dispatch::behind(examiner, input, end);
         }),
@@ -214,6 +254,38 @@ fn look(
         }),
         _ => examiner.member(name, input),
     }
+}
+
+/// Where every byte is asked for, what is left to do for a compressed member of which this much was unpacked.
+fn rest(
+    examiner: &mut Examiner<'_>,
+    name: &str,
+    input: &dyn ReadAt,
+    member: &Member,
+    done: Unpacked,
+) {
+    if !examiner.options().full {
+        return;
+    }
+    examiner.inside(name, |examiner| match done {
+        // A header that nobody goes by may leave the sum to what stands behind the bytes.
+        Unpacked::All { .. } if member.seen_by.nobody() => {}
+        Unpacked::All { bytes, sum } => full::check_sum(examiner, bytes, sum, member),
+        Unpacked::Numbers => stream(examiner, input, member),
+        // A gap is told already.
+        Unpacked::Part => {}
+    });
+}
+
+/// What of a stream was unpacked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unpacked {
+    /// So many bytes; the check sum only where every byte is asked for.
+    All { bytes: u64, sum: u32 },
+    /// The beginning, and the rest is plain numbers.
+    Numbers,
+    /// The beginning.
+    Part,
 }
 
 /// Examines a file that is one compressed stream.
@@ -255,7 +327,7 @@ fn unpacked(
     stored: &dyn ReadAt,
     codec: Codec,
     each: &mut dyn FnMut(&mut Examiner<'_>, &[u8]),
-) {
+) -> Unpacked {
     let output = examiner.holdable().min(examiner.unpackable());
     let budget = Budget {
         ratio: MAX_RATIO,
@@ -264,9 +336,10 @@ fn unpacked(
     let (bytes, outcome) = match Decoder::new(stored, codec, budget).spool() {
         Ok(spooled) => spooled,
         Err(error) => {
-            return examiner.inside(name, |examiner| {
+            examiner.inside(name, |examiner| {
                 examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
             });
+            return Unpacked::Part;
         }
     };
     examiner.unpacked(outcome.written);
@@ -286,11 +359,25 @@ fn unpacked(
         End::Limit(_) => examiner.gap(GapKind::Limit, examiner.here(), outcome.end.to_string()),
         End::Broken(_) => examiner.gap(GapKind::Broken, examiner.here(), outcome.end.to_string()),
     });
+    let numbers = matches!(outcome.end, End::Limit(_)) && crate::numpy::is_plain_head(&bytes);
+    let done = match outcome.end {
+        End::Complete => Unpacked::All {
+            bytes: bytes.len() as u64,
+            sum: if examiner.options().full {
+                zip::sum_of(&bytes)
+            } else {
+                0
+            },
+        },
+        End::Limit(Limit::Output(_)) if numbers => Unpacked::Numbers,
+        _ => Unpacked::Part,
+    };
     drop(bytes);
     examiner.release(held);
     for oddity in &outcome.oddities {
         beside(examiner, stored, *oddity);
     }
+    done
 }
 
 /// What a stream carries beside its own bytes.

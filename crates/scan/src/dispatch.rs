@@ -7,7 +7,7 @@ use formats::torch_legacy::{self, Role};
 use formats::{ReadAt, Window};
 
 use crate::pickle::{self, Origin};
-use crate::{Examiner, archive, gguf, models, numpy, safetensors, texts};
+use crate::{Bytes, Examiner, archive, gguf, models, numpy, safetensors, texts};
 
 /// Examines `input` as what it is; several readings are all followed.
 pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
@@ -25,10 +25,12 @@ pub(crate) fn content(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
             one(examiner, name, input, *format);
         }
     }
-    if !found.iter().any(|format| has_own_reader(*format))
-        && let Some(kind) = models::recognise(input)
-    {
+    let own = found.iter().any(|format| has_own_reader(*format));
+    if let Some(kind) = (!own).then(|| models::recognise(input)).flatten() {
         models::examine(examiner, kind, name, input);
+    } else if found.contains(&Format::Unknown) || found.contains(&Format::Text) {
+        // What is text was told by its beginning.
+        examiner.search(input, Bytes::Nameless);
     }
     leftover(examiner, name, input, &found);
     several(examiner, &found);
@@ -150,6 +152,7 @@ const LIBRARIES: [&str; 5] = ["so", "dll", "dylib", "pyd", "cubin"];
 
 /// A pickle as a file of its own, and what stands behind it.
 fn bare(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
+    examiner.search(input, Bytes::Data);
     if !numpy::joblib(examiner, input) {
         let end = pickle::examine(examiner, input, Origin::Bare);
         behind(examiner, input, end);
@@ -170,6 +173,7 @@ pub(crate) fn behind(examiner: &mut Examiner<'_>, input: &dyn ReadAt, end: u64) 
 /// Torch's format before 1.6: five pickles and the raw bytes.
 fn legacy(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     examiner.part(Format::TorchLegacy.name(), input.len(), None);
+    examiner.search(input, Bytes::Data);
     let layout = match torch_legacy::layout(input, &formats::pickle::Limits::default()) {
         Ok(layout) => layout,
         Err(error) => {
@@ -184,7 +188,7 @@ fn parts(examiner: &mut Examiner<'_>, input: &dyn ReadAt, layout: &torch_legacy:
         let window = Window::new(input, part.offset, part.size);
         let name = format!("{} at {}", words(part.role), part.offset);
         match part.role {
-            Role::Raw => examiner.raw_of(&window),
+            Role::Raw => examiner.raw(window.len()),
             Role::Rest => examiner.member(&name, &window),
             role if role.is_pickle() => examiner.inside(&name, |examiner| {
                 pickle::examine(examiner, &window, Origin::TorchLegacy);
@@ -237,14 +241,18 @@ fn tar_archive(examiner: &mut Examiner<'_>, input: &dyn ReadAt, format: Format) 
                 } else {
                     torch_legacy::tar_tensors(&window, &limits)
                 };
-                examiner.inside(&name, |examiner| match &layout {
-                    Ok(layout) => parts(examiner, &window, layout),
-                    Err(error) => {
-                        examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
+                examiner.inside(&name, |examiner| {
+                    examiner.search(&window, Bytes::Data);
+                    match &layout {
+                        Ok(layout) => parts(examiner, &window, layout),
+                        Err(error) => {
+                            examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());
+                        }
                     }
                 });
             }
             (Format::TorchTar, "pickle" | "sys_info") => examiner.inside(&name, |examiner| {
+                examiner.search(&window, Bytes::Data);
                 pickle::examine(examiner, &window, Origin::TorchLegacy);
             }),
             _ => examiner.member(&name, &window),

@@ -11,7 +11,8 @@ use domain::scan::{Examination, Finding, Gap, GapKind, Listing, Need, Part, Plac
 use domain::{Digest, Hasher};
 use formats::ReadAt;
 
-use crate::{Rules, dispatch, native};
+use crate::full::{self, Asked, Bytes, Whole};
+use crate::{Rules, dispatch};
 
 /// How much one examination may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +47,7 @@ impl Default for Options {
 /// Examines one file. `name` is its last path component, as text; it is compared with the content and never trusted.
 pub fn examine(rules: &Rules, options: Options, name: &str, input: &dyn ReadAt) -> Examination {
     let mut examiner = Examiner::new(rules, options);
-    dispatch::content(&mut examiner, name, input);
-    examiner.whole(input);
+    examiner.whole(name, input);
     examiner.finish(input.len())
 }
 
@@ -60,7 +60,7 @@ pub fn explain(
 ) -> (Examination, Vec<Listing>) {
     let mut examiner = Examiner::new(rules, options);
     examiner.listings = Some(Vec::new());
-    dispatch::content(&mut examiner, name, input);
+    examiner.whole(name, input);
     let listings = examiner.listings.take().unwrap_or_default();
     (examiner.finish(input.len()), listings)
 }
@@ -76,7 +76,14 @@ pub struct Examiner<'r> {
     held: u64,
     unpacked: u64,
     needs: BTreeSet<Need>,
+    opcodes: u64,
     listings: Option<Vec<Listing>>,
+    /// Bytes of the file.
+    size: u64,
+    /// What is wanted of its bytes in the full-byte mode.
+    asked: Asked,
+    /// Parts that are the whole file; their digest is that of the file.
+    wholes: Vec<usize>,
     done: Examination,
 }
 
@@ -90,7 +97,11 @@ impl<'r> Examiner<'r> {
             held: 0,
             unpacked: 0,
             needs: BTreeSet::new(),
+            opcodes: formats::pickle::Limits::default().opcodes,
             listings: None,
+            size: 0,
+            asked: Asked::default(),
+            wholes: Vec::new(),
             done: Examination::default(),
         }
     }
@@ -137,7 +148,10 @@ impl<'r> Examiner<'r> {
             expression: cut(expression.into()),
             why: cut(why.into()),
         };
-        if self.done.findings.contains(&finding) {
+        // Most differ in their offsets: a flood of them is told apart without a look at the texts.
+        let offset = finding.place.offset;
+        let mut kept = self.done.findings.iter();
+        if kept.any(|kept| kept.place.offset == offset && *kept == finding) {
             return;
         }
         if self.done.findings.len() < self.options.records {
@@ -192,6 +206,11 @@ impl<'r> Examiner<'r> {
 
     /// Tells that all of `input` was read as `format`, with its digest where that is cheap or every byte is asked for.
     pub fn part_of(&mut self, format: &str, input: &dyn ReadAt) {
+        let is_whole = input.place() == Some(0) && input.len() == self.size;
+        if self.options.full && is_whole && self.done.parts.len() < self.options.records {
+            self.wholes.push(self.done.parts.len());
+            return self.part(format, input.len(), None);
+        }
         let digested = self.options.full || input.len() <= DIGESTED_BYTES;
         let digest = digested.then(|| digest(input)).and_then(Result::ok);
         self.part(format, input.len(), digest);
@@ -221,12 +240,22 @@ impl<'r> Examiner<'r> {
         self.done.raw_bytes = self.done.raw_bytes.saturating_add(bytes);
     }
 
-    /// The same of all of `input`. Where every byte is asked for, they are searched for machine code.
-    pub fn raw_of(&mut self, input: &dyn ReadAt) {
-        self.raw(input.len());
+    /// Searches all of `input`, which is all of the member that is being examined, for machine code, where every byte is
+    /// asked for.
+    pub fn search(&mut self, input: &dyn ReadAt, bytes: Bytes) {
         if self.options.full {
-            native::search(self, input, 0);
+            full::search(self, input, bytes);
         }
+    }
+
+    /// What is wanted of the file's bytes.
+    pub(crate) fn asked(&mut self) -> &mut Asked {
+        &mut self.asked
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
     }
 
     /// Tells that the file needs a name.
@@ -298,18 +327,40 @@ impl<'r> Examiner<'r> {
         self.options.unpacked_bytes.saturating_sub(self.unpacked)
     }
 
+    /// Opcodes of pickles that may still be followed, all programs of the file together: what one program may take is what
+    /// a person waits for.
+    pub(crate) fn opcodes_left(&self) -> u64 {
+        self.opcodes
+    }
+
+    /// So many opcodes are left.
+    pub(crate) fn followed(&mut self, left: u64) {
+        self.opcodes = self.opcodes.min(left);
+    }
+
     /// Counts bytes that were unpacked.
     pub fn unpacked(&mut self, bytes: u64) {
         self.unpacked = self.unpacked.saturating_add(bytes);
     }
 
-    /// The digest of the whole file, where every byte is asked for.
-    fn whole(&mut self, input: &dyn ReadAt) {
-        if self.options.full {
-            match digest(input) {
-                Ok(digest) => self.done.digest = Some(digest),
-                Err(error) => self.gap(GapKind::Unreadable, self.here(), error.to_string()),
+    /// Examines a whole file, and reads every byte of it where that is asked for.
+    fn whole(&mut self, name: &str, input: &dyn ReadAt) {
+        let input = Whole(input);
+        self.size = input.len();
+        dispatch::content(self, name, &input);
+        if !self.options.full {
+            return;
+        }
+        match full::read(self, &input) {
+            Ok(digest) => {
+                self.done.digest = Some(digest);
+                for index in std::mem::take(&mut self.wholes) {
+                    if let Some(part) = self.done.parts.get_mut(index) {
+                        part.digest = Some(digest);
+                    }
+                }
             }
+            Err(error) => self.gap(GapKind::Unreadable, self.here(), error.to_string()),
         }
     }
 

@@ -5,7 +5,7 @@ use domain::scan::{GapKind, Rule, Weight};
 use formats::gguf::{self, Gguf, Oddity, Value};
 use formats::{ReadAt, Window};
 
-use crate::{Examiner, template};
+use crate::{Bytes, Examiner, template};
 
 /// Bytes behind the last tensor that writers leave as padding.
 const PADDING: u64 = 4096;
@@ -22,6 +22,7 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadA
         }
     };
     examiner.part("GGUF", input.len(), None);
+    examiner.search(input, Bytes::Data);
     examiner.raw(file.tensor_bytes);
     for oddity in &file.oddities {
         odd(examiner, oddity);

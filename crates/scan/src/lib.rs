@@ -12,6 +12,7 @@ mod concatenated;
 mod config;
 mod dispatch;
 mod examiner;
+mod full;
 mod gguf;
 mod hdf5;
 mod keras;
@@ -19,7 +20,7 @@ mod lite;
 #[cfg(test)]
 mod model_tests;
 pub mod models;
-pub mod native;
+mod native;
 mod numpy;
 mod onnx;
 pub mod others;
@@ -40,4 +41,5 @@ mod xml;
 mod yaml;
 
 pub use examiner::{Examiner, Options, digest, examine, explain};
+pub use full::Bytes;
 pub use rules::{Project, Rules};

@@ -9,7 +9,7 @@ use formats::protobuf_kind::{self, Message};
 use formats::{ReadAt, executorch, hdf5 as hdf, tflite};
 
 use crate::others::{self, Other};
-use crate::{Examiner, hdf5, keras, lite, native as code, onnx, tensorflow, torchscript};
+use crate::{Bytes, Examiner, hdf5, keras, lite, native as code, onnx, tensorflow, torchscript};
 
 /// A format of this family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,9 @@ pub fn recognise(input: &dyn ReadAt) -> Option<Kind> {
 
 /// Examines `input`, which is of `kind`. `name` is how its container or folder calls it.
 pub fn examine(examiner: &mut Examiner<'_>, kind: Kind, name: &str, input: &dyn ReadAt) {
+    if let Some(bytes) = carries(kind) {
+        examiner.search(input, bytes);
+    }
     match kind {
         Kind::Hdf5 => hdf5::examine(examiner, name, input),
         Kind::TfLite => lite::tflite(examiner, input),
@@ -69,6 +72,20 @@ pub fn examine(examiner: &mut Examiner<'_>, kind: Kind, name: &str, input: &dyn 
             examiner.raw(input.len());
         }
         Kind::Protobuf(message) => tensorflow::examine(examiner, name, message, input),
+    }
+}
+
+/// What machine code within content of this kind means; `None` where its reader knows, or where it is code anyway.
+const fn carries(kind: Kind) -> Option<Bytes> {
+    match kind {
+        Kind::Native(_)
+        | Kind::Protobuf(Message::Onnx)
+        | Kind::Other(Other::Plan(_) | Other::NotRead(_)) => None,
+        Kind::ExecuTorch => Some(Bytes::Compiled),
+        Kind::Protobuf(_)
+        | Kind::Hdf5
+        | Kind::TfLite
+        | Kind::Other(Other::Numbers(_) | Other::MessagePack) => Some(Bytes::Data),
     }
 }
 

@@ -9,7 +9,7 @@ use formats::{ReadAt, Segments, Window};
 use crate::archive::sentence;
 use crate::dispatch::behind;
 use crate::pickle::{self, Origin};
-use crate::{Examiner, dispatch};
+use crate::{Bytes, Examiner, dispatch};
 
 /// Whether bytes are the beginning of an array of plain numbers.
 pub(crate) fn is_plain_head(bytes: &[u8]) -> bool {
@@ -30,6 +30,7 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
         }
         Ok(Ok(array)) => array,
     };
+    examiner.search(input, Bytes::Data);
     examiner.part_of("a NumPy array", &Window::new(input, 0, array.data_offset));
     for oddity in &array.oddities {
         let why = sentence(&oddity.to_string());
@@ -38,7 +39,7 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     let rest = Window::from(input, array.data_offset);
     match array.payload {
         Payload::Elements(bytes) => {
-            examiner.raw_of(&Window::new(input, array.data_offset, bytes));
+            examiner.raw(bytes.min(rest.len()));
             let (offset, bytes) = array.trailing;
             if bytes > 0 {
                 behind(examiner, input, offset);
@@ -76,7 +77,7 @@ pub(crate) fn joblib(examiner: &mut Examiner<'_>, input: &dyn ReadAt) -> bool {
 
 fn rest_of(examiner: &mut Examiner<'_>, input: &dyn ReadAt, file: &Joblib) {
     for (offset, bytes) in &file.arrays {
-        examiner.raw_of(&Window::new(input, *offset, *bytes));
+        examiner.raw(Window::new(input, *offset, *bytes).len());
     }
     for (offset, bytes) in &file.nested {
         let window = Window::new(input, *offset, *bytes);

@@ -10,7 +10,7 @@ use formats::Window;
 use formats::onnx::{External, Model, Operator, TensorFault, Use, read};
 use formats::protobuf::Wire;
 
-use crate::{Examiner, calls, paths};
+use crate::{Bytes, Examiner, calls, paths};
 
 /// Domains whose operators the common runtimes bring themselves.
 const RUNTIME: &[&str] = &[
@@ -41,6 +41,8 @@ const PYTHON: &[&str] = &[
     "TritonOp",
     "TorchEmbedding_Python",
 ];
+/// The operator that is a program compiled for one device.
+const COMPILED: &str = "EPContext";
 /// Bytes of an unknown field from which on it is looked into.
 const LOOK_INTO: u64 = 16;
 
@@ -50,6 +52,16 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, _name: &str, input: &dyn Read
     let model = read(&wire);
     examiner.part("ONNX", input.len(), None);
     examiner.raw(model.raw_bytes);
+    let compiled = |operator: &Operator| operator.name == COMPILED;
+    let compiled = model.operators.keys().any(compiled);
+    examiner.search(
+        input,
+        if compiled {
+            Bytes::Compiled
+        } else {
+            Bytes::Data
+        },
+    );
     for (operator, used) in &model.operators {
         judge_operator(examiner, &model, operator, used);
     }
@@ -77,7 +89,7 @@ fn judge_operator(examiner: &mut Examiner<'_>, model: &Model, operator: &Operato
     if own {
         return;
     }
-    if operator.name == "EPContext" {
+    if operator.name == COMPILED {
         let why = "It holds or names a compiled program for one device, which nobody can read.";
         return examiner.found(Rule::NativeCode, Weight::Unknown, place, named, why);
     }

@@ -4,8 +4,8 @@ use domain::scan::{GapKind, Rule, Weight};
 use formats::safetensors::{HeaderError, Oddity, read};
 use formats::{ReadAt, Window};
 
-use crate::Examiner;
 use crate::archive::sentence;
+use crate::{Bytes, Examiner};
 
 /// Bytes between tensors up to which they are taken for padding.
 const PADDING: u64 = 64;
@@ -28,13 +28,7 @@ pub(crate) fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt) {
     };
     examiner.part_of("safetensors", &Window::new(input, 0, header.data_offset));
     let hidden: u64 = header.unclaimed.iter().map(|(_, bytes)| bytes).sum();
-    if examiner.options().full {
-        crate::native::search(
-            examiner,
-            &Window::from(input, header.data_offset),
-            header.data_offset,
-        );
-    }
+    examiner.search(input, Bytes::Data);
     examiner.raw(input.len().saturating_sub(header.data_offset + hidden));
     for oddity in &header.oddities {
         odd(examiner, oddity);

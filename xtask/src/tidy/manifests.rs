@@ -51,6 +51,7 @@ const ALLOWED: &[Row] = &[
     (
         "formats",
         &[
+            "aho-corasick",
             "bzip2",
             "crc32fast",
             "flate2",

@@ -29,6 +29,8 @@ pub struct Program {
     pub effects: Vec<Effect>,
     /// What is odd about it, in order.
     pub anomalies: Vec<Anomaly>,
+    /// Opcodes that were followed, counted as [`super::Limits::opcodes`] counts them.
+    pub work: u64,
 }
 
 /// What is known about few values.

@@ -120,6 +120,7 @@ impl Machine {
             input.restart(start, true);
             self.read(input);
         }
+        self.program.work = self.work;
         (self.program, self.registry)
     }
 

@@ -72,7 +72,7 @@ pub struct Programs<'a> {
     registry: registry::Registry,
 }
 
-/// The programs that lie in `range` of `input`, one behind another.
+/// The programs that lie in `range` of `input`, one behind another. [`Limits::opcodes`] holds for all of them together.
 pub fn programs<'a>(input: &'a dyn ReadAt, range: Range<u64>, limits: &Limits) -> Programs<'a> {
     Programs {
         input,
@@ -85,6 +85,11 @@ pub fn programs<'a>(input: &'a dyn ReadAt, range: Range<u64>, limits: &Limits) -
 }
 
 impl Programs<'_> {
+    /// Opcodes that may still be followed: those of [`Limits::opcodes`] that no program so far has used.
+    pub fn opcodes_left(&self) -> u64 {
+        self.limits.opcodes
+    }
+
     /// Offset behind the last STOP that was reached: where the next program begins, if there is one. Bytes from here on are
     /// no part of any program that was given out complete.
     pub fn position(&self) -> u64 {
@@ -104,6 +109,7 @@ impl Iterator for Programs<'_> {
         machine.registry = std::mem::take(&mut self.registry);
         let (program, registry) = machine.follow(&mut window);
         self.registry = registry;
+        self.limits.opcodes = self.limits.opcodes.saturating_sub(program.work);
         if let Some(error) = window.failure {
             self.over = true;
             return Some(Err(error));
@@ -117,7 +123,7 @@ impl Iterator for Programs<'_> {
     }
 }
 
-/// How much a program may do before the machine stops. All counts are of one program.
+/// How much a program may do before the machine stops. All counts are of one program, unless [`programs`] says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Opcodes; one that builds a value counts for three.

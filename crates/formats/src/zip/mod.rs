@@ -20,7 +20,7 @@ use std::io;
 
 use crate::ReadAt;
 
-pub use content::{Content, CrcError, Refused, open, verify};
+pub use content::{Content, CrcError, Refused, Sums, compare, open, sum_of, verify};
 
 /// The largest central directory that is read, in bytes: all directories of a file together.
 pub const MAX_DIRECTORY_BYTES: u64 = 16 << 20;

@@ -2,8 +2,8 @@
 
 use domain::scan::{GapKind, Rule, Weight};
 
-use super::{count, examined, field, findings, model};
-use crate::{models, native};
+use super::{count, field, findings, model};
+use crate::{Bytes, Examiner, Options, Rules, models};
 
 const OLD: &[u8] = include_bytes!("../../../formats/tests/samples/old.h5");
 const DENSE: &[u8] = include_bytes!("../../../formats/tests/samples/dense.h5");
@@ -286,9 +286,16 @@ fn machine_code_is_told_as_a_file_and_within_numbers() {
         [(Rule::NativeCode, Weight::Unknown)]
     );
     let numbers = [vec![0x3f; 300_001], elf, vec![0x3f; 1000]].concat();
-    let seen = examined(|examiner| native::search(examiner, &numbers.as_slice(), 10));
+    let options = Options {
+        full: true,
+        ..Options::default()
+    };
+    let rules = Rules::builtin();
+    let mut examiner = Examiner::new(&rules, options);
+    examiner.search(&numbers.as_slice(), Bytes::Data);
+    let seen = examiner.finish(0);
     assert_eq!(findings(&seen), [(Rule::NativeCode, Weight::Dangerous)]);
-    assert_eq!(seen.findings[0].place.offset, Some(300_011));
+    assert_eq!(seen.findings[0].place.offset, Some(300_001));
 }
 
 #[test]

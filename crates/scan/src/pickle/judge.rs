@@ -32,7 +32,7 @@ pub(super) enum Nature {
 const MAX_EXPRESSION: usize = 400;
 
 /// Different names that one program may have judged. A whole model of torch has some hundred.
-const MAX_NAMES: usize = 50_000;
+const MAX_NAMES: usize = 10_000;
 
 /// A map by id. Ids are small numbers that the machine gives, not the file; they need no strong hash.
 type ById<T> = HashMap<Id, T, BuildHasherDefault<Mix>>;

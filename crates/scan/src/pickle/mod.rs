@@ -60,10 +60,15 @@ impl Origin {
 
 /// Examines all programs at the start of `input`, one behind the other. Returns the offset behind the last one.
 pub fn examine(examiner: &mut Examiner<'_>, input: &dyn ReadAt, origin: Origin) -> u64 {
-    let limits = Limits::default();
+    let limits = Limits {
+        opcodes: examiner.opcodes_left(),
+        ..Limits::default()
+    };
     let mut stream = 0;
     let mut end = 0;
-    for program in programs(input, 0..input.len(), &limits) {
+    let mut followed = programs(input, 0..input.len(), &limits);
+    while let Some(program) = followed.next() {
+        examiner.followed(followed.opcodes_left());
         let program = match program {
             Ok(program) => program,
             Err(error) => {
