@@ -51,7 +51,9 @@ pub fn compressed(data: &[u8]) -> bool {
         let Ok((head, _)) = Decoder::new(&data, codec, budget).head(10) else {
             unreachable!("{IN_MEMORY}")
         };
-        // A break takes the step with it in which it is found, and a longer step takes more.
+        // A decoder that finds a break gives nothing of the step in which it finds it, though it may have filled a part of
+        // its room. The head has room for ten bytes a step and the whole for 64 KiB, so the two steps that end at one
+        // break begin at different bytes, and either may give more. Without a break no byte may be missing.
         let broken = matches!(outcome.end, End::Broken(_));
         let same = head.len().min(bytes.len());
         assert_eq!(head[..same], bytes[..same.min(10)], "the head is another");

@@ -55,10 +55,11 @@ class Checkpoints:
                 guard = None if loader is None else _guard.active()
                 if guard is None:
                     return original(*args, **kwargs)
-                target = path_in(args, kwargs)
                 if way == "distributed":
-                    target = _path(target)
-                return guard.loading(loader, lambda: guard.check(loader, target), original, args, kwargs)
+                    # A folder, whatever names it; what else its reader may read is asked about pickle by pickle.
+                    return guard.loading(loader, _folder(path_in, args, kwargs), lambda given: original(*args, **kwargs))
+                restricted = kwargs.get("weights_only") is True
+                return guard.wrapped(loader, original, args, kwargs, position, names[0], restricted)
 
         for module in modules:
             if getattr(module, name, None) is original:
@@ -128,6 +129,13 @@ class Checkpoints:
                 self.wrap(modules, name, "distributed", saving, position=sys.maxsize, names=names)
         except Exception as error:
             self.sensor.gap("distributed checkpoints", error)
+
+
+def _folder(path_in, args, kwargs):
+    try:
+        return _path(path_in(args, kwargs))
+    except Exception:
+        return None
 
 
 def _path(target):

@@ -2,27 +2,29 @@
 
 The functions that load are wrapped and ask first. What comes to an unpickler by any other way is caught at the last
 moment, when it looks up a name: Python tells that to its audit hooks, and an exception of a hook ends the load before
-the name is there. What processes of the job send to each other (`multiprocessing`, collectives) is their own and is not
-asked for. Without an answer nothing is loaded: whoever asked for this wants no exceptions to it.
+the name is there. At the same moment it is looked whether the file still is the one that was examined. What processes of
+the job send to each other (`multiprocessing`, collectives) is their own and is not asked for. Without an answer nothing is
+loaded: whoever asked for this wants no exceptions to it.
 """
 
 import functools
-import io
 import json
 import os
-import stat
 import struct
 import sys
 import threading
 import unicodedata
 
+from . import _target
+
 # Seconds to wait for an answer.
 PATIENCE = 120.0
-# Bytes of a stream without a file that are examined.
-BYTES_MAX = 1 << 30
 _PROTOCOL = 1
-_OWN_TRAFFIC = ("multiprocessing.", "torch.multiprocessing", "torch.distributed.", "torch.utils.data.", "concurrent.futures.")
-_FRAMES = 12
+# Modules that unpickle what they receive, when they themselves do it; of these, the ones that read files.
+_OWN_TRAFFIC = ("multiprocessing.", "torch.multiprocessing.", "torch.distributed.", "concurrent.futures.")
+_FILES = ("torch.distributed.checkpoint.", "torch.distributed.flight_recorder.", "torch.distributed._tools.")
+# It loads its bytes with `torch.load`, which asks about them.
+_ASKS_ITSELF = ("torch.storage", "_load_from_bytes")
 
 _guard = None
 
@@ -61,24 +63,21 @@ class Guard:
 
     def ask(self, loader, name, path=None, descriptor=None, offset=0):
         """Raises `RefusedLoad` unless the supervisor lets it pass."""
-        question = {
-            "protocol": _PROTOCOL,
-            "path": None if path is None else _text(path),
-            "descriptor": descriptor,
-            "offset": offset,
-            "name": _text(name),
-            "loader": loader,
-        }
         try:
+            question = {
+                "protocol": _PROTOCOL,
+                "path": None if path is None else _text(path),
+                "descriptor": descriptor,
+                "offset": offset,
+                "name": _text(name),
+                "loader": loader,
+            }
             answer = self._exchange(json.dumps(question).encode())
-            refuse, why = answer["refuse"], answer["why"]
-        except RefusedLoad:
-            raise
+            refuse, why = answer["refuse"] is not False, answer["why"]
         except Exception as error:
             refuse, why = True, f"the supervisor gave no answer ({type(error).__name__}: {error})"
         if refuse:
-            shown = os.fsdecode(name)
-            raise RefusedLoad(f"taintline refused {loader} of {shown!r}: {why!r}. `taintline scan --explain` shows it.")
+            raise _refused(f"{loader} of {os.fsdecode(name)!r}: {why!r}. `taintline scan --explain` shows it.")
 
     def _exchange(self, question):
         sockets = self.sockets
@@ -89,47 +88,64 @@ class Guard:
             (length,) = struct.unpack("<I", _exactly(link, 4))
             return json.loads(_exactly(link, length))
 
-    def check(self, loader, target):
-        """Asks about a path, an open file, or anything that can be read."""
-        if isinstance(target, (str, bytes, os.PathLike)):
-            path = os.fsencode(target)
-            if not path.startswith(b"/"):
-                path = os.path.join(os.getcwdb(), path)
-            return self.ask(loader, path, path=path)
-        position = target.tell()
-        name = getattr(target, "name", None)
-        name = os.path.join(os.getcwdb(), os.fsencode(name)) if isinstance(name, (str, bytes)) else b"a stream"
-        descriptor = _descriptor(target)
-        if descriptor is not None:
-            return self.ask(loader, name, descriptor=descriptor, offset=position)
-        content = target.read(BYTES_MAX + 1)
-        target.seek(position)
-        return self.check_bytes(loader, content, name)
-
-    def check_bytes(self, loader, content, name=b"bytes"):
-        """Asks about bytes in memory."""
-        content = memoryview(content).cast("B")
-        if len(content) > BYTES_MAX:
-            raise RefusedLoad(f"taintline refused {loader}: {len(content)} bytes are more than are examined in memory")
-        descriptor = os.memfd_create("taintline", os.MFD_CLOEXEC)
+    def admit(self, loader, find, target):
+        """What the loader gets for `target`, once that may be loaded."""
         try:
-            while content:
-                content = content[os.write(descriptor, content) :]
-            self.ask(loader, name, descriptor=descriptor)
+            admitted = find(target)
+        except Exception as error:
+            why = str(error) if isinstance(error, _target.Unfit) else f"it cannot be examined ({type(error).__name__}: {error})"
+            raise _refused(f"{loader}: {why}") from error
+        try:
+            if not isinstance(admitted, _target.Nothing):
+                self.ask(loader, admitted.name, **self._subject(loader, admitted))
         finally:
-            os.close(descriptor)
+            admitted.close()
+        return admitted
+
+    def _subject(self, loader, admitted):
+        try:
+            return admitted.ask()
+        except Exception as error:
+            raise _refused(f"{loader}: it cannot be handed over to be examined ({type(error).__name__}: {error})") from error
 
     # Loading
 
-    def loading(self, loader, check, original, args, kwargs):
-        """`check()` first, then the load, within which no more is asked."""
-        if getattr(self.local, "inside", 0) == 0 and not _own_traffic():
-            check()
-        self.local.inside = getattr(self.local, "inside", 0) + 1
+    def loading(self, loader, target, call, find=_target.of, restricted=False):
+        """Asks about `target`, then gives `call` what may be loaded. `restricted` loads run no code of what they load."""
+        loads = self._loads()
+        if loads and self._covered(loads[-1], None if find is _target.of_bytes else target, restricted):
+            return call(target)
+        admitted = _target.Own(target, b"") if _own_traffic() else self.admit(loader, find, target)
+        loads.append(admitted)
         try:
-            return original(*args, **kwargs)
+            result = call(admitted.given)
         finally:
-            self.local.inside -= 1
+            loads.pop()
+        self._same(loader, admitted)
+        try:
+            admitted.done()
+        except Exception as error:
+            raise _refused(f"{loader}: what follows in the stream is lost ({type(error).__name__}: {error})") from error
+        return result
+
+    def _loads(self):
+        """The loads of this thread that are under way."""
+        if not hasattr(self.local, "loads"):
+            self.local.loads = []
+        return self.local.loads
+
+    @staticmethod
+    def _covered(outer, target, restricted):
+        try:
+            return outer.covers(target, restricted)
+        except Exception:
+            return False
+
+    @staticmethod
+    def _same(loader, admitted):
+        if admitted.changed():
+            name = os.fsdecode(admitted.name)
+            raise _refused(f"{loader} of {name!r}: it changed after it was examined, so what is loaded may be something else")
 
     def wrap_pickle(self):
         import pickle
@@ -138,11 +154,11 @@ class Guard:
 
         @functools.wraps(load)
         def guarded_load(file, *args, **kwargs):
-            return self.loading("pickle.load", lambda: self.check("pickle.load", file), load, (file, *args), kwargs)
+            return self.loading("pickle.load", file, lambda given: load(given, *args, **kwargs))
 
         @functools.wraps(loads)
         def guarded_loads(data, *args, **kwargs):
-            return self.loading("pickle.loads", lambda: self.check_bytes("pickle.loads", data), loads, (data, *args), kwargs)
+            return self.loading("pickle.loads", data, lambda given: loads(given, *args, **kwargs), find=_target.of_bytes)
 
         pickle.load, pickle.loads = guarded_load, guarded_loads
 
@@ -154,10 +170,21 @@ class Guard:
         def guarded(*args, **kwargs):
             if not wanted(args, kwargs):
                 return original(*args, **kwargs)
-            target = args[position] if len(args) > position else kwargs.get(keyword)
-            return self.loading(loader, lambda: self.check(loader, target), original, args, kwargs)
+            return self.wrapped(loader, original, args, kwargs, position, keyword)
 
         setattr(module, name, guarded)
+
+    def wrapped(self, loader, original, args, kwargs, position, keyword, restricted=False):
+        """`original` with what may be loaded in the place of its target."""
+        if len(args) > position:
+
+            def call(given):
+                return original(*args[:position], given, *args[position + 1 :], **kwargs)
+
+            return self.loading(loader, args[position], call, restricted=restricted)
+        if keyword not in kwargs:
+            return original(*args, **kwargs)
+        return self.loading(loader, kwargs[keyword], lambda given: original(*args, **{**kwargs, keyword: given}), restricted=restricted)
 
     def wrap_numpy(self, module):
         """An array of objects is a pickle; one of numbers is not, and needs no question."""
@@ -173,45 +200,47 @@ class Guard:
     # The last moment
 
     def hook(self, event, args):
-        if event == "pickle.find_class" and getattr(self.local, "inside", 0) == 0:
-            module, name = args
-            if isinstance(module, str) and isinstance(name, str) and (module, name) not in self.names:
-                self._name(module, name)
+        if event != "pickle.find_class":
+            return
+        loads = self._loads()
+        if loads and loads[-1].whole:
+            self._same("a look-up", loads[-1])
+            return
+        module, name = args
+        if (module, name) in self.names or _own_traffic():
+            return
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise _refused("an unpickler's look-up of what is no name")
+        self._name(module, name)
 
     def _name(self, module, name):
-        if _own_traffic():
-            return
-        # What would be loaded is not seen here, so the name is examined as if it were called with nothing.
-        texts = [b"\x8c" + bytes([len(part)]) + part for part in (module.encode(), name.encode()) if len(part) < 256]
-        if len(texts) != 2:
-            raise RefusedLoad("taintline refused an unpickler's look-up of a name that is too long")
-        program = b"\x80\x04" + b"".join(texts) + b"\x93)R."
-        self.check_bytes("an unpickler", program, f"{module}.{name}".encode())
+        # What would be loaded is not seen here, so the name is examined as if it were called with something unknown.
+        try:
+            parts = [part.encode() for part in (module, name)]
+            program = b"".join(b"\x8c" + bytes([len(part)]) + part for part in parts)
+        except ValueError as error:
+            raise _refused("an unpickler's look-up of a name that is too long or no text") from error
+        arguments = b")" if (module, name) == _ASKS_ITSELF else b"NQ\x85"
+        program = b"\x80\x04" + program + b"\x93" + arguments + b"R."
+        self.admit("an unpickler", lambda data: _target.of_bytes(data, f"{module}.{name}".encode()), program)
         self.names.add((module, name))
 
 
+def _refused(what):
+    return RefusedLoad(f"taintline refused {what}")
+
+
 def _own_traffic():
-    """Whether the caller is the machinery by which processes of the job talk to each other."""
+    """Whether who unpickles is the machinery by which processes of the job talk to each other."""
     frame = sys._getframe(2)
-    for _ in range(_FRAMES):
-        if frame is None:
-            return False
+    while frame is not None:
         module = frame.f_globals.get("__name__")
-        if isinstance(module, str) and (module + ".").startswith(_OWN_TRAFFIC):
-            return True
+        # Ours, and the unpickler in Python, stand between.
+        if frame.f_globals is not globals() and module != "pickle":
+            module = f"{module}."
+            return module.startswith(_OWN_TRAFFIC) and not module.startswith(_FILES)
         frame = frame.f_back
     return False
-
-
-def _descriptor(target):
-    """The descriptor of a regular file that is read as it is; `None` for anything that decodes or lies in memory."""
-    if not isinstance(target, (io.BufferedReader, io.BufferedRandom, io.FileIO)):
-        return None
-    raw = getattr(target, "raw", target)
-    if type(raw) is not io.FileIO:
-        return None
-    descriptor = raw.fileno()
-    return descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
 
 
 def _exactly(link, length):

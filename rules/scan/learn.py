@@ -70,6 +70,10 @@ REVIEWED = {
     ("statsmodels.base.data", "__setstate__"),
     ("accelerate.optimizer", "__setstate__"),
 }
+# Classes that look harmless and are not, with the reason.
+EXCLUDED = {
+    ("torch.fx.graph_module", "GraphModule"): "its state holds `_code`, a text that `recompile` runs",
+}
 SAFE_CALLS = re.compile(
     r"torch\.ops\.quantized\.\w+_prepack|torch\._C\._log_api_usage_once|random\.Random|torch\.empty_like|torch\.Tensor\._make_subclass"
     r"|np\.(min|max|atleast_2d|all|any|sum)|typing\.cast|inspect\.signature|self\._tracker\.track|has_torch_function_unary|object\.__getattribute__"
@@ -192,6 +196,9 @@ def learn_class(cls, compiled, table, notes, depth):
 
 def classify(cls, compiled):
     """Letters, or None if the class is nothing to hold, and why it fails."""
+    excluded = EXCLUDED.get((cls.__module__, cls.__qualname__))
+    if excluded:
+        return None, excluded
     if issubclass(cls, enum.Enum):
         return "e", None
     if any(base.__module__.partition(".")[0] in PRETENDED for base in cls.__mro__):

@@ -100,7 +100,7 @@ pub fn convert(source: &Path, targets: &Targets) -> Result<ConvertView, ConvertE
     let input = Opened::new(&file, meta.len());
     let name = source.file_name().unwrap_or_default().to_string_lossy();
     let rules = scan::Rules::builtin();
-    let examined = scan::examine(&rules, scan::Options::default(), &name, &input);
+    let examined = crate::examination::examine(&rules, scan::Options::default(), &name, &input);
     admit(source, &examined)?;
     let plain = plain(&input)
         .map_err(failed(source))?

@@ -10,6 +10,7 @@ pub mod convert;
 pub mod demo;
 mod diff;
 pub mod error;
+mod examination;
 mod index;
 mod interrupted;
 mod journal;

@@ -8,7 +8,8 @@ use domain::{Digest, Outcome, PathText, Process, StepRecord};
 use ledger::Store;
 use report::time::rfc3339;
 use report::view::{
-    ActView, CodeView, CostView, EnvironmentView, FileView, RankView, RunLine, RunView, State,
+    ActView, CodeView, CostView, EnvironmentView, FileView, Inside, RankView, RunLine, RunView,
+    State,
 };
 
 use crate::index::IndexedRun;
@@ -218,7 +219,7 @@ fn load_view(store: &Store, load: &Load) -> FileView {
 }
 
 /// What was learnt of a file before it was loaded, in one line.
-fn inside(store: &Store, blob: &Digest) -> Option<String> {
+fn inside(store: &Store, blob: &Digest) -> Option<Inside> {
     let bytes = store.blob(blob).ok().flatten()?;
     let examination: Examination = serde_json::from_slice(&bytes).ok()?;
     let custom = || {
@@ -231,15 +232,12 @@ fn inside(store: &Store, blob: &Digest) -> Option<String> {
             .collect();
         (!names.is_empty()).then(|| format!("objects of {}", names.join(", ")))
     };
-    let rest = || {
-        if examination.is_complete() {
-            "no code"
-        } else {
-            "not completely examined"
-        }
-    };
     let told = crate::run::in_words(&examination).or_else(custom);
-    Some(told.unwrap_or_else(|| rest().to_owned()))
+    Some(match told {
+        Some(told) => Inside::Does(told),
+        None if examination.is_complete() => Inside::NoCode,
+        None => Inside::Incomplete,
+    })
 }
 
 fn file(

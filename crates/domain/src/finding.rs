@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::register::rules;
 use crate::{Digest, PathText};
 
 /// How good the evidence behind a statement is.
@@ -30,47 +31,23 @@ impl fmt::Display for Grade {
     }
 }
 
-macro_rules! rules {
-    ($($variant:ident $id:literal $technique:literal $title:literal;)*) => {
-        /// Every rule there is. The id is stable; the technique is its number in the catalogue of sabotage techniques.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Rule {
-            $(#[doc = $title] #[serde(rename = $id)] $variant,)*
-        }
-
-        impl Rule {
-            /// All rules, in the order of their declaration.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// Stable name.
-            pub const fn id(self) -> &'static str {
-                match self { $(Self::$variant => $id),* }
-            }
-
-            /// Technique in the catalogue.
-            pub const fn technique(self) -> &'static str {
-                match self { $(Self::$variant => $technique),* }
-            }
-
-            /// What it says, in one line.
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title),* }
-            }
-        }
-    };
-}
-
 rules! {
-    EnvironmentChanged "environment-changed" "C01" "an installed file is not what the last good run of this command used";
-    EnvironmentChangedDuringRun "environment-changed-during-run" "C01" "an installed file changed while the run was going";
-    EnvironmentNotAsInstalled "environment-not-as-installed" "C01" "an installed file is not what its package's RECORD says";
-    EnvironmentUnowned "environment-unowned" "C02" "a file that Python loads by itself belongs to no package";
-    CheckpointChanged "checkpoint-changed" "K02" "a checkpoint is not what the run that saved it wrote";
-    CheckpointOlder "checkpoint-older" "K04" "a checkpoint of an earlier step stands under a newer name";
-    CheckpointRunsCode "checkpoint-runs-code" "K01" "a file that the run loads does more than give data";
-    RankVanished "rank-vanished" "P01" "a rank was killed or vanished";
-    LedgerRewritten "ledger-rewritten" "A07" "the ledger was rewritten while the run was going";
-    CacheLied "cache-lied" "A07" "a file that the cache called unchanged has other content";
+    /// Every rule there is. The id is stable; the technique is its number in the catalogue of sabotage techniques.
+    Rule
+    /// What it says, in one line.
+    title
+    /// Technique in the catalogue.
+    technique;
+    EnvironmentChanged "environment-changed" "an installed file is not what the last good run of this command used" "C01";
+    EnvironmentChangedDuringRun "environment-changed-during-run" "an installed file changed while the run was going" "C01";
+    EnvironmentNotAsInstalled "environment-not-as-installed" "an installed file is not what its package's RECORD says" "C01";
+    EnvironmentUnowned "environment-unowned" "a file that Python loads by itself belongs to no package" "C02";
+    CheckpointChanged "checkpoint-changed" "a checkpoint is not what the run that saved it wrote" "K02";
+    CheckpointOlder "checkpoint-older" "a checkpoint of an earlier step stands under a newer name" "K04";
+    CheckpointRunsCode "checkpoint-runs-code" "a file that the run loads does more than give data" "K01";
+    RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
+    LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
+    CacheLied "cache-lied" "a file that the cache called unchanged has other content" "A07";
 }
 
 impl fmt::Display for Rule {

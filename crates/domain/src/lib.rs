@@ -10,6 +10,7 @@ mod finding;
 mod fingerprint;
 mod number;
 mod path_text;
+mod register;
 mod run;
 pub mod scan;
 pub mod sensor;

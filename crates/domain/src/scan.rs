@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Digest;
+use crate::register::rules;
 
 /// How much a finding weighs. The order is that of weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -36,37 +37,13 @@ impl fmt::Display for Weight {
     }
 }
 
-macro_rules! rules {
-    ($($variant:ident $id:literal $title:literal $advice:literal;)*) => {
-        /// Why something is a finding. The id is stable.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum Rule {
-            $(#[doc = $title] #[serde(rename = $id)] $variant,)*
-        }
-
-        impl Rule {
-            /// All rules, in the order of their declaration.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// Stable name.
-            pub const fn id(self) -> &'static str {
-                match self { $(Self::$variant => $id),* }
-            }
-
-            /// What it says, in one line that fits behind "loading this file": no capital, no full stop.
-            pub const fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title),* }
-            }
-
-            /// What to do about it, in one sentence.
-            pub const fn advice(self) -> &'static str {
-                match self { $(Self::$variant => $advice),* }
-            }
-        }
-    };
-}
-
 rules! {
+    /// Why something is a finding. The id is stable.
+    Rule
+    /// What it says, in one line that fits behind "loading this file": no capital, no full stop.
+    title
+    /// What to do about it, in one sentence.
+    advice;
     RunsCommand "runs-command" "runs a command of the operating system" "Do not load it. Keep the file and find out who wrote it.";
     RunsCode "runs-code" "runs code that the file brings along" "Do not load it. Keep the file and find out who wrote it.";
     ImportsCode "imports-code" "imports a module by name and so runs its code" "Do not load it unless that module is one that you know and expect.";

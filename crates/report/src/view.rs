@@ -106,6 +106,34 @@ pub struct RankView {
     pub steps: Vec<StepRecord>,
 }
 
+/// What loading a file does beside giving data. In JSON it is text: `no code`, `not completely examined`, or what it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inside {
+    /// Nothing, and all of it was examined.
+    NoCode,
+    /// Nothing was found, but a part was not examined.
+    Incomplete,
+    /// This: the heaviest of what was found, or the classes of its objects.
+    Does(String),
+}
+
+impl Inside {
+    /// In words.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::NoCode => "no code",
+            Self::Incomplete => "not completely examined",
+            Self::Does(what) => what,
+        }
+    }
+}
+
+impl Serialize for Inside {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// Something that the run loaded or wrote.
 #[derive(Debug, Clone, Serialize)]
 pub struct FileView {
@@ -124,7 +152,7 @@ pub struct FileView {
     /// What loading it does beside giving data: `no code`, or the heaviest of what was found; absent where nothing in it
     /// would be interpreted, or nobody looked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub inside: Option<String>,
+    pub inside: Option<Inside>,
 }
 
 /// Something done to the run.

@@ -12,7 +12,6 @@ use formats::native::Search;
 use formats::zip::{self, Content, Directory, LocalField, Member, Oddity, ZipError};
 use formats::{ReadAt, Window};
 
-use crate::concatenated::split;
 use crate::{Bytes, Examiner, full, models, torch};
 
 /// Members of one archive that are examined; a checkpoint has one a tensor, and those are not.
@@ -24,7 +23,7 @@ const MAX_RATIO: u64 = 2000;
 
 /// Examines the ZIP archive that `input` is.
 pub(crate) fn zip(examiner: &mut Examiner<'_>, name: &str, input: &dyn ReadAt) {
-    let parts = match split(input) {
+    let parts = match zip::split(input) {
         Ok(parts) => parts,
         Err(error) => {
             return examiner.gap(GapKind::Unreadable, examiner.here(), error.to_string());

@@ -8,7 +8,6 @@
 
 mod archive;
 mod calls;
-mod concatenated;
 mod config;
 mod dispatch;
 mod examiner;

@@ -97,3 +97,20 @@ pub(super) struct ReadFile {
     /// How long it took.
     pub(super) took: Duration,
 }
+
+impl ReadFile {
+    /// Nothing was read yet.
+    pub(super) fn unread(ticket: u64, purpose: Purpose, path: &PathText) -> Self {
+        Self {
+            ticket,
+            purpose,
+            path: path.clone(),
+            identity: None,
+            digest: None,
+            content: None,
+            summary: None,
+            gap: None,
+            took: Duration::ZERO,
+        }
+    }
+}

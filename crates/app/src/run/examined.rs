@@ -21,7 +21,7 @@ pub(super) fn of_file(file: &File, size: u64, offset: u64, path: &PathText) -> E
     let input = Opened::new(file, size);
     let window = Window::new(&input, offset, input.len());
     let name = path.as_str().rsplit('/').next().unwrap_or_default();
-    scan::examine(&RULES, scan::Options::default(), name, &window)
+    crate::examination::examine(&RULES, scan::Options::default(), name, &window)
 }
 
 /// The heaviest finding and what it means, in one line.

@@ -9,12 +9,14 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use domain::entry::{Identity, Kind};
+use domain::scan::{Examination, Weight};
 use domain::{Digest, Hasher, Node, PathText, Tree};
 
 use super::event::{Event, ExaminedFile, Purpose, ReadFile};
@@ -194,7 +196,12 @@ impl Worker {
                 }
             };
             drop(waiting);
-            let read = self.read(request);
+            // A fault of ours costs this file its content; without an answer the end of the run would wait for it.
+            let lost = ReadFile::unread(request.ticket, request.purpose.clone(), &request.path);
+            let read = catch_unwind(AssertUnwindSafe(|| self.read(request))).unwrap_or(ReadFile {
+                gap: Some("a fault of this program: please report it".to_owned()),
+                ..lost
+            });
             if self.events.send(Event::Read(Box::new(read))).is_err() {
                 return;
             }
@@ -210,17 +217,7 @@ impl Worker {
             opened,
             ..
         } = request;
-        let mut read = ReadFile {
-            ticket,
-            purpose,
-            path,
-            identity: None,
-            digest: None,
-            content: None,
-            summary: None,
-            gap: None,
-            took: std::time::Duration::ZERO,
-        };
+        let mut read = ReadFile::unread(ticket, purpose, &path);
         match opened {
             Err(why) => read.gap = Some(why),
             Ok((_, identity, true)) => {
@@ -249,13 +246,14 @@ impl Worker {
             Purpose::Save | Purpose::Take(_) => return,
         };
         let examination = examined::of_file(file, size, 0, path);
-        if examination.formats.is_empty() && examination.findings.is_empty() {
+        let data = matches!(read.purpose, Purpose::Take(_));
+        if !is_worth_telling(&examination, data) {
             return;
         }
         let examined = ExaminedFile {
             ticket: Some(read.ticket),
             deed: deed.to_owned(),
-            data: deed == "opened",
+            data,
             path: path.clone(),
             refused: false,
             examination,
@@ -390,6 +388,21 @@ impl Worker {
             read.gap = Some(reason.clone());
             Node::Unread { reason }
         })
+    }
+}
+
+/// Whether an examination is kept. A loaded file has one wherever something in it is interpreted. A data file is one of
+/// thousands, most of them text or numbers: only what could matter if somebody loaded it is kept.
+fn is_worth_telling(examination: &Examination, data: bool) -> bool {
+    if data {
+        examination.weight() > Some(Weight::Note)
+            || !examination.needs.is_empty()
+            || !examination.is_complete()
+    } else {
+        // Nothing is interpreted in what has no format; what was not read might have had one.
+        !examination.formats.is_empty()
+            || !examination.findings.is_empty()
+            || !examination.is_complete()
     }
 }
 

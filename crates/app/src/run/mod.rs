@@ -16,6 +16,7 @@ mod judge;
 mod launch;
 mod listener;
 mod process;
+mod question;
 mod reach;
 mod recorder;
 mod same;

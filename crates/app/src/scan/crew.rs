@@ -14,9 +14,10 @@ use domain::scan::GapKind;
 use host::worker::{Failure, Outcome, Pool, PoolLimits};
 use report::scan::Confinement;
 
-use super::local::{Examined, Local, only_gap};
+use super::local::{Examined, Local};
 use super::walk::{Met, MetKind, Walk};
 use super::worker::{self, Setup};
+use crate::examination::only_gap;
 
 /// Files that are handed out for each worker.
 const OUT: usize = 128;

@@ -1,7 +1,6 @@
 //! One file after the other, in this process: open, examine, and make sure that it did not change meanwhile.
 
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::scan::{Options, Rules};
 use domain::scan::{Examination, Gap, GapKind, Listing, Place};
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::input::{InputError, Opened};
 use super::shadow;
 use super::walk::{Met, MetKind};
+use crate::examination::{guarded, only_gap};
 
 /// What was learnt of one file, and its programs as lines where somebody asked for them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,19 +63,12 @@ impl Local<'_> {
 
     /// A fault of ours must not cost the other files their result.
     fn opened(&self, name: &str, opened: &Opened) -> Examined {
-        let examined = catch_unwind(AssertUnwindSafe(|| {
+        let mut examined = guarded(|| {
             if self.explain {
                 let (done, listings) = ::scan::explain(self.rules, self.options, name, opened);
                 return Examined { done, listings };
             }
             ::scan::examine(self.rules, self.options, name, opened).into()
-        }));
-        let mut examined = examined.unwrap_or_else(|_| {
-            let lost = only_gap(
-                GapKind::Crashed,
-                "a fault of this program: please report it".to_owned(),
-            );
-            lost.into()
         });
         let mut whole = |kind, what: &str| {
             examined.done.gaps.push(Gap {
@@ -97,17 +90,5 @@ impl Local<'_> {
             );
         }
         examined
-    }
-}
-
-/// The examination of something that could not be examined.
-pub(super) fn only_gap(kind: GapKind, what: String) -> Examination {
-    Examination {
-        gaps: vec![Gap {
-            kind,
-            place: Place::default(),
-            what,
-        }],
-        ..Examination::default()
     }
 }

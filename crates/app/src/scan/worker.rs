@@ -238,8 +238,8 @@ pub(super) fn answered(bytes: &[u8]) -> Option<Examined> {
 mod tests {
     use domain::scan::GapKind;
 
-    use super::super::local::only_gap;
     use super::*;
+    use crate::examination::only_gap;
 
     #[test]
     fn both_sides_understand_each_other() {

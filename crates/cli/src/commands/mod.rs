@@ -1,5 +1,6 @@
 //! One thin function a command: arguments to use-case, view to text.
 
+mod convert;
 mod demo;
 mod generate;
 mod ledger;
@@ -22,7 +23,7 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),
-        Command::Convert(convert) => read::convert(&convert),
+        Command::Convert(convert) => convert::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
         Command::Demo(demo) => demo::demo(surroundings, demo),
         Command::Generate(generate) => Ok(generate::generate(&generate)),

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use app::convert::{ConvertError, Targets, convert as convert_checkpoint};
 use app::place::Surroundings;
 use app::{AppError, Reading};
 use report::plain;
 
-use crate::args::{Convert, Diff, Json, Show};
+use crate::args::{Diff, Json, Show};
 use crate::exit::Exit;
 
 /// Lists runs.
@@ -46,26 +45,6 @@ pub(crate) fn diff(surroundings: &Surroundings, args: &Diff) -> Result<Exit, App
         plain::diff,
     );
     Ok(Exit::Clean)
-}
-
-/// Converts a checkpoint; what was found in it is listed, and is a finding.
-pub(crate) fn convert(args: &Convert) -> Result<Exit, AppError> {
-    let targets = Targets::of(&args.checkpoint, args.output.as_deref(), args.force);
-    match convert_checkpoint(&args.checkpoint, &targets) {
-        Ok(view) => {
-            super::show(&view, args.json.json, plain::converted);
-            Ok(Exit::Clean)
-        }
-        Err(error @ ConvertError::Found { .. }) => {
-            if let ConvertError::Found { reasons, .. } = &error {
-                let lines = reasons.iter().map(|reason| report::sanitise(reason) + "\n");
-                crate::screen::out(&lines.collect::<String>());
-            }
-            crate::screen::error(&AppError::from(error));
-            Ok(Exit::Found)
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// A run's name or id has neither a dot nor a slash, so that a file of such a name must be written `./name`.

@@ -12,6 +12,7 @@
 //! checkpoints does before it runs what it read.
 
 mod central;
+mod chain;
 mod content;
 mod end;
 mod hidden;
@@ -20,6 +21,7 @@ use std::io;
 
 use crate::ReadAt;
 
+pub use chain::split;
 pub use content::{Content, CrcError, Refused, Sums, compare, open, sum_of, verify};
 
 /// The largest central directory that is read, in bytes: all directories of a file together.

@@ -1,5 +1,6 @@
 //! Views laid out as plain text. Every string of a view passes through the sanitiser on its way out.
 
+mod convert;
 mod diff;
 mod finding;
 mod runs;
@@ -7,12 +8,13 @@ mod show;
 mod summary;
 mod weights;
 
+pub use convert::converted;
 pub use diff::{audit, diff};
 pub use finding::{finding, found};
 pub use runs::runs;
 pub use show::show;
 pub use summary::{opening, summary};
-pub use weights::{converted, weights};
+pub use weights::weights;
 
 use crate::sanitise;
 

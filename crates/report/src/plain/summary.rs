@@ -3,7 +3,7 @@
 use super::{field, finding, plural};
 use crate::sanitise;
 use crate::time::{count, duration, size};
-use crate::view::{EnvironmentView, FileView, RunView, State};
+use crate::view::{EnvironmentView, FileView, Inside, RunView, State};
 
 /// The line before the job's own output.
 pub fn opening(name: &str, store: &str, entries: u64) -> String {
@@ -106,10 +106,10 @@ fn file_line(file: &FileView) -> String {
     let digest = file
         .digest
         .map_or_else(|| "size and times only".to_owned(), |digest| digest.short());
-    let inside = match file.inside.as_deref() {
+    let inside = match &file.inside {
         None => String::new(),
-        Some("no code") => "; no code inside".to_owned(),
-        Some(inside) => format!("; inside: {}", crate::shorten(inside, 100)),
+        Some(Inside::NoCode) => "; no code inside".to_owned(),
+        Some(inside) => format!("; inside: {}", crate::shorten(inside.as_str(), 100)),
     };
     format!("{}{step}  {digest}{inside}", file.path)
 }

@@ -1,28 +1,12 @@
-//! `taintline diff A.pt B.pt`: which tensors changed and by how much, the largest change first. `taintline convert`.
+//! `taintline diff A.pt B.pt`: which tensors changed and by how much, the largest change first.
 
 use super::{field, plural};
-use crate::time::{count, size};
-use crate::view::{ConvertView, TensorChangeView, WeightsView};
+use crate::time::count;
+use crate::view::{TensorChangeView, WeightsView};
 use crate::{sanitise, shorten};
 
 /// Changed tensors that are shown one by one; JSON has all.
 const SHOWN: usize = 40;
-
-/// What was converted, and where it is.
-pub fn converted(view: &ConvertView) -> String {
-    let tensors = format!(
-        "{}  {}, {}",
-        view.tensors_file,
-        plural(view.tensors, "tensor"),
-        size(view.bytes)
-    );
-    format!(
-        "{}\n{}{}",
-        sanitise(&view.source),
-        field("tensors", &tensors),
-        field("structure", &view.structure_file)
-    )
-}
 
 /// What differs between two checkpoints.
 pub fn weights(view: &WeightsView) -> String {

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use formats::ReadAt;
+use crate::read_at::{ReadAt, bytes_at, u32_at, u64_at};
 
 const END_BYTES: u64 = 22;
 const LOCATOR_BYTES: u64 = 20;
@@ -15,8 +15,8 @@ const END64_BYTES: u64 = 56;
 const MAX_ARCHIVES: usize = 20_000;
 
 /// Offset and length of each archive, in the order of the file, with what stands before the first if that is no archive.
-/// Empty if `input` is not several archives.
-pub(crate) fn split(input: &dyn ReadAt) -> io::Result<Vec<(u64, u64)>> {
+/// Empty if `input` is not several archives. An error is that of reading.
+pub fn split(input: &dyn ReadAt) -> io::Result<Vec<(u64, u64)>> {
     let mut parts = Vec::new();
     let mut end = input.len();
     while end > 0 && parts.len() < MAX_ARCHIVES {
@@ -38,58 +38,43 @@ pub(crate) fn split(input: &dyn ReadAt) -> io::Result<Vec<(u64, u64)>> {
 
 /// Where the archive starts that ends at `end`; `None` if none ends there.
 fn start_of(input: &dyn ReadAt, end: u64) -> io::Result<Option<u64>> {
-    let Some(record) = bytes::<22>(input, end.checked_sub(END_BYTES))? else {
+    let Some(at) = end.checked_sub(END_BYTES) else {
         return Ok(None);
     };
+    let record = bytes_at(input, at, END_BYTES)?;
     if !record.starts_with(b"PK\x05\x06") || !record.ends_with(&[0, 0]) {
         return Ok(None);
     }
-    let at = end - END_BYTES;
-    let mut directory = (
-        u64::from(u32_at(&record, 12)),
-        u64::from(u32_at(&record, 16)),
-    );
-    let mut behind = at;
-    let locator = bytes::<20>(input, at.checked_sub(LOCATOR_BYTES))?;
-    if locator.is_some_and(|locator| locator.starts_with(b"PK\x06\x07")) {
-        let place = at.checked_sub(LOCATOR_BYTES + END64_BYTES);
-        if let Some(record) = bytes::<56>(input, place)?.filter(|r| r.starts_with(b"PK\x06\x06")) {
-            directory = (u64_at(&record, 40), u64_at(&record, 48));
-            behind = at - LOCATOR_BYTES - END64_BYTES;
-        }
-    }
-    let (size, offset) = directory;
-    let start = behind
-        .checked_sub(size)
-        .and_then(|directory| directory.checked_sub(offset));
-    let Some(start) = start else { return Ok(None) };
-    let first = bytes::<4>(input, Some(start))?;
-    let begins = first.is_some_and(|first| matches!(&first, b"PK\x03\x04" | b"PK\x05\x06"));
-    Ok((begins && start < end).then_some(start))
-}
-
-fn bytes<const N: usize>(input: &dyn ReadAt, offset: Option<u64>) -> io::Result<Option<[u8; N]>> {
-    let inside = offset.filter(|offset| {
-        offset
-            .checked_add(N as u64)
-            .is_some_and(|end| end <= input.len())
+    let wide = wide_end(input, at)?;
+    let said = || {
+        let (size, offset) = (u32_at(&record, 12)?, u32_at(&record, 16)?);
+        Some((at, u64::from(size), u64::from(offset)))
+    };
+    let start = wide.or_else(said).and_then(|(behind, size, offset)| {
+        let directory = behind.checked_sub(size)?;
+        directory.checked_sub(offset)
     });
-    let Some(offset) = inside else {
+    let Some(start) = start else {
         return Ok(None);
     };
-    let mut bytes = [0; N];
-    input.read_at(offset, &mut bytes)?;
-    Ok(Some(bytes))
+    let first = bytes_at(input, start, 4)?;
+    let begins = matches!(first.as_slice(), b"PK\x03\x04" | b"PK\x05\x06");
+    Ok(begins.then_some(start))
 }
 
-fn u32_at(bytes: &[u8], offset: usize) -> u32 {
-    let chunk = bytes.get(offset..).and_then(|rest| rest.first_chunk());
-    chunk.map_or(0, |chunk| u32::from_le_bytes(*chunk))
-}
-
-fn u64_at(bytes: &[u8], offset: usize) -> u64 {
-    let chunk = bytes.get(offset..).and_then(|rest| rest.first_chunk());
-    chunk.map_or(0, |chunk| u64::from_le_bytes(*chunk))
+/// Where the directory ends, its size and its offset, as the wider end record before the one at `at` has them.
+fn wide_end(input: &dyn ReadAt, at: u64) -> io::Result<Option<(u64, u64, u64)>> {
+    let Some(behind) = at.checked_sub(LOCATOR_BYTES + END64_BYTES) else {
+        return Ok(None);
+    };
+    let both = bytes_at(input, behind, END64_BYTES + LOCATOR_BYTES)?;
+    let locator = usize::try_from(END64_BYTES)
+        .ok()
+        .and_then(|skip| both.get(skip..));
+    let is_wide = both.starts_with(b"PK\x06\x06")
+        && locator.is_some_and(|locator| locator.starts_with(b"PK\x06\x07"));
+    let said = || Some((behind, u64_at(&both, 40)?, u64_at(&both, 48)?));
+    Ok(is_wide.then(said).flatten())
 }
 
 #[cfg(test)]

@@ -1,0 +1,332 @@
+//! What is asked about, and what loading it would do: a file, an open descriptor, or a folder with all that is below it.
+//!
+//! Whoever asks wants no exceptions, so what cannot be examined (unreadable, over a limit, a fault of ours) is a gap of the
+//! examination here, and who answers refuses it. A folder is walked as a loader could walk it: into subfolders and through
+//! links, each folder once, within limits. Who asks, over what, and what is answered, this does not know.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use domain::PathText;
+use domain::scan::{Examination, GapKind, Weight};
+use domain::sensor::Ask;
+
+use super::examined::of_file;
+use crate::examination::only_gap;
+
+/// What a folder may hold. One that holds more is not answered for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Files and folders in all.
+    pub(super) entries: usize,
+    /// Folders within folders.
+    pub(super) depth: usize,
+    /// How long one question may take. The job's side waits a little longer, so that it gets the reason.
+    pub(super) time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entries: 100_000,
+            depth: 32,
+            time: Duration::from_secs(100),
+        }
+    }
+}
+
+/// The file that decides the answer, and what was learnt of it.
+#[derive(Debug)]
+pub(super) struct Learnt {
+    /// What a person calls it.
+    pub(super) path: PathText,
+    /// What loading it would do.
+    pub(super) examination: Examination,
+}
+
+impl Learnt {
+    /// How much speaks against loading it: danger first, then what is not known.
+    fn severity(&self) -> (bool, bool, Option<Weight>) {
+        let weight = self.examination.weight();
+        let dangerous = weight == Some(Weight::Dangerous);
+        (dangerous, !self.examination.is_complete(), weight)
+    }
+}
+
+/// Examines what process `pid` asks about.
+pub(super) fn learn(ask: &Ask, pid: u32, limits: Limits) -> Learnt {
+    let learnt = |examination| Learnt {
+        path: ask.name.clone(),
+        examination,
+    };
+    let path = match (ask.descriptor, &ask.path) {
+        (Some(descriptor), _) => PathBuf::from(format!("/proc/{pid}/fd/{descriptor}")),
+        (None, Some(path)) => PathBuf::from(OsString::from_vec(path.to_bytes())),
+        (None, None) => {
+            let what = "the question names nothing".to_owned();
+            return learnt(only_gap(GapKind::NotAFile, what));
+        }
+    };
+    match open(&path) {
+        Err(error) => learnt(unreadable(&error)),
+        // A descriptor of a folder is read where it leads to; nothing below it has a descriptor.
+        Ok((_, meta)) if meta.is_dir() => folder(&path, &ask.name, limits),
+        Ok((file, meta)) => learnt(of_open(&file, &meta, ask.offset, &ask.name)),
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let file = File::options()
+        .read(true)
+        // A pipe without a writer would hold the answer up.
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)?;
+    let meta = file.metadata()?;
+    Ok((file, meta))
+}
+
+fn of_open(file: &File, meta: &Metadata, offset: u64, name: &PathText) -> Examination {
+    if !meta.is_file() {
+        return only_gap(GapKind::NotAFile, "it is no regular file".to_owned());
+    }
+    of_file(file, meta.len(), offset, name)
+}
+
+fn unreadable(error: &io::Error) -> Examination {
+    only_gap(GapKind::Unreadable, format!("it cannot be read: {error}"))
+}
+
+/// A checkpoint in many files: the worst of them answers.
+fn folder(top: &Path, name: &PathText, limits: Limits) -> Learnt {
+    let mut walk = Walk {
+        limits,
+        began: Instant::now(),
+        entries: 0,
+        been: HashSet::new(),
+        waiting: vec![(top.to_owned(), 0)],
+        worst: Learnt {
+            path: name.clone(),
+            examination: Examination::default(),
+        },
+    };
+    while let Some((folder, depth)) = walk.waiting.pop() {
+        if let Err((path, kind, what)) = walk.enter(&folder, depth) {
+            walk.judge(PathText::from(path.as_path()), only_gap(kind, what));
+        }
+        if walk.is_decided() {
+            break;
+        }
+    }
+    walk.worst
+}
+
+/// Why the walk does not go on at a path.
+type Stopped = (PathBuf, GapKind, String);
+
+struct Walk {
+    limits: Limits,
+    began: Instant,
+    entries: usize,
+    /// Folders by device and inode: a link back up is no way to walk for ever.
+    been: HashSet<(u64, u64)>,
+    waiting: Vec<(PathBuf, usize)>,
+    worst: Learnt,
+}
+
+impl Walk {
+    fn enter(&mut self, folder: &Path, depth: usize) -> Result<(), Stopped> {
+        let failed = |error: io::Error| (folder.to_owned(), GapKind::Unreadable, error.to_string());
+        let meta = folder.metadata().map_err(failed)?;
+        if !self.been.insert((meta.dev(), meta.ino())) {
+            return Ok(());
+        }
+        for entry in folder.read_dir().map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            self.entries += 1;
+            self.within_limits(&path)?;
+            let name = PathText::from(path.as_path());
+            // Opening follows a link, as a loader would.
+            match open(&path) {
+                Err(error) => self.judge(name, unreadable(&error)),
+                Ok((_, meta)) if meta.is_dir() && depth >= self.limits.depth => {
+                    let what = format!("more than {} folders deep", self.limits.depth);
+                    self.judge(name, only_gap(GapKind::TooDeep, what));
+                }
+                Ok((_, meta)) if meta.is_dir() => self.waiting.push((path, depth + 1)),
+                Ok((file, meta)) => {
+                    let examination = of_open(&file, &meta, 0, &name);
+                    self.judge(name, examination);
+                }
+            }
+            if self.is_decided() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn within_limits(&mut self, path: &Path) -> Result<(), Stopped> {
+        let Limits { entries, time, .. } = self.limits;
+        let (kind, what) = if self.entries > entries {
+            (
+                GapKind::Limit,
+                format!("the folder holds more than {entries} files"),
+            )
+        } else if self.began.elapsed() > time {
+            (
+                GapKind::TimedOut,
+                format!("its files take more than {} s", time.as_secs()),
+            )
+        } else {
+            return Ok(());
+        };
+        self.waiting.clear();
+        Err((path.to_owned(), kind, what))
+    }
+
+    fn judge(&mut self, path: PathText, examination: Examination) {
+        let learnt = Learnt { path, examination };
+        if learnt.severity() > self.worst.severity() {
+            self.worst = learnt;
+        }
+    }
+
+    /// Nothing that is still to come could change the answer.
+    fn is_decided(&self) -> bool {
+        self.worst.severity().0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A pickle that would print; it is never loaded.
+    const PAYLOAD: &[u8] = b"\x80\x04\x8c\x08builtins\x8c\x04exec\x93\x8c\x04pass\x85R.";
+    const PLAIN: &[u8] = b"\x80\x04K\x01.";
+
+    fn ask(path: &Path) -> Ask {
+        Ask {
+            protocol: domain::sensor::PROTOCOL,
+            path: Some(PathText::from(path)),
+            descriptor: None,
+            offset: 0,
+            name: PathText::from(path),
+            loader: "pickle.load".to_owned(),
+        }
+    }
+
+    fn learnt(path: &Path) -> Learnt {
+        learn(&ask(path), std::process::id(), Limits::default())
+    }
+
+    fn is_admitted(learnt: &Learnt) -> bool {
+        learnt.examination.weight().is_none() && learnt.examination.is_complete()
+    }
+
+    #[test]
+    fn a_payload_is_found_wherever_in_a_folder_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let top = folder.path().join("top");
+        fs::create_dir_all(top.join("a/.hidden")).unwrap();
+        fs::write(top.join("plain.pkl"), PLAIN).unwrap();
+        assert!(is_admitted(&learnt(&top)));
+        let elsewhere = folder.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let bad = elsewhere.join("bad.pkl");
+        fs::write(&bad, PAYLOAD).unwrap();
+        let places = [
+            ("a/.hidden/0.pkl", None),
+            ("link.pkl", Some(&bad)),
+            ("a/link", Some(&elsewhere)),
+        ];
+        for (place, target) in places {
+            let path = top.join(place);
+            match target {
+                Some(target) => symlink(target, &path).unwrap(),
+                None => fs::write(&path, PAYLOAD).unwrap(),
+            }
+            let learnt = learnt(&top);
+            assert_eq!(
+                learnt.examination.weight(),
+                Some(Weight::Dangerous),
+                "{place}"
+            );
+            assert!(learnt.path.as_str().contains(place), "{}", learnt.path);
+            fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_folder_that_leads_back_into_itself_comes_to_an_end() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plain.pkl"), PLAIN).unwrap();
+        symlink(folder.path(), folder.path().join("again")).unwrap();
+        let one = folder.path().join("one");
+        fs::create_dir(&one).unwrap();
+        symlink(folder.path(), one.join("round")).unwrap();
+        assert!(is_admitted(&learnt(folder.path())));
+    }
+
+    #[test]
+    fn what_cannot_be_examined_is_a_gap_of_the_whole_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("plain.pkl"), PLAIN).unwrap();
+        let broken = folder.path().join("nowhere");
+        symlink("/nowhere/at/all", &broken).unwrap();
+        let kinds = |learnt: &Learnt| -> Vec<GapKind> {
+            learnt.examination.gaps.iter().map(|gap| gap.kind).collect()
+        };
+        assert_eq!(kinds(&learnt(folder.path())), [GapKind::Unreadable]);
+        fs::remove_file(&broken).unwrap();
+        let socket = std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap();
+        assert_eq!(kinds(&learnt(folder.path())), [GapKind::Unreadable]);
+        drop(socket);
+        fs::remove_file(folder.path().join("s")).unwrap();
+        let pipe = folder.path().join("pipe");
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        assert_eq!(kinds(&learnt(folder.path())), [GapKind::NotAFile]);
+        assert_eq!(kinds(&learnt(Path::new("/nowhere"))), [GapKind::Unreadable]);
+    }
+
+    #[test]
+    fn a_folder_over_a_limit_is_not_answered_for() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b/c")).unwrap();
+        for name in ["1", "a/2", "a/b/3", "a/b/c/4"] {
+            fs::write(folder.path().join(name), PLAIN).unwrap();
+        }
+        let kind = |limits| {
+            let learnt = learn(&ask(folder.path()), std::process::id(), limits);
+            learnt.examination.gaps.first().map(|gap| gap.kind)
+        };
+        let enough = Limits {
+            entries: 7,
+            depth: 3,
+            ..Limits::default()
+        };
+        assert_eq!(kind(enough), None);
+        let few = Limits {
+            entries: 6,
+            ..enough
+        };
+        assert_eq!(kind(few), Some(GapKind::Limit));
+        let flat = Limits { depth: 2, ..enough };
+        assert_eq!(kind(flat), Some(GapKind::TooDeep));
+        let short = Limits {
+            time: Duration::ZERO,
+            ..enough
+        };
+        assert_eq!(kind(short), Some(GapKind::TimedOut));
+    }
+}
