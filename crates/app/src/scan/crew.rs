@@ -160,7 +160,7 @@ impl<'a> Shift<'a> {
             Some(request) => match self.pool.submit(number, request) {
                 Ok(()) => Place::Out(met),
                 Err(error) => {
-                    let known = only_gap(GapKind::Limit, error.to_string()).into();
+                    let known = Examined::from(only_gap(GapKind::Limit, error.to_string()));
                     Place::Known(met, known.into())
                 }
             },
@@ -200,7 +200,8 @@ impl<'a> Shift<'a> {
         }
         for place in self.places.values_mut() {
             if let Place::Out(met) = place {
-                let known = only_gap(GapKind::Crashed, "no result came back".to_owned()).into();
+                let known = only_gap(GapKind::Crashed, "no result came back".to_owned());
+                let known = Examined::from(known);
                 *place = Place::Known(met.clone(), Box::new(known));
             }
         }

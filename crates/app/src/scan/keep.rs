@@ -112,11 +112,11 @@ impl Keeper {
     /// Opens the store that the surroundings name, or makes one; gives what it knows of heavy files too.
     pub(super) fn open(
         surroundings: &Surroundings,
-        scanned: &[PathBuf],
+        paths: &[PathBuf],
         setup: &Setup,
     ) -> Result<(Self, Recall), KeepError> {
         let place = surroundings.store_to_write();
-        keep_outside(&place, scanned)?;
+        keep_outside(&place, paths)?;
         let scanner = judging(setup)?;
         let store = Store::open_or_create(&place)?;
         crate::place::keep_out_of_git(&place);

@@ -4,12 +4,13 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use ::scan::{Options, Rules};
+use ::scan::{Options, Rules, sets};
 use domain::scan::{Examination, Gap, GapKind, Listing, Place};
 use domain::verdict::{Bound, Kept};
 use formats::ReadAt;
 use serde::{Deserialize, Serialize};
 
+use super::beside::Neighbours;
 use super::input::{InputError, Opened};
 use super::keep::is_settled;
 use super::shadow;
@@ -75,6 +76,13 @@ impl Local<'_> {
                 let mut examined = self.opened(&name, &opened);
                 shadow::look(self.rules, &met.path, &mut examined.done);
                 examined.beside = shadow::may_look(&met.path);
+                if met.kind == MetKind::File && sets::names_parts(&name) {
+                    examined.beside = true;
+                    let neighbours = Neighbours::of(&met.path);
+                    let (rules, options) = (self.rules, self.options);
+                    let done = &mut examined.done;
+                    sets::judge(rules, options, &name, &opened, &neighbours, done);
+                }
                 examined
             }
             Err(error) => only_gap(error.gap_kind(), error.to_string()).into(),

@@ -6,6 +6,7 @@
 //! its permission too.
 
 mod baseline;
+mod beside;
 mod crew;
 mod day;
 mod document;
