@@ -23,9 +23,9 @@ use crate::place::{PlaceError, Surroundings};
 use crate::secret::{self, SecretError};
 
 /// Verdicts in a segment.
-const COUNT: u64 = 256;
+const COUNT: u64 = 1024;
 /// Bytes of a segment, but for its last verdict.
-const BYTES: usize = 256 << 10;
+const BYTES: usize = 1 << 20;
 
 /// Verdicts that cannot be kept, or looked for.
 #[derive(Debug, thiserror::Error)]

@@ -5,10 +5,11 @@
 //! store that somebody else made, nor a changed index can plant a verdict. Digesting costs about as much as an ordinary
 //! examination, so only files that took long are answered this way (`docs/scan.md` has the figures).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use domain::Entry;
-use domain::verdict::{Judged, Kept, Scanner};
+use domain::verdict::{Examined as Segment, Judged, Kept, Scanner};
 use domain::{Body, Digest};
 use ledger::Store;
 
@@ -22,7 +23,7 @@ use crate::index::{Index, IndexedVerdict};
 use formats::ReadAt as _;
 
 /// Microseconds from which an examination is heavy.
-const HEAVY_US: u64 = 50_000;
+const HEAVY_US: u64 = 250_000;
 /// An examination is heavy only if it read fewer bytes in a microsecond: digesting them reads more.
 const HEAVY_BYTES_PER_US: u64 = 50;
 
@@ -43,6 +44,16 @@ pub(crate) fn is_heavy(judged: &Judged) -> bool {
 pub(super) struct Trusted {
     store: Store,
     secret: [u8; 32],
+    /// The segment that was read last: verdicts that are asked for together mostly stand together.
+    last: RefCell<Option<Last>>,
+}
+
+/// An entry and its segment.
+struct Last {
+    log: String,
+    number: u64,
+    entry: Segment,
+    lines: Vec<u8>,
 }
 
 /// A verdict as its entry has it.
@@ -57,19 +68,23 @@ pub(super) struct Found {
 
 impl Trusted {
     pub(super) const fn new(store: Store, secret: [u8; 32]) -> Self {
-        Self { store, secret }
+        Self {
+            store,
+            secret,
+            last: RefCell::new(None),
+        }
     }
 
     /// The verdict to which a row of the index points, if it is there and is the one that the row means.
     pub(super) fn read(&self, row: &IndexedVerdict) -> Option<Found> {
-        let logs = self.store.logs().ok()?;
-        let log = logs.iter().find(|log| log.name() == row.log)?;
-        let bytes = log.entries(row.number..row.number.checked_add(1)?).ok()?;
-        let Body::Examined(examined) = Entry::decode(bytes.first()?).ok()?.body else {
-            return None;
-        };
-        let segment = self.store.blob(&examined.segment).ok()??;
-        let mut lines = segment.split(|byte| *byte == b'\n');
+        let mut last = self.last.borrow_mut();
+        let same = |last: &Last| last.log == row.log && last.number == row.number;
+        if !last.as_ref().is_some_and(same) {
+            *last = Some(self.segment(row)?);
+        }
+        let last = last.as_ref()?;
+        let examined = &last.entry;
+        let mut lines = last.lines.split(|byte| *byte == b'\n');
         let line = lines.nth(usize::try_from(row.line).ok()?)?;
         let judged: Judged = serde_json::from_slice(line).ok()?;
         let bound = judged.bound.as_ref()?;
@@ -77,10 +92,27 @@ impl Trusted {
             && bound.content == row.content
             && bound.layout == domain::verdict::layout(bound.size, &bound.ranges);
         let vouched = keyed(&self.secret, &examined.scanner, &examined.segment) == examined.keyed;
-        same.then_some(Found {
-            scanner: examined.scanner,
+        same.then(|| Found {
+            scanner: examined.scanner.clone(),
             judged,
             vouched,
+        })
+    }
+
+    /// The entry of a row, and its segment.
+    fn segment(&self, row: &IndexedVerdict) -> Option<Last> {
+        let logs = self.store.logs().ok()?;
+        let log = logs.iter().find(|log| log.name() == row.log)?;
+        let bytes = log.entries(row.number..row.number.checked_add(1)?).ok()?;
+        let Body::Examined(entry) = Entry::decode(bytes.first()?).ok()?.body else {
+            return None;
+        };
+        let lines = self.store.blob(&entry.segment).ok()??;
+        Some(Last {
+            log: row.log.clone(),
+            number: row.number,
+            entry,
+            lines,
         })
     }
 }
