@@ -1,3 +1,5 @@
+//! Sets of parts in memory: what an honest one tells (nothing), and what each contradiction does.
+
 use std::collections::BTreeMap;
 
 use domain::scan::{GapKind, Rule, Weight};
