@@ -1,6 +1,6 @@
 """The malicious half of the corpus: mechanisms, each with as many fresh variants as asked for.
 
-A mechanism is a name, a group (m01…m26 of the study) and a function of a random generator that gives one `Sample`. The
+A mechanism is a name, a group (m01… of the study) and a function of a random generator that gives one `Sample`. The
 generator is seeded by (seed, mechanism, variant), so that any one file can be built again by naming these three:
 
     python score.py rebuild SEED MECHANISM VARIANT FOLDER
@@ -87,6 +87,7 @@ def mechanisms(bases, found):
     """All of them."""
     import containers
     import formats
+    import sets
     import spellings
 
     carriers = Carriers(bases)
@@ -95,6 +96,7 @@ def mechanisms(bases, found):
         *mined_mechanisms(carriers, found),
         *spellings.mechanisms(carriers),
         *containers.mechanisms(carriers),
+        *sets.mechanisms(carriers),
         *formats.mechanisms(carriers),
     ]
     names = [mechanism.name for mechanism in made]

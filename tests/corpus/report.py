@@ -16,6 +16,7 @@ CLASSES = {
     "Archives in archives": ("m12",),
     "numpy and joblib": ("m15",),
     "Training folders (Trainer, DeepSpeed, Megatron, FSDP, DCP, Lightning)": ("m27",),
+    "Sets of files that contradict what names them": ("m28",),
     "Nested pickles, code in pickles": ("m21", "m24"),
     "Keras, ONNX, TensorFlow, safetensors": ("m16", "m17", "m19", "m20"),
     "Chat templates": ("m18",),

@@ -4,6 +4,8 @@
 //! run is folded from the entries themselves ([`crate::record`]). Catching up and rebuilding are the same code: entries
 //! from where the index stands to where the log stands, in one transaction a log.
 
+mod verdicts;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use domain::{Body, Digest, Entry, Gap, Outcome, PathText, Process, RunId};
 use ledger::{Log, Store};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// As many as lie in one file of a log, so that one that cannot be read costs no more than itself.
 const BATCH: u64 = 256;
 
@@ -31,6 +33,15 @@ CREATE INDEX saves_by_path ON saves (path, at_us);
 CREATE INDEX saves_by_digest ON saves (digest);
 CREATE TABLE environments (run TEXT NOT NULL, prefix TEXT NOT NULL, tree TEXT NOT NULL, summary TEXT) STRICT;
 CREATE INDEX environments_by_run ON environments (run);
+CREATE TABLE verdicts (
+    log TEXT NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, at_us INTEGER NOT NULL, scanner TEXT NOT NULL, name TEXT NOT NULL,
+    size INTEGER NOT NULL, layout TEXT NOT NULL, content TEXT NOT NULL, heavy INTEGER NOT NULL) STRICT;
+CREATE TABLE examined_loads (
+    run TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, digest TEXT NOT NULL, examined TEXT NOT NULL, at_us INTEGER NOT NULL,
+    log TEXT NOT NULL, number INTEGER NOT NULL) STRICT;
+CREATE INDEX examined_loads_by_size ON examined_loads (size);
+CREATE INDEX verdicts_by_size ON verdicts (size, layout, content);
+CREATE INDEX verdicts_that_were_heavy ON verdicts (scanner, at_us) WHERE heavy = 1;
 ";
 
 /// An index that could not be used.
@@ -194,7 +205,7 @@ impl Index {
     pub(crate) fn sync(&mut self, store: &Store) -> Result<(), IndexError> {
         self.unread.clear();
         for log in store.logs()? {
-            match self.sync_log(&log) {
+            match self.sync_log(store, &log) {
                 Err(IndexError::Log(error)) => self.unread.push(Gap {
                     what: format!("log {}", log.name()),
                     why: format!("{error}; `taintline ledger audit` names all that is wrong"),
@@ -205,7 +216,7 @@ impl Index {
         Ok(())
     }
 
-    fn sync_log(&mut self, log: &Log) -> Result<(), IndexError> {
+    fn sync_log(&mut self, store: &Store, log: &Log) -> Result<(), IndexError> {
         let path = self.path.clone();
         let sql = |source| IndexError::Sqlite {
             path: path.clone(),
@@ -233,7 +244,8 @@ impl Index {
                     last = batch.last().map(|bytes| Digest::of(bytes));
                     for (number, bytes) in (next..end).zip(batch) {
                         if let Ok(entry) = Entry::decode(&bytes) {
-                            apply(&transaction, log.name(), number, &entry).map_err(sql)?;
+                            let place = (log.name(), number);
+                            apply(&transaction, store, place, &entry).map_err(sql)?;
                         }
                     }
                 }
@@ -352,6 +364,8 @@ impl Index {
     }
 }
 
+pub(crate) use verdicts::{IndexedVerdict, scanner_name};
+
 /// How far a log is indexed, and the digest of the last entry there.
 fn indexed(connection: &Connection, log: &str) -> rusqlite::Result<(u64, Option<Digest>)> {
     let sql = "SELECT size, last FROM logs WHERE name = ?1";
@@ -371,8 +385,8 @@ const SAVE: &str = "SELECT runs.name, saves.path, saves.digest, saves.step, save
 
 fn apply(
     transaction: &Transaction<'_>,
-    log: &str,
-    number: u64,
+    store: &Store,
+    (log, number): (&str, u64),
     entry: &Entry,
 ) -> rusqlite::Result<()> {
     let run = entry.run.to_string();
@@ -418,6 +432,7 @@ fn apply(
             }
             Ok(())
         }
+        Body::Examined(examined) => verdicts::apply(transaction, store, (log, number), examined),
         Body::Write(write) => apply_write(transaction, &run, entry.event_us, write),
         Body::Load(load) if load.what == Kind::Environment => {
             let Some(tree) = load.digest else {
@@ -430,7 +445,10 @@ fn apply(
                 .execute(params![run, load.path.as_str(), tree.to_string(), summary])
                 .map(|_| ())
         }
-        Body::Act(_) | Body::Load(_) | Body::Gap(_) => Ok(()),
+        Body::Load(load) => {
+            verdicts::apply_load(transaction, (log, number), (&run, entry.event_us), load)
+        }
+        Body::Act(_) | Body::Gap(_) => Ok(()),
     }
 }
 

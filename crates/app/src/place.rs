@@ -138,3 +138,11 @@ impl Surroundings {
             .to_string()
     }
 }
+
+/// The store lies in a project's folder: it must not slip into a commit.
+pub(crate) fn keep_out_of_git(place: &Path) {
+    let file = place.join(".gitignore");
+    if !file.exists() {
+        let _ = std::fs::write(file, "*\n"); // a convenience; the record does not depend on it
+    }
+}

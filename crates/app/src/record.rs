@@ -89,6 +89,7 @@ impl RunRecord {
             Body::Load(load) => self.loads.push(load),
             Body::Write(write) => self.writes.push((entry.event_us, write)),
             Body::Steps(steps) => self.segments.push(steps),
+            Body::Examined(_) => {} // of a scan, which is no run
             Body::Finding(finding) => self.findings.push(finding),
             Body::Gap(gap) => self.add_gap(gap),
         }

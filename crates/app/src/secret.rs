@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use domain::{Digest, Hasher};
 use ledger::Store;
 
 /// A secret that cannot be had.
@@ -49,6 +50,34 @@ pub(crate) fn of_store(store: &Store, keys: &Path) -> Result<[u8; 32], SecretErr
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The secret of a store, where there is one already.
+pub(crate) fn known(store: &Store, keys: &Path) -> Option<[u8; 32]> {
+    let mut secret = [0; 32];
+    let mut file = std::fs::File::open(keys.join(format!("{}.secret", store.id()))).ok()?;
+    file.read_exact(&mut secret).ok()?;
+    Some(secret)
+}
+
+/// HMAC-SHA256 (RFC 2104) of the parts, one behind the other, under a secret that fits one block.
+pub(crate) fn keyed(secret: &[u8; 32], parts: &[&[u8]]) -> Digest {
+    let pad = |byte: u8| {
+        let mut block = [byte; 64];
+        for (slot, key) in block.iter_mut().zip(secret) {
+            *slot ^= key;
+        }
+        block
+    };
+    let mut inner = Hasher::new();
+    inner.update(&pad(0x36));
+    for part in parts {
+        inner.update(part);
+    }
+    let mut outer = Hasher::new();
+    outer.update(&pad(0x5c));
+    outer.update(inner.finish().as_bytes());
+    outer.finish()
 }
 
 fn read(path: &Path) -> std::io::Result<[u8; 32]> {

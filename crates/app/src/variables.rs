@@ -5,7 +5,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 
 use domain::entry::Variable;
-use domain::{Digest, Hasher, PathText};
+use domain::{Digest, PathText};
+
+use crate::secret;
 
 /// Names whose values are recorded; a trailing `*` stands for any ending.
 const SHOWN: &[&str] = &[
@@ -88,23 +90,9 @@ fn is_shown(name: &[u8]) -> bool {
     listed && crate::redact::text(&format!("{name}=x")) == format!("{name}=x")
 }
 
-/// HMAC-SHA256 (RFC 2104) of `name=value` under `secret`, which fits one block.
+/// HMAC-SHA256 of `name=value`.
 fn keyed(name: &[u8], value: &[u8], secret: &[u8; 32]) -> Digest {
-    let pad = |byte: u8| {
-        let mut block = [byte; 64];
-        for (slot, key) in block.iter_mut().zip(secret) {
-            *slot ^= key;
-        }
-        block
-    };
-    let mut inner = Hasher::new();
-    for part in [&pad(0x36)[..], name, b"=", value] {
-        inner.update(part);
-    }
-    let mut outer = Hasher::new();
-    outer.update(&pad(0x5c));
-    outer.update(inner.finish().as_bytes());
-    outer.finish()
+    secret::keyed(secret, &[name, b"=", value])
 }
 
 #[cfg(test)]

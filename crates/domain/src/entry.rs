@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::verdict::Examined;
 use crate::{Digest, Finding, PathText, Person, Process, RunId, RunName};
 
 /// Version of the entry's form.
@@ -25,12 +26,12 @@ pub enum Tier {
     Supervisor,
 }
 
-/// One fact about one run.
+/// One fact about one run, or about one scan that keeps its verdicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// [`ENTRY_VERSION`].
     pub v: u32,
-    /// The run.
+    /// The run, or the scan.
     pub run: RunId,
     /// Count of entries of this run, from 0: a missing one shows.
     pub seq: u64,
@@ -56,6 +57,8 @@ pub enum Body {
     Write(Write),
     /// A segment of steps.
     Steps(Steps),
+    /// A segment of verdicts on files that `taintline scan` examined outside of a run.
+    Examined(Examined),
     /// Something that an honest run does not show.
     Finding(Finding),
     /// Something that was not recorded.
@@ -422,6 +425,7 @@ impl Entry {
                 .collect(),
             Body::Write(write) => write.summary.into_iter().collect(),
             Body::Steps(steps) => vec![steps.segment],
+            Body::Examined(examined) => vec![examined.segment],
             Body::Finding(finding) => finding.evidence.clone(),
         }
     }

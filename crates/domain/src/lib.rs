@@ -16,6 +16,7 @@ pub mod scan;
 pub mod sensor;
 mod step;
 mod tree;
+pub mod verdict;
 
 pub use digest::{Digest, DigestSyntax, Hasher};
 pub use entry::{Act, Body, Entry, Gap, Kind, Outcome, Tier};

@@ -138,6 +138,8 @@ pub enum GapKind {
     Crashed,
     /// The worker that examined it took too long.
     TimedOut,
+    /// It is named as a part and is not there.
+    Missing,
 }
 
 impl fmt::Display for GapKind {
@@ -153,6 +155,7 @@ impl fmt::Display for GapKind {
             Self::NotAFile => "no regular file",
             Self::Crashed => "the examination crashed",
             Self::TimedOut => "the examination took too long",
+            Self::Missing => "missing",
         })
     }
 }
@@ -257,6 +260,47 @@ impl Examination {
     /// Whether everything that a loader would interpret was examined.
     pub fn is_complete(&self) -> bool {
         self.gaps.is_empty() && self.left_out == 0
+    }
+}
+
+/// What became of one path. The order is that of concern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// A symbolic link whose target is examined under its own name.
+    Link,
+    /// Nothing that a model loader interprets.
+    NotAModel,
+    /// Examined to the end, and nothing counts.
+    Clean,
+    /// Examined to the end, and a baseline accepts what was found.
+    Accepted,
+    /// Nothing counts, but not everything could be examined.
+    Incomplete,
+    /// Objects of classes that nobody vouches for, and no more.
+    Custom,
+    /// Something would be called or looked up that nobody vouches for.
+    Unknown,
+    /// Loading it does something that no honest file needs.
+    Dangerous,
+    /// It was named and could not be read.
+    Failed,
+}
+
+impl Verdict {
+    /// The word that stands in front of the path.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Link => "link",
+            Self::NotAModel => "no model",
+            Self::Clean => "clean",
+            Self::Accepted => "accepted",
+            Self::Incomplete => "incomplete",
+            Self::Custom => "custom",
+            Self::Unknown => "UNKNOWN",
+            Self::Dangerous => "DANGEROUS",
+            Self::Failed => "failed",
+        }
     }
 }
 

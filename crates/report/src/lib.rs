@@ -3,6 +3,7 @@
 //! The engines and use-cases hand over data ([`view`]); the renderers are leaves. Nothing looks at rendered text again.
 #![forbid(unsafe_code)]
 
+pub mod history;
 pub mod plain;
 mod sanitise;
 pub mod scan;

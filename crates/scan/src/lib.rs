@@ -28,6 +28,7 @@ pub mod pickle;
 mod python_source;
 pub mod rules;
 mod safetensors;
+pub mod sets;
 mod skops;
 mod targets;
 mod template;

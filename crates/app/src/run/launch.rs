@@ -31,7 +31,7 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let surroundings = &request.surroundings;
     let place = surroundings.store_to_write();
     let store = Store::open_or_create(&place)?;
-    keep_out_of_git(&place);
+    crate::place::keep_out_of_git(&place);
     let keys = surroundings.keys()?;
     let mut index = Index::open(&store)?;
     let person = person();
@@ -111,14 +111,6 @@ fn sealed(
 fn not_recorded(journal: &Journal) -> AppError {
     let why = journal.gap().map_or_else(String::new, |gap| gap.why);
     AppError::NotRecorded { why }
-}
-
-/// The store lies in a project's folder: it must not slip into a commit.
-fn keep_out_of_git(place: &Path) {
-    let file = place.join(".gitignore");
-    if !file.exists() {
-        let _ = std::fs::write(file, "*\n"); // a convenience; the record does not depend on it
-    }
 }
 
 /// What stood in the way when the log was opened: part of the record, for it may be somebody's work.

@@ -15,6 +15,7 @@ use host::worker::{Failure, Outcome, Pool, PoolLimits};
 use report::scan::Confinement;
 
 use super::local::{Examined, Local};
+use super::recall::Recall;
 use super::walk::{Met, MetKind, Walk};
 use super::worker::{self, Setup};
 use crate::examination::only_gap;
@@ -38,6 +39,8 @@ pub(super) struct Crew<'a> {
     pub(super) stdin: Option<&'a File>,
     /// Files that are examined at once.
     pub(super) jobs: usize,
+    /// What the ledger knows.
+    pub(super) recall: Option<&'a Recall>,
 }
 
 /// Where a result stands.
@@ -47,7 +50,7 @@ enum Place {
     /// It is there.
     Here(Met, Vec<u8>),
     /// It needs nobody.
-    Known(Met, Examined),
+    Known(Met, Box<Examined>),
 }
 
 impl Crew<'_> {
@@ -141,20 +144,25 @@ impl<'a> Shift<'a> {
     fn give(&mut self, met: Met) {
         let number = self.next;
         self.next += 1;
+        let recalled = self.crew.recall.and_then(|recall| recall.answer(&met));
+        if let Some(known) = recalled {
+            self.places.insert(number, Place::Known(met, known.into()));
+            return;
+        }
         let place = match worker::request(&met) {
             None => {
                 let known = self.by_itself(&met);
-                Place::Known(met, known)
+                Place::Known(met, known.into())
             }
             Some(_) if self.alone.is_some() => {
                 let known = self.by_itself(&met);
-                Place::Known(met, known)
+                Place::Known(met, known.into())
             }
             Some(request) => match self.pool.submit(number, request) {
                 Ok(()) => Place::Out(met),
                 Err(error) => {
-                    let known = only_gap(GapKind::Limit, error.to_string()).into();
-                    Place::Known(met, known)
+                    let known = Examined::from(only_gap(GapKind::Limit, error.to_string()));
+                    Place::Known(met, known.into())
                 }
             },
         };
@@ -179,9 +187,9 @@ impl<'a> Shift<'a> {
                     self.alone = Some(words.trim().to_owned());
                 }
                 let known = self.by_itself(&met);
-                Place::Known(met, known)
+                Place::Known(met, known.into())
             }
-            Err(failure) => Place::Known(met, lost(failure)),
+            Err(failure) => Place::Known(met, lost(failure).into()),
         };
         self.places.insert(id, place);
     }
@@ -193,8 +201,9 @@ impl<'a> Shift<'a> {
         }
         for place in self.places.values_mut() {
             if let Place::Out(met) = place {
-                let known = only_gap(GapKind::Crashed, "no result came back".to_owned()).into();
-                *place = Place::Known(met.clone(), known);
+                let known = only_gap(GapKind::Crashed, "no result came back".to_owned());
+                let known = Examined::from(known);
+                *place = Place::Known(met.clone(), Box::new(known));
             }
         }
     }
@@ -206,7 +215,7 @@ impl<'a> Shift<'a> {
             }
             self.due += 1;
             match first.remove() {
-                Place::Known(met, known) => done(&met, known),
+                Place::Known(met, known) => done(&met, *known),
                 Place::Here(met, bytes) => {
                     self.waiting_bytes -= bytes.len();
                     done(
@@ -230,6 +239,7 @@ impl<'a> Shift<'a> {
                     rules: &rules,
                     options: setup.options(),
                     explain: setup.explain,
+                    bind: setup.bind,
                     stdin: self.crew.stdin,
                 };
                 local.one(met)
@@ -332,6 +342,7 @@ mod tests {
             setup: Setup::default(),
             stdin: None,
             jobs: 2,
+            recall: None,
         };
         let mut all = Vec::new();
         let walk = Walk::new(vec![folder.to_owned()]);

@@ -315,6 +315,7 @@ mod tests {
             },
             accepted: Vec::new(),
             listings: Vec::new(),
+            as_in: None,
         }
     }
 

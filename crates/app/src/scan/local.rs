@@ -1,13 +1,19 @@
 //! One file after the other, in this process: open, examine, and make sure that it did not change meanwhile.
 
 use std::fs::File;
+use std::time::Instant;
 
-use ::scan::{Options, Rules};
+use ::scan::{Options, Rules, sets};
 use domain::scan::{Examination, Gap, GapKind, Listing, Place};
+use domain::verdict::{Bound, Kept};
+use formats::ReadAt;
 use serde::{Deserialize, Serialize};
 
+use super::beside::Neighbours;
 use super::input::{InputError, Opened};
+use super::keep::is_settled;
 use super::shadow;
+use super::traced::Traced;
 use super::walk::{Met, MetKind};
 use crate::examination::{guarded, only_gap};
 
@@ -17,13 +23,25 @@ pub(super) struct Examined {
     pub(super) done: Examination,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) listings: Vec<Listing>,
+    /// What the answer rests on, where somebody asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) bound: Option<Bound>,
+    /// How long it took in microseconds, where somebody asked for it.
+    #[serde(default)]
+    pub(super) took_us: u64,
+    /// It depends on the files beside it too.
+    #[serde(default)]
+    pub(super) beside: bool,
+    /// It is the answer of an earlier entry. Never said by a worker.
+    #[serde(skip)]
+    pub(super) as_in: Option<Kept>,
 }
 
 impl From<Examination> for Examined {
     fn from(done: Examination) -> Self {
         Self {
             done,
-            listings: Vec::new(),
+            ..Self::default()
         }
     }
 }
@@ -34,6 +52,8 @@ pub(super) struct Local<'a> {
     pub(super) options: Options,
     /// Programs are told as lines too.
     pub(super) explain: bool,
+    /// What the answer rests on is told too.
+    pub(super) bind: bool,
     /// What came on standard input.
     pub(super) stdin: Option<&'a File>,
 }
@@ -55,23 +75,38 @@ impl Local<'_> {
                 let name = met.path.file_name().unwrap_or_default().to_string_lossy();
                 let mut examined = self.opened(&name, &opened);
                 shadow::look(self.rules, &met.path, &mut examined.done);
+                examined.beside = shadow::may_look(&met.path);
+                if met.kind == MetKind::File && sets::names_parts(&name) {
+                    examined.beside = true;
+                    let neighbours = Neighbours::of(&met.path);
+                    let (rules, options) = (self.rules, self.options);
+                    let done = &mut examined.done;
+                    sets::judge(rules, options, &name, &opened, &neighbours, done);
+                }
                 examined
             }
             Err(error) => only_gap(error.gap_kind(), error.to_string()).into(),
         }
     }
 
-    /// A fault of ours must not cost the other files their result.
     fn opened(&self, name: &str, opened: &Opened) -> Examined {
-        let mut examined = guarded(|| {
-            if self.explain {
-                let (done, listings) = ::scan::explain(self.rules, self.options, name, opened);
-                return Examined { done, listings };
+        let mut examined = if self.bind {
+            let traced = Traced::new(opened);
+            let started = Instant::now();
+            let mut examined = self.engine(name, &traced);
+            let took = started.elapsed().as_micros();
+            examined.took_us = u64::try_from(took).unwrap_or(u64::MAX);
+            if is_settled(&examined.done) {
+                examined.bound = traced.bound(name);
             }
-            ::scan::examine(self.rules, self.options, name, opened).into()
-        });
+            examined
+        } else {
+            self.engine(name, opened)
+        };
+        let (gaps, bound) = (&mut examined.done.gaps, &mut examined.bound);
         let mut whole = |kind, what: &str| {
-            examined.done.gaps.push(Gap {
+            *bound = None;
+            gaps.push(Gap {
                 kind,
                 place: Place::default(),
                 what: what.to_owned(),
@@ -90,5 +125,21 @@ impl Local<'_> {
             );
         }
         examined
+    }
+}
+
+impl Local<'_> {
+    /// A fault of ours must not cost the other files their result.
+    fn engine(&self, name: &str, input: &dyn ReadAt) -> Examined {
+        guarded(|| {
+            if self.explain {
+                let (done, listings) = ::scan::explain(self.rules, self.options, name, input);
+                return Examined {
+                    listings,
+                    ..done.into()
+                };
+            }
+            ::scan::examine(self.rules, self.options, name, input).into()
+        })
     }
 }

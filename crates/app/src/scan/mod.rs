@@ -6,16 +6,21 @@
 //! its permission too.
 
 mod baseline;
+mod beside;
 mod crew;
 mod day;
 mod document;
+mod history;
 mod input;
+mod keep;
 mod learn;
 mod local;
 mod policy;
+mod recall;
 mod shadow;
 mod since;
 mod spool;
+mod traced;
 mod verdict;
 mod walk;
 mod worker;
@@ -32,15 +37,21 @@ pub use self::baseline::Writing;
 use self::crew::Crew;
 pub use self::day::{Day, DaySyntax};
 pub use self::document::DocumentError;
+pub use self::history::history;
 pub use self::input::InputError;
+pub use self::keep::KeepError;
+use self::keep::{Keeper, Known};
 pub use self::learn::Learning;
 use self::learn::Pupil;
 use self::local::Examined;
+use self::recall::Recall;
+pub(crate) use self::recall::is_heavy;
 use self::since::Programs;
 pub use self::spool::SpoolError;
 use self::walk::{Met, MetKind};
 use self::worker::Setup;
 pub use self::worker::{WORKER, WorkerError, serve};
+use crate::place::Surroundings;
 
 /// What to scan, and how to judge it.
 #[derive(Debug, Clone)]
@@ -69,6 +80,8 @@ pub struct Scan {
     pub without: Vec<String>,
     /// Bytes that standard input may have.
     pub stdin_limit: u64,
+    /// Keep the verdicts in the store that these name.
+    pub record: Option<Surroundings>,
 }
 
 /// A scan that could not be carried out.
@@ -80,6 +93,9 @@ pub enum ScanError {
     /// A policy or a baseline.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// The record.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
     /// The older file.
     #[error("there is nothing to compare with at {path}", path = path.display())]
     NoOld {
@@ -105,6 +121,7 @@ impl ScanError {
             }
             Self::Spool(_) => Some("set TMPDIR to a folder with space"),
             Self::Document(error) => error.hint(),
+            Self::Keep(error) => error.hint(),
             Self::NoOld { .. } => Some("name the older file or folder behind --since"),
             Self::NoSuchFramework { .. } => None,
         }
@@ -123,6 +140,7 @@ pub trait Audience {
 pub fn scan(request: &Scan, audience: &mut dyn Audience) -> Result<Tail, ScanError> {
     let started = Instant::now();
     let mut state = State::prepare(request)?;
+    let recall = state.keep(request)?;
     if let Some(old) = &request.since {
         state.read_old(request, old)?;
     }
@@ -134,6 +152,7 @@ pub fn scan(request: &Scan, audience: &mut dyn Audience) -> Result<Tail, ScanErr
         setup: std::mem::take(&mut state.setup),
         stdin: stdin.as_ref(),
         jobs: request.jobs,
+        recall: recall.as_ref(),
     };
     let confinement = crew.work(&request.paths, &mut |met, done| {
         let report = state.judge(met, done);
@@ -153,6 +172,7 @@ struct State {
     pupil: Option<Pupil>,
     old: Option<Programs>,
     new: Option<Programs>,
+    keeper: Option<Keeper>,
     totals: Totals,
     notices: Vec<Notice>,
 }
@@ -196,9 +216,21 @@ impl State {
             pupil,
             old: None,
             new: request.since.as_ref().map(|_| Programs::default()),
+            keeper: None,
             totals: Totals::default(),
             notices,
         })
+    }
+
+    /// Opens the record, where one is asked for.
+    fn keep(&mut self, request: &Scan) -> Result<Option<Recall>, ScanError> {
+        let Some(surroundings) = &request.record else {
+            return Ok(None);
+        };
+        let (keeper, recall) = Keeper::open(surroundings, &request.paths, &self.setup)?;
+        self.keeper = Some(keeper);
+        self.setup.bind = true;
+        Ok(Some(recall))
     }
 
     fn head(&self, request: &Scan) -> Head {
@@ -220,10 +252,12 @@ impl State {
         let crew = Crew {
             setup: Setup {
                 explain: false,
+                bind: false,
                 ..self.setup.clone()
             },
             stdin: None,
             jobs: request.jobs,
+            recall: None,
         };
         crew.work(std::slice::from_ref(old), &mut |_, done| {
             programs.take(&done.done);
@@ -232,7 +266,8 @@ impl State {
         Ok(())
     }
 
-    fn judge(&mut self, met: &Met, examined: Examined) -> FileReport {
+    fn judge(&mut self, met: &Met, mut examined: Examined) -> FileReport {
+        let known = Known::take(&mut examined);
         let mut report = FileReport {
             path: PathText::from(met.path.as_path()),
             named: met.named,
@@ -240,6 +275,7 @@ impl State {
             examination: examined.done,
             accepted: Vec::new(),
             listings: examined.listings,
+            as_in: examined.as_in,
         };
         if let Some(programs) = &mut self.new {
             programs.take(&report.examination);
@@ -253,6 +289,9 @@ impl State {
         let link = met.kind == MetKind::Link;
         report.verdict = verdict::of(&report, link);
         verdict::count(&mut self.totals, &report, self.fail_on);
+        if let Some(keeper) = &mut self.keeper {
+            keeper.keep(&met.path, &report, known);
+        }
         report
     }
 
@@ -263,9 +302,11 @@ impl State {
         if let Some(pupil) = self.pupil.take() {
             pupil.finish(&mut self.notices)?;
         }
+        let keeper = self.keeper.take();
+        let kept = keeper.is_none_or(|keeper| keeper.finish(&mut self.notices));
         let since = self.difference(request);
         Ok(Tail {
-            exit_code: verdict::exit_code(&self.totals, since.as_ref()),
+            exit_code: verdict::exit_code(&self.totals, since.as_ref(), kept),
             totals: self.totals,
             notices: self.notices,
             since,

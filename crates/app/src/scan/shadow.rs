@@ -45,11 +45,15 @@ pub(super) fn look(rules: &Rules, path: &Path, done: &mut Examination) {
     );
 }
 
+/// Whether the answer for this path depends on what lies beside it.
+pub(super) fn may_look(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "py")
+}
+
 /// The library that a source would be taken for.
 fn shadowed(rules: &Rules, path: &Path) -> Option<String> {
-    let is_source = path.extension().is_some_and(|ending| ending == "py");
     let (stem, folder) = (path.file_stem()?.to_str()?, path.parent()?);
-    if !is_source || is_installed(path) {
+    if !may_look(path) || is_installed(path) {
         return None;
     }
     // A folder without `__init__.py` is a package too, if somebody imports it by name.

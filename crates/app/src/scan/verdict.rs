@@ -65,14 +65,15 @@ pub(super) fn count(totals: &mut Totals, report: &FileReport, fail_on: Weight) {
     totals.raw_bytes = totals.raw_bytes.saturating_add(done.raw_bytes);
 }
 
-/// 1 wins over 2, and 2 over 3: a finding is certain, a path that could not be read may be a typing error.
-pub(super) fn exit_code(totals: &Totals, since: Option<&Since>) -> u8 {
+/// 1 wins over 2, and 2 over 3: a finding is certain, a path that could not be read may be a typing error. `kept` says that
+/// every verdict that was to be recorded was.
+pub(super) fn exit_code(totals: &Totals, since: Option<&Since>, kept: bool) -> u8 {
     let beyond = since.map_or(0, |since| since.beyond);
     // Something below the threshold that nobody vouches for is no finding, and no clean answer either.
     let open = totals.custom + totals.unknown + totals.dangerous;
     if totals.counting > 0 || beyond > 0 {
         1
-    } else if totals.failed > 0 {
+    } else if totals.failed > 0 || !kept {
         2
     } else if totals.gaps > 0 || open > 0 {
         3
@@ -118,6 +119,7 @@ mod tests {
             },
             accepted: Vec::new(),
             listings: Vec::new(),
+            as_in: None,
         }
     }
 
@@ -127,7 +129,7 @@ mod tests {
             file.verdict = of(file, false);
             count(&mut totals, file, fail_on);
         }
-        exit_code(&totals, None)
+        exit_code(&totals, None, true)
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(super) struct Setup {
     pub(super) full: bool,
     /// Tell programs as lines too.
     pub(super) explain: bool,
+    /// Tell what each answer rests on.
+    #[serde(default)]
+    pub(super) bind: bool,
     /// Frameworks whose names are taken as unknown.
     pub(super) without: Vec<String>,
     /// Names that the project admits.
@@ -136,6 +139,7 @@ pub fn serve(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<
         rules: &rules,
         options: setup.options(),
         explain: setup.explain,
+        bind: setup.bind,
         stdin: stdin.as_ref(),
     };
     host::worker::serve(&hello, REQUEST_BYTES, |request| match asked(request) {

@@ -60,6 +60,12 @@ pub(crate) struct Scan {
     /// Tell what PATH needs and does that this older file or folder did not; anything that is not allowed counts.
     #[arg(long, value_name = "OLD")]
     pub(crate) since: Option<PathBuf>,
+    /// Keep the verdicts in the store; a store in PATH is refused.
+    #[arg(long)]
+    pub(crate) record: bool,
+    /// List the verdicts that are kept on the content of these files, and examine nothing; plain or json.
+    #[arg(long, conflicts_with_all = ["record", "full", "explain", "baseline", "write_baseline", "policy", "learn", "since", "strict", "fail_on", "without_rules"])]
+    pub(crate) history: bool,
     /// Files that are examined at once; the number of processors by default.
     #[arg(long, short, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) jobs: Option<u16>,

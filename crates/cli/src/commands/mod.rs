@@ -19,7 +19,7 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
     let surroundings = Surroundings::of_process(args.store);
     match args.command {
         Command::Run(run) => run::run(surroundings, run),
-        Command::Scan(scan) => scan::scan(scan),
+        Command::Scan(scan) => scan::scan(surroundings, scan),
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),

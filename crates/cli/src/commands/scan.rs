@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use app::AppError;
-use app::scan::{Audience, Learning, Scan, Writing, scan as carry_out};
+use app::place::Surroundings;
+use app::scan::{Audience, Learning, Scan, ScanError, Writing, scan as carry_out};
 use domain::scan::Weight;
 use report::sanitise;
 use report::scan::{FileReport, Github, Head, Json, Plain, Renderer, Sarif, Totals};
@@ -14,9 +15,12 @@ use crate::args::{FailOn, Format, ScanArgs};
 use crate::exit::Exit;
 
 /// Scans.
-pub(crate) fn scan(args: ScanArgs) -> Result<Exit, AppError> {
+pub(crate) fn scan(surroundings: Surroundings, args: ScanArgs) -> Result<Exit, AppError> {
+    if args.history {
+        return history(&surroundings, &args);
+    }
     let renderer = renderer(args.output_format, args.verbose);
-    let request = request(args);
+    let request = request(surroundings, args);
     let mut screen = Screen {
         renderer,
         output: Output::new(),
@@ -41,7 +45,18 @@ pub(crate) fn scan(args: ScanArgs) -> Result<Exit, AppError> {
     Ok(Exit::of_scan(tail.exit_code))
 }
 
-fn request(args: ScanArgs) -> Scan {
+/// What was said of these files before.
+fn history(surroundings: &Surroundings, args: &ScanArgs) -> Result<Exit, AppError> {
+    let view = app::scan::history(surroundings, &args.paths).map_err(ScanError::from)?;
+    super::show(
+        &view,
+        args.output_format == Format::Json,
+        report::history::plain,
+    );
+    Ok(Exit::Clean)
+}
+
+fn request(surroundings: Surroundings, args: ScanArgs) -> Scan {
     let fail_on = match args.fail_on {
         FailOn::Note => Weight::Note,
         FailOn::Custom => Weight::Custom,
@@ -73,6 +88,7 @@ fn request(args: ScanArgs) -> Scan {
         since: args.since,
         without: args.without_rules,
         stdin_limit: args.stdin_limit,
+        record: args.record.then_some(surroundings),
     }
 }
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod disk;
 mod hostile;
 mod interruption;
+mod keep;
 mod ledger;
 mod pass_through;
 mod reading;

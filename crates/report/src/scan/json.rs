@@ -34,6 +34,17 @@ struct File<'a> {
     left_out: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     listings: &'a [Listing],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    as_examined: Option<AsExamined<'a>>,
+}
+
+/// The entry whose answer it is.
+#[derive(Serialize)]
+struct AsExamined<'a> {
+    log: &'a str,
+    entry: u64,
+    line: u64,
+    at: String,
 }
 
 /// A finding with what the baseline says about it.
@@ -89,6 +100,12 @@ impl Renderer for Json {
             raw_bytes: done.raw_bytes,
             left_out: done.left_out,
             listings: &file.listings,
+            as_examined: file.as_in.as_ref().map(|kept| AsExamined {
+                log: &kept.log,
+                entry: kept.entry,
+                line: kept.line,
+                at: crate::time::rfc3339(kept.at_us),
+            }),
         });
         format!("{before}{line}")
     }

@@ -12,54 +12,15 @@ mod sarif;
 mod words;
 
 use domain::PathText;
+pub use domain::scan::Verdict;
 use domain::scan::{Examination, Listing, Need, Weight};
+use domain::verdict::Kept;
 use serde::Serialize;
 
 pub use github::Github;
 pub use json::Json;
 pub use plain::Plain;
 pub use sarif::Sarif;
-
-/// What became of one path. The order is that of concern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// A symbolic link whose target is examined under its own name.
-    Link,
-    /// Nothing that a model loader interprets.
-    NotAModel,
-    /// Examined to the end, and nothing counts.
-    Clean,
-    /// Examined to the end, and a baseline accepts what was found.
-    Accepted,
-    /// Nothing counts, but not everything could be examined.
-    Incomplete,
-    /// Objects of classes that nobody vouches for, and no more.
-    Custom,
-    /// Something would be called or looked up that nobody vouches for.
-    Unknown,
-    /// Loading it does something that no honest file needs.
-    Dangerous,
-    /// It was named and could not be read.
-    Failed,
-}
-
-impl Verdict {
-    /// The word that stands in front of the path.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Link => "link",
-            Self::NotAModel => "no model",
-            Self::Clean => "clean",
-            Self::Accepted => "accepted",
-            Self::Incomplete => "incomplete",
-            Self::Custom => "custom",
-            Self::Unknown => "UNKNOWN",
-            Self::Dangerous => "DANGEROUS",
-            Self::Failed => "failed",
-        }
-    }
-}
 
 /// What a baseline says about one finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -89,6 +50,8 @@ pub struct FileReport {
     pub accepted: Vec<Acceptance>,
     /// Its programs as lines, where somebody asked for them.
     pub listings: Vec<Listing>,
+    /// It was not examined again: the answer is that of this entry of the ledger.
+    pub as_in: Option<Kept>,
 }
 
 impl FileReport {

@@ -45,6 +45,10 @@ impl Renderer for Plain {
             return text;
         }
         text.push_str(&self.headline(file));
+        if let Some(kept) = &file.as_in {
+            let (entry, log) = (kept.entry, sanitise(&kept.log));
+            let _ = writeln!(text, "  as examined in entry {entry} of {log}");
+        }
         self.findings(&mut text, file);
         gaps(&mut text, &file.examination.gaps);
         let left_out = file.examination.left_out;

@@ -24,6 +24,7 @@ const GAPS: &[GapKind] = &[
     GapKind::NotAFile,
     GapKind::Crashed,
     GapKind::TimedOut,
+    GapKind::Missing,
 ];
 
 /// SARIF.

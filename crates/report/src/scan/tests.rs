@@ -61,6 +61,7 @@ fn hostile() -> FileReport {
             expired: false,
         }],
         listings: Vec::new(),
+        as_in: None,
     }
 }
 
@@ -76,6 +77,7 @@ fn clean(named: bool) -> FileReport {
         },
         accepted: Vec::new(),
         listings: Vec::new(),
+        as_in: None,
     }
 }
 

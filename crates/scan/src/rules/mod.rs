@@ -11,6 +11,7 @@ mod table;
 use std::collections::{HashMap, HashSet};
 
 use domain::scan::Rule;
+use domain::{Digest, Hasher};
 
 pub use entry::{Entry, Guard, Kind, Makes};
 pub use project::{Admitted, Project, ProjectError};
@@ -110,6 +111,18 @@ impl Rules {
             .flat_map(|source| lines(source.reviewed))
             .filter_map(|line| line.strip_prefix("framework "))
             .filter_map(|line| line.split_whitespace().next())
+    }
+
+    /// What names the rules that ship: the digest of all their text.
+    pub fn digest() -> Digest {
+        let mut hasher = Hasher::new();
+        let texts = SOURCES.iter();
+        let texts = texts.flat_map(|source| [source.name, source.reviewed, source.learnt]);
+        for text in texts.chain([LIBRARY, EFFECTS]) {
+            hasher.update(&(text.len() as u64).to_le_bytes());
+            hasher.update(text.as_bytes());
+        }
+        hasher.finish()
     }
 
     /// What the project admits.
