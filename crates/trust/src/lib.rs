@@ -1,0 +1,4 @@
+//! Who vouches: keys, statements, envelopes, model signatures, approvals, time stamps.
+#![forbid(unsafe_code)]
+
+pub mod ssh;
