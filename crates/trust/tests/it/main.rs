@@ -6,3 +6,4 @@
 )]
 
 mod ssh;
+mod time;
