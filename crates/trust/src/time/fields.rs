@@ -65,7 +65,7 @@ impl<'a> Fields<'a> {
     pub(super) fn tagged(&mut self, number: u32) -> Option<&'a [u8]> {
         let tag = Tag::peek(&self.0).ok()?;
         let wanted = tag.is_context_specific() && tag.number() == TagNumber(number);
-        wanted.then(|| self.any()).flatten().map(|any| any.value())
+        wanted.then(|| self.any()).flatten().map(AnyRef::value)
     }
 
     /// The next element, if it is of this kind; else nothing is taken.

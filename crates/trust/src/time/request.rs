@@ -74,7 +74,10 @@ pub fn response(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
     }
 }
 
-fn parts(bytes: &[u8]) -> Option<(u32, Option<String>, Option<&[u8]>)> {
+/// Status, words, token.
+type Parts<'a> = (u32, Option<String>, Option<&'a [u8]>);
+
+fn parts(bytes: &[u8]) -> Option<Parts<'_>> {
     let mut answer = Fields::within(bytes)?;
     let mut info = answer.sequence()?;
     let status = info.small()?;
