@@ -225,7 +225,7 @@ mod tests {
         sh(
             "ssh-keygen -q -N '' -t ed25519 -f key -C ada && mkdir work && cd work && git init -q . \
             && git config user.email a@b.c && git config user.name n && git config gpg.format ssh \
-            && git config user.signingkey ../key.pub && echo one > a.py && git add a.py && git commit -qSm signed \
+            && git config user.signingkey ../key.pub && echo one > a.py && git add a.py && git commit -qS -m signed \
             && git config gpg.ssh.program /bin/false && git config gpg.ssh.allowedSignersFile /dev/null",
         );
         let work = folder.path().join("work");
