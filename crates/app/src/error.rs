@@ -2,8 +2,10 @@
 
 use crate::convert::ConvertError;
 use crate::index::IndexError;
+use crate::people::PeopleError;
 use crate::place::PlaceError;
 use crate::secret::SecretError;
+use crate::settings::SettingsError;
 
 /// A use-case that could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +13,12 @@ pub enum AppError {
     /// A place is missing.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// The user's settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A list of people's keys.
+    #[error(transparent)]
+    People(#[from] PeopleError),
     /// The store.
     #[error(transparent)]
     Store(#[from] ledger::StoreError),

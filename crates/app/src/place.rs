@@ -16,6 +16,8 @@ pub struct Surroundings {
     pub data_home: Option<PathBuf>,
     /// `XDG_CACHE_HOME`, else `~/.cache`.
     pub cache_home: Option<PathBuf>,
+    /// `TAINTLINE_CONFIG`, else `taintline/taintline.toml` in `XDG_CONFIG_HOME` or `~/.config`.
+    pub settings: Option<PathBuf>,
     /// `XDG_RUNTIME_DIR`, else the folder for temporary files.
     pub runtime: PathBuf,
     /// `TAINTLINE_SENSOR_DIR`, else beside the binary.
@@ -64,6 +66,10 @@ impl Surroundings {
             store: store.or_else(|| variable("TAINTLINE_STORE")),
             data_home: variable("XDG_DATA_HOME").or_else(|| under_home(".local/share")),
             cache_home: variable("XDG_CACHE_HOME").or_else(|| under_home(".cache")),
+            settings: variable("TAINTLINE_CONFIG").or_else(|| {
+                let home = variable("XDG_CONFIG_HOME").or_else(|| under_home(".config"));
+                home.map(|home| home.join("taintline/taintline.toml"))
+            }),
             runtime: variable("XDG_RUNTIME_DIR")
                 .filter(|path| path.is_dir())
                 .unwrap_or_else(std::env::temp_dir),

@@ -139,6 +139,7 @@ fn code(store: &Store, load: &Load) -> Option<CodeView> {
     Some(CodeView {
         commit: code.commit,
         dirty: code.dirty.iter().map(ToString::to_string).collect(),
+        signature: code.signature,
     })
 }
 

@@ -370,6 +370,57 @@ pub struct Code {
     /// `git diff HEAD`, cut at a limit that the gap list names.
     #[serde(default)]
     pub diff: String,
+    /// How the commit is signed; nothing in records from before this was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<CommitSignature>,
+}
+
+/// How a commit is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CommitSignature {
+    /// Not at all.
+    Absent,
+    /// With an SSH key.
+    Ssh {
+        /// The key's fingerprint (`SHA256:…`).
+        key: String,
+        /// Whether the signature is by that key over this commit.
+        holds: bool,
+        /// Whose key that is, by the list of allowed signers.
+        signer: Signer,
+    },
+    /// With OpenPGP: not checked.
+    OpenPgp,
+    /// With X.509: not checked.
+    X509,
+    /// In a way that is not known, or malformed: no signature.
+    Unreadable,
+}
+
+/// What a list of allowed signers says of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "standing", rename_all = "snake_case")]
+pub enum Signer {
+    /// There was no list to ask.
+    NotAsked,
+    /// Allowed for this purpose at the time.
+    Allowed {
+        /// As whom: patterns of principals as the list has them.
+        principals: String,
+    },
+    /// Not on the list.
+    Unknown,
+    /// On the list for others or for other purposes.
+    OtherPurpose,
+    /// Before it was valid.
+    NotYet,
+    /// After it was valid.
+    Expired,
+    /// The list leaves the time zone open, and it matters.
+    Open,
+    /// Taken back.
+    Revoked,
 }
 
 /// An entry that cannot be written or read.

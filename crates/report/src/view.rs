@@ -4,6 +4,7 @@
 //! are RFC 3339 UTC, durations seconds, sizes bytes. Text is as recorded: only the plain renderer makes it safe for a
 //! terminal, since JSON escapes it by itself.
 
+use domain::entry::CommitSignature;
 use domain::{Digest, Finding, Gap, StepRecord};
 use serde::Serialize;
 
@@ -60,6 +61,8 @@ pub struct CodeView {
     pub commit: Option<String>,
     /// Files that differ from the commit.
     pub dirty: Vec<String>,
+    /// How the commit is signed; nothing where that was not looked at.
+    pub signature: Option<CommitSignature>,
 }
 
 /// The environment of a run.

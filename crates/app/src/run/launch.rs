@@ -15,6 +15,7 @@ use super::{Opening, RunRequest, reach, same};
 use crate::error::AppError;
 use crate::index::Index;
 use crate::journal::Journal;
+use crate::people::People;
 use crate::place::Surroundings;
 use crate::{code, secret, variables};
 
@@ -170,7 +171,12 @@ pub(super) fn variables(
 }
 
 /// Looks at the code on a thread of its own: in the folder of the script, else in the working directory.
-pub(super) fn examine_code(request: &RunRequest, helpers: Helpers, events: &Sender<Event>) {
+pub(super) fn examine_code(
+    request: &RunRequest,
+    helpers: Helpers,
+    people: People,
+    events: &Sender<Event>,
+) {
     let cwd = request.surroundings.cwd.clone();
     let script = request
         .argv
@@ -184,7 +190,7 @@ pub(super) fn examine_code(request: &RunRequest, helpers: Helpers, events: &Send
     let spawned = std::thread::Builder::new()
         .name("code".to_owned())
         .spawn(move || {
-            let (code, gaps) = code::examine(&folder.unwrap_or(cwd), &helpers);
+            let (code, gaps) = code::examine(&folder.unwrap_or(cwd), &helpers, &people);
             let _ = told.send(Event::Code(code, gaps));
         });
     if let Err(error) = spawned {

@@ -46,8 +46,10 @@ use self::files::Reader;
 use self::recorder::{Parts, Recorder};
 use crate::error::AppError;
 use crate::index::Index;
+use crate::people::People;
 use crate::place::Surroundings;
 use crate::record::RunRecord;
+use crate::settings::Settings;
 
 /// How long processes of the job may outlive its command before the record is closed without them.
 const GRACE: Duration = Duration::from_secs(2);
@@ -98,6 +100,8 @@ pub fn run(
     opened: &mut dyn FnMut(&Opening),
 ) -> Result<RunReport, AppError> {
     let sensor = request.surroundings.sensor()?;
+    let settings = Settings::load(&request.surroundings)?;
+    let people = People::load(&settings.trust)?;
     let _ = host::job::prepare(); // what it could not do is a limit that docs/limits.md names
     let listener = PrivateListener::open(&[&request.surroundings.runtime, &std::env::temp_dir()])?;
     let mut launched = launch::launch(request)?;
@@ -140,7 +144,7 @@ pub fn run(
         events.clone(),
     );
     follow(job, events.clone());
-    launch::examine_code(request, helpers, &events);
+    launch::examine_code(request, helpers, people, &events);
     let stop = Arc::new(AtomicBool::new(false));
     let (run, store) = (launched.journal.run(), launched.journal.store().clone());
     let parts = Parts {

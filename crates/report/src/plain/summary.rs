@@ -1,5 +1,7 @@
 //! What `taintline run` prints: one line before the job, the verdict after it.
 
+use domain::entry::{CommitSignature, Signer};
+
 use super::{field, finding, plural};
 use crate::sanitise;
 use crate::time::{count, duration, size};
@@ -62,7 +64,8 @@ pub(super) fn facts(view: &RunView) -> String {
                 format!(", {} changed or untracked", plural(changed as u64, "file"))
             }
         };
-        text.push_str(&field("code", &format!("{commit}{state}")));
+        let signed = code.signature.as_ref().map(signed).unwrap_or_default();
+        text.push_str(&field("code", &format!("{commit}{signed}{state}")));
     }
     for environment in &view.environments {
         text.push_str(&field("environment", &environment_line(environment)));
@@ -159,6 +162,29 @@ fn closing(view: &RunView) -> String {
     let name = sanitise(&view.line.name);
     text.push_str(&format!("  next: taintline show {name}\n"));
     text
+}
+
+/// Whose signature a commit bears.
+fn signed(signature: &CommitSignature) -> String {
+    match signature {
+        CommitSignature::Absent => ", not signed".to_owned(),
+        CommitSignature::OpenPgp => ", OpenPGP signature (not checked)".to_owned(),
+        CommitSignature::X509 => ", X.509 signature (not checked)".to_owned(),
+        CommitSignature::Unreadable => ", a signature that cannot be read".to_owned(),
+        CommitSignature::Ssh { holds: false, .. } => {
+            ", SIGNATURE DOES NOT HOLD: the commit was changed".to_owned()
+        }
+        CommitSignature::Ssh { key, signer, .. } => match signer {
+            Signer::Allowed { principals } => format!(", signed by {principals}"),
+            Signer::NotAsked => format!(", signed by {key}"),
+            Signer::Unknown => format!(", signed by {key}, whom nobody vouches for"),
+            Signer::OtherPurpose => format!(", signed by {key}, which is not for this"),
+            Signer::NotYet => format!(", signed by {key} before it was valid"),
+            Signer::Expired => format!(", signed by {key} after it was valid"),
+            Signer::Open => format!(", signed by {key}, whose time of validity lacks a zone"),
+            Signer::Revoked => format!(", signed by {key}, WHICH WAS TAKEN BACK"),
+        },
+    }
 }
 
 fn short(commit: &str) -> &str {
