@@ -1,0 +1,15 @@
+//! Who vouches: keys, statements, envelopes, model signatures; and a folder, measured against what was signed.
+//!
+//! A signature is worth what is checked before it is believed, so nothing leaves this crate as *signed* that did not pass
+//! [`envelope::Opened::verified_by`]. Three things are kept apart: what is signed ([`oms`], [`manifest`]), who signed it
+//! ([`keys`], [`certificate`]), and what is there ([`measure`]). Whom to believe is the user's: no key and no root is ever
+//! read from the folder that is verified.
+#![forbid(unsafe_code)]
+
+pub mod chunks;
+pub mod envelope;
+pub mod keys;
+pub mod measure;
+pub mod name;
+pub mod pem;
+pub mod strict;
