@@ -6,10 +6,19 @@
 //! read from the folder that is verified.
 #![forbid(unsafe_code)]
 
+pub mod certificate;
 pub mod chunks;
+pub mod difference;
 pub mod envelope;
+pub mod index;
+pub mod keyfile;
 pub mod keys;
+pub mod manifest;
 pub mod measure;
 pub mod name;
+pub mod oms;
 pub mod pem;
+pub mod seal;
+pub mod statement;
 pub mod strict;
+pub mod verify;

@@ -42,6 +42,17 @@ pub enum MeasureError {
     },
 }
 
+/// Where a link leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkEnd {
+    /// To a regular file, wherever it is.
+    File,
+    /// To a folder inside of the model.
+    FolderInside,
+    /// To anything else, or to nothing.
+    Elsewhere,
+}
+
 /// A model, held open: a folder, or one file in its folder.
 pub struct Model {
     root: Root,
@@ -141,9 +152,24 @@ impl Model {
         shards::hash(&self.root, shards, actual, through_links)
     }
 
-    /// Whether the link `name` leads to a regular file, wherever that is.
-    pub fn link_leads_to_file(&self, name: &Name) -> bool {
-        file::Reading::open(&self.root, name, true).is_ok()
+    /// Where the link `name` leads.
+    pub fn link_end(&self, name: &Name) -> LinkEnd {
+        if file::Reading::open(&self.root, name, true).is_ok() {
+            return LinkEnd::File;
+        }
+        let inside = self.path.join(name.as_str()).canonicalize();
+        match inside {
+            Ok(path) if path.is_dir() && path.starts_with(&self.path) => LinkEnd::FolderInside,
+            _ => LinkEnd::Elsewhere,
+        }
+    }
+
+    /// Bytes of a file as it is now; `None` where it cannot be opened.
+    pub fn size_of(&self, name: &Name, through_links: bool) -> Option<u64> {
+        let name = self.single.as_ref().map_or(name, |(_, actual)| actual);
+        let open = |through_link| file::Reading::open(&self.root, name, through_link).ok();
+        let reading = open(false).or_else(|| open(true).filter(|_| through_links));
+        reading.map(|reading| reading.before().size)
     }
 
     fn actual(&self, task: &Task, actual: &Name) -> Task {

@@ -16,7 +16,7 @@ use super::file::FileState;
 use crate::name::Name;
 
 /// The most entries of one folder and all below it.
-pub const MAX_ENTRIES: usize = 8_000_000;
+pub(crate) const MAX_ENTRIES: usize = 8_000_000;
 
 /// Size of the buffer that folders are listed with.
 const LISTING: usize = 64 * 1024;
