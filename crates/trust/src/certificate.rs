@@ -128,8 +128,8 @@ pub struct Leaf {
     pub subject: String,
     /// SHA-256 over the certificate.
     pub fingerprint: Digest,
-    /// Seconds since 1970 until which the whole was found valid: the leaf's own end.
-    pub not_after: i64,
+    /// Seconds since 1970 until which the certificates and roots that were looked at are valid; the first end counts.
+    pub valid_until: i64,
 }
 
 /// Certificates in DER, the leaf first.
@@ -212,8 +212,13 @@ impl Chain {
             key: key_of(&leaf)?,
             subject,
             fingerprint: Digest::of(first),
-            not_after: seconds(&tbs.validity().not_after),
+            valid_until: self.ends().chain(roots.ends(at)).min().unwrap_or(i64::MIN),
         })
+    }
+
+    fn ends(&self) -> impl Iterator<Item = i64> {
+        let parsed = self.0.iter().filter_map(|der| Certificate::from_der(der).ok());
+        parsed.map(|it| seconds(&it.tbs_certificate().validity().not_after))
     }
 
     /// Every certificate that the signature brings must be valid then; the one that is not is named.
@@ -272,17 +277,24 @@ impl Roots {
         all.finish()
     }
 
-    /// The anchors that are valid at that time.
+    /// Those that are valid at that time, with their end.
+    fn valid(&self, at: At) -> impl Iterator<Item = (&Vec<u8>, i64)> {
+        self.0.iter().filter_map(move |der| {
+            let root = Certificate::from_der(der).ok()?;
+            let validity = root.tbs_certificate().validity();
+            let end = seconds(&validity.not_after);
+            let is_valid = (seconds(&validity.not_before)..=end).contains(&at.seconds());
+            is_valid.then_some((der, end))
+        })
+    }
+
+    fn ends(&self, at: At) -> impl Iterator<Item = i64> {
+        self.valid(at).map(|(_, end)| end)
+    }
+
     fn anchors(&self, at: At) -> Vec<TrustAnchor<'static>> {
-        let is_valid = |der: &&Vec<u8>| {
-            Certificate::from_der(der).is_ok_and(|root| {
-                let validity = root.tbs_certificate().validity();
-                (seconds(&validity.not_before)..=seconds(&validity.not_after)).contains(&at.seconds())
-            })
-        };
-        let valid = self.0.iter().filter(is_valid);
-        valid
-            .filter_map(|der| {
+        self.valid(at)
+            .filter_map(|(der, _)| {
                 let der = CertificateDer::from(der.as_slice());
                 let anchor = webpki::anchor_from_trusted_cert(&der).ok()?;
                 Some(anchor.to_owned())

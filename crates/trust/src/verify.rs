@@ -11,6 +11,7 @@ use domain::PathText;
 
 use crate::chunks::{FileTree, piece_size};
 use crate::difference::{Difference, MAX_RANGES, What};
+use crate::index::Kind;
 use crate::manifest::{Content, Entry, Manifest};
 use crate::measure::{
     FileState, Hashed, Model, NotListed, Seen, SeenKind, Shard, Tally, Task, Unread, Wanted,
@@ -82,7 +83,7 @@ pub struct Compared {
     /// Files that were known and not read.
     pub files_known: u64,
     /// What the kernel said of each entry when it was compared; of links, of the link itself.
-    pub states: Known,
+    pub states: BTreeMap<Name, (Kind, FileState)>,
     /// Files with other names, somewhere, through which they can be changed.
     pub hard_links: u64,
     /// Names that are one where case plays no role.
@@ -218,8 +219,13 @@ impl<'a> Comparison<'a> {
         self.look_at_entry(seen, want.entry);
         let content = want.entry.and_then(Entry::content);
         if want.digest.is_none() && content.is_none() {
-            if !want.sharded {
-                self.out.states.insert(seen.name.clone(), seen.state);
+            let kind = match seen.kind {
+                SeenKind::Folder => Some(Kind::Folder),
+                SeenKind::Link { .. } => Some(Kind::Link),
+                SeenKind::File | SeenKind::Other(_) => None,
+            };
+            if let Some(kind) = kind {
+                self.out.states.insert(seen.name.clone(), (kind, seen.state));
             }
             return None;
         }
@@ -235,7 +241,7 @@ impl<'a> Comparison<'a> {
             if self.reading.known.get(&seen.name) == Some(&seen.state) {
                 self.out.files_known += 1;
                 self.out.bytes = self.out.bytes.saturating_add(seen.state.size);
-                self.out.states.insert(seen.name.clone(), seen.state);
+                self.out.states.insert(seen.name.clone(), (Kind::File, seen.state));
                 return None;
             }
         }
@@ -340,7 +346,7 @@ impl<'a> Comparison<'a> {
             self.differs(name, What::Mode { signed, found });
         }
         if !through_link {
-            self.out.states.insert(name.clone(), hashed.state);
+            self.out.states.insert(name.clone(), (Kind::File, hashed.state));
         }
     }
 

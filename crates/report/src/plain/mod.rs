@@ -3,6 +3,7 @@
 mod diff;
 mod finding;
 mod runs;
+mod seal;
 mod show;
 mod summary;
 mod weights;
@@ -10,6 +11,7 @@ mod weights;
 pub use diff::{audit, diff};
 pub use finding::{finding, found};
 pub use runs::runs;
+pub use seal::{sealed, verified};
 pub use show::show;
 pub use summary::{opening, summary};
 pub use weights::{converted, weights};
