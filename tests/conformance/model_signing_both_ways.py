@@ -174,7 +174,8 @@ def other_methods(world):
     kinds = {
         "blake3": hashing.Config().use_file_serialization(hashing_algorithm="blake3"),
         "shards": hashing.Config().use_shard_serialization(hashing_algorithm="sha256", shard_size=1_000_000),
-        "links": hashing.Config().use_file_serialization(hashing_algorithm="sha256", allow_symlinks=True),
+        "links": hashing.Config().use_file_serialization(
+            hashing_algorithm="sha256", allow_symlinks=True).set_allow_symlinks(True),
     }
     for name, config in kinds.items():
         model = world.folder / f"kind-{name}"
@@ -191,11 +192,9 @@ def other_methods(world):
             file.seek(2_500_000)
             file.write(b"\xff\x00")
         world.expect(f"{name}: a changed byte", INVALID, words, "weights.bin")
-    blake2 = hashing.Config().use_file_serialization(hashing_algorithm="blake2b")
     place = world.folder / "blake2.sig"
-    reference_signs(model, place, key, hashing_config=hashing.Config().use_file_serialization(
-        hashing_algorithm="blake2b", allow_symlinks=True))
-    del blake2
+    blake2 = hashing.Config().use_file_serialization(hashing_algorithm="blake2", allow_symlinks=True)
+    reference_signs(model, place, key, hashing_config=blake2.set_allow_symlinks(True))
     world.expect("BLAKE2b cannot be checked", CANNOT, ["verify", model, "--key", public, "--signature", place])
 
 

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
+pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
 #[derive(Debug, Parser)]

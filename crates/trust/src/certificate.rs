@@ -96,7 +96,9 @@ pub enum ChainError {
         subject: String,
     },
     /// No way to a root.
-    #[error("the certificate of {subject}, issued by {issuer}, does not lead to a root that is trusted here")]
+    #[error(
+        "the certificate of {subject}, issued by {issuer}, does not lead to a root that is trusted here"
+    )]
     NoRoot {
         /// Whose.
         subject: String,
@@ -206,8 +208,16 @@ impl Chain {
             u64::try_from(at.seconds()).unwrap_or(0),
         ));
         let anchors = roots.anchors(at);
-        end.verify_for_usage(ALGORITHMS, &anchors, intermediates, time, AnyPurpose, None, None)
-            .map_err(path)?;
+        end.verify_for_usage(
+            ALGORITHMS,
+            &anchors,
+            intermediates,
+            time,
+            AnyPurpose,
+            None,
+            None,
+        )
+        .map_err(path)?;
         Ok(Leaf {
             key: key_of(&leaf)?,
             subject,
@@ -217,7 +227,10 @@ impl Chain {
     }
 
     fn ends(&self) -> impl Iterator<Item = i64> {
-        let parsed = self.0.iter().filter_map(|der| Certificate::from_der(der).ok());
+        let parsed = self
+            .0
+            .iter()
+            .filter_map(|der| Certificate::from_der(der).ok());
         parsed.map(|it| seconds(&it.tbs_certificate().validity().not_after))
     }
 
@@ -305,7 +318,9 @@ impl Roots {
 
 fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, ChainError> {
     let blocks = pem::parse(text)?;
-    let all = blocks.into_iter().filter(|block| block.label.ends_with("CERTIFICATE"));
+    let all = blocks
+        .into_iter()
+        .filter(|block| block.label.ends_with("CERTIFICATE"));
     let all: Vec<_> = all.map(|block| block.der).take(MAX_CERTIFICATES).collect();
     if all.is_empty() {
         return Err(ChainError::Empty);
@@ -400,10 +415,17 @@ struct P521 {
 }
 
 impl SignatureVerificationAlgorithm for P521 {
-    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
         use ecdsa::signature::hazmat::PrehashVerifier as _;
-        let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
-        let signature = p521::ecdsa::Signature::from_der(signature).map_err(|_| InvalidSignature)?;
+        let key =
+            p521::ecdsa::VerifyingKey::from_sec1_bytes(public_key).map_err(|_| InvalidSignature)?;
+        let signature =
+            p521::ecdsa::Signature::from_der(signature).map_err(|_| InvalidSignature)?;
         let digest = ring::digest::digest(self.hash, message);
         key.verify_prehash(digest.as_ref(), &signature)
             .map_err(|_| InvalidSignature)

@@ -289,7 +289,18 @@ mod tests {
     #[test]
     fn the_root_is_what_b3sum_prints_whatever_the_size_and_the_order() {
         let block = BLOCK as usize;
-        for size in [0, 1, 1024, 1025, block - 1, block, block + 1, 2 * block, 3 * block + 7, 9 * block - 1] {
+        for size in [
+            0,
+            1,
+            1024,
+            1025,
+            block - 1,
+            block,
+            block + 1,
+            2 * block,
+            3 * block + 7,
+            9 * block - 1,
+        ] {
             let bytes = bytes(size);
             for backwards in [false, true] {
                 let tree = tree(&bytes, backwards);
@@ -314,7 +325,10 @@ mod tests {
             flat.push(value(number));
         }
         let tree = builder.finish().unwrap();
-        assert_eq!((tree.pieces.len(), Some(tree.root)), (1024, flat.finish_root()));
+        assert_eq!(
+            (tree.pieces.len(), Some(tree.root)),
+            (1024, flat.finish_root())
+        );
     }
 
     #[test]
@@ -328,7 +342,16 @@ mod tests {
 
     #[test]
     fn pieces_are_few_whatever_the_size() {
-        for size in [0, 1, BLOCK, BLOCK + 1, 1 << 30, (1 << 30) + 1, 500 << 30, u64::MAX] {
+        for size in [
+            0,
+            1,
+            BLOCK,
+            BLOCK + 1,
+            1 << 30,
+            (1 << 30) + 1,
+            500 << 30,
+            u64::MAX,
+        ] {
             assert!(piece_count(size) <= MAX_PIECES, "{size}");
             assert!(piece_size(size).is_power_of_two());
         }

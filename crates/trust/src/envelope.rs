@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn only_the_key_that_signed_is_believed() {
-        let keys = [Curve::P256, Curve::P384, Curve::P521].map(|c| PrivateKey::generate(c).unwrap());
+        let keys =
+            [Curve::P256, Curve::P384, Curve::P521].map(|c| PrivateKey::generate(c).unwrap());
         for (number, key) in keys.iter().enumerate() {
             let opened = Envelope::sign(b"{}", key).unwrap().open().unwrap();
             assert_eq!(opened.keyid(), Some(key.public().hint().as_str()));

@@ -84,7 +84,13 @@ impl Index {
             });
             push(&mut bytes, entry.name.as_str().as_bytes());
             let state = &entry.state;
-            for number in [state.device, state.inode, state.size, state.mode.into(), state.links] {
+            for number in [
+                state.device,
+                state.inode,
+                state.size,
+                state.mode.into(),
+                state.links,
+            ] {
                 bytes.extend(number.to_le_bytes());
             }
             for time in [state.modified, state.changed] {
@@ -204,7 +210,11 @@ mod tests {
             assert_eq!(Index::decode(&changed, key.public()), None, "bit {bit}");
         }
         for cut in 0..bytes.len() {
-            assert_eq!(Index::decode(&bytes[..cut], key.public()), None, "cut {cut}");
+            assert_eq!(
+                Index::decode(&bytes[..cut], key.public()),
+                None,
+                "cut {cut}"
+            );
         }
     }
 }

@@ -92,7 +92,9 @@ pub fn read_private(path: &Path) -> Result<PrivateKey, KeyFileError> {
 /// Reads the user's own key, or makes it: P-256, which every verifier of model signatures knows.
 pub fn own_key(path: &Path) -> Result<PrivateKey, KeyFileError> {
     match read_private(path) {
-        Err(KeyFileError::Disk { source, .. }) if source.kind() == ErrorKind::NotFound => make(path),
+        Err(KeyFileError::Disk { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            make(path)
+        }
         other => other,
     }
 }
@@ -104,7 +106,11 @@ fn open(path: &Path, limit: u64) -> Result<(File, std::fs::Metadata), KeyFileErr
     };
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(disk)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)
+        .map_err(disk)?;
     let facts = file.metadata().map_err(disk)?;
     if !facts.is_file() || facts.len() > limit {
         return Err(KeyFileError::Kind {
@@ -139,7 +145,11 @@ fn make(path: &Path) -> Result<PrivateKey, KeyFileError> {
     let key = PrivateKey::generate(Curve::P256)?;
     let text = key.to_pem().ok_or(NoRandomness)?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(disk)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(disk)?;
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| NoRandomness)?;
     let temporary = folder.join(format!(".new-{:016x}", u64::from_le_bytes(random)));
@@ -149,7 +159,9 @@ fn make(path: &Path) -> Result<PrivateKey, KeyFileError> {
         .mode(0o600)
         .open(&temporary)
         .map_err(disk)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file
+        .write_all(text.as_bytes())
+        .and_then(|()| file.sync_all());
     // Dying here leaves a hidden file that nothing refers to. A link, unlike a rename, replaces nothing.
     let linked = written.and_then(|()| std::fs::hard_link(&temporary, path));
     let removed = std::fs::remove_file(&temporary);
@@ -158,7 +170,9 @@ fn make(path: &Path) -> Result<PrivateKey, KeyFileError> {
         other => other.map_err(disk)?,
     }
     removed.map_err(disk)?;
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(disk)?;
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(disk)?;
     Ok(key)
 }
 

@@ -95,9 +95,15 @@ impl PrivateKey {
     pub fn generate(curve: Curve) -> Result<Self, NoRandomness> {
         let random = &mut SysRng;
         let private = match curve {
-            Curve::P256 => p256::ecdsa::SigningKey::try_generate_from_rng(random).map(Private::P256),
-            Curve::P384 => p384::ecdsa::SigningKey::try_generate_from_rng(random).map(Private::P384),
-            Curve::P521 => p521::ecdsa::SigningKey::try_generate_from_rng(random).map(Private::P521),
+            Curve::P256 => {
+                p256::ecdsa::SigningKey::try_generate_from_rng(random).map(Private::P256)
+            }
+            Curve::P384 => {
+                p384::ecdsa::SigningKey::try_generate_from_rng(random).map(Private::P384)
+            }
+            Curve::P521 => {
+                p521::ecdsa::SigningKey::try_generate_from_rng(random).map(Private::P521)
+            }
         };
         private.map(Self::of).map_err(|_| NoRandomness)
     }
@@ -296,7 +302,8 @@ mod tests {
 
     #[test]
     fn keys_of_other_kinds_say_so() {
-        let text = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let text =
+            b"-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         assert_eq!(PrivateKey::from_pem(text).err(), Some(KeySyntax::Encrypted));
         let other = pem::encode("PRIVATE KEY", &[1, 2, 3]);
         assert_eq!(

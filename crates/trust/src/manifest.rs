@@ -198,7 +198,12 @@ impl Manifest {
             // Pieces are bound by the root that they give.
             let content = entry.content().map(|content| {
                 let size = content.size.to_le_bytes();
-                [size.as_slice(), content.sha256.as_bytes(), content.tree.root.as_bytes()].concat()
+                [
+                    size.as_slice(),
+                    content.sha256.as_bytes(),
+                    content.tree.root.as_bytes(),
+                ]
+                .concat()
             });
             field(&content.unwrap_or_default());
         }
@@ -222,7 +227,11 @@ impl Manifest {
         let predicate = Predicate {
             tree,
             excluded: self.excluded.iter().map(Name::to_string).collect(),
-            entries: self.entries.iter().map(|(name, entry)| form(name, entry)).collect(),
+            entries: self
+                .entries
+                .iter()
+                .map(|(name, entry)| form(name, entry))
+                .collect(),
         };
         Statement::encode(PREDICATE, subject, predicate)
     }
@@ -237,7 +246,10 @@ impl Sealed {
     /// The same of any bytes: for the parser's own tests. What it gives is not signed by anybody.
     pub fn read_bytes(bytes: &[u8], limit: u64) -> Result<Self, ManifestError> {
         let (subject, predicate) = Statement::<Predicate>::decode_bytes(bytes, PREDICATE, limit)?;
-        let root = subject.digest.get("sha256").and_then(|root| root.parse().ok());
+        let root = subject
+            .digest
+            .get("sha256")
+            .and_then(|root| root.parse().ok());
         let mut manifest = Manifest::default();
         for path in predicate.excluded {
             manifest.excluded.push(name(&path)?);
@@ -248,7 +260,11 @@ impl Sealed {
         }
         for form in predicate.entries {
             let name = name(&form.path)?;
-            if manifest.entries.last_key_value().is_some_and(|(last, _)| *last >= name) {
+            if manifest
+                .entries
+                .last_key_value()
+                .is_some_and(|(last, _)| *last >= name)
+            {
                 return Err(ManifestError::Order { path: form.path });
             }
             if !lies_in_folder(&manifest.entries, &name) {
@@ -306,7 +322,9 @@ fn form(name: &Name, entry: &Entry) -> Form {
         size: content.map(|content| content.size),
         sha256: content.map(|content| content.sha256),
         blake3: content.map(|content| content.tree.root),
-        pieces: content.map(|content| content.tree.pieces.clone()).unwrap_or_default(),
+        pieces: content
+            .map(|content| content.tree.pieces.clone())
+            .unwrap_or_default(),
     }
 }
 
@@ -323,7 +341,9 @@ impl Form {
                 let holds = pieces.is_empty() || root_of(&pieces) == Some(root);
                 let tree = FileTree { root, pieces };
                 let content = Content { size, sha256, tree };
-                Some(content).filter(|it| holds && it.tree.pieces.len() as u64 == count)?.into()
+                Some(content)
+                    .filter(|it| holds && it.tree.pieces.len() as u64 == count)?
+                    .into()
             }
             (None, None, None) if self.pieces.is_empty() => None,
             _ => return None,
@@ -349,7 +369,9 @@ mod tests {
     use crate::statement::MAX_STATEMENT_BYTES;
 
     fn content(byte: u8, size: u64) -> Content {
-        let pieces: Vec<_> = (0..piece_count(size)).map(|_| Blake3::from_bytes([byte; 32])).collect();
+        let pieces: Vec<_> = (0..piece_count(size))
+            .map(|_| Blake3::from_bytes([byte; 32]))
+            .collect();
         let root = root_of(&pieces).unwrap_or(Blake3::from_bytes([byte; 32]));
         Content {
             size,
@@ -366,11 +388,35 @@ mod tests {
         };
         let mut add = |path, entry| manifest.entries.insert(name(path), entry);
         add("a", Entry::Folder { mode: 0o755 });
-        add("a/x", Entry::File { mode: 0o4755, content: content(1, 10) });
-        add("a-b", Entry::File { mode: 0o644, content: content(2, 3 << 20) });
+        add(
+            "a/x",
+            Entry::File {
+                mode: 0o4755,
+                content: content(1, 10),
+            },
+        );
+        add(
+            "a-b",
+            Entry::File {
+                mode: 0o644,
+                content: content(2, 3 << 20),
+            },
+        );
         let target = PathText::from_bytes(b"a/x");
-        add("l", Entry::Link { target: target.clone(), content: None });
-        add("m", Entry::Link { target, content: Some(content(1, 10)) });
+        add(
+            "l",
+            Entry::Link {
+                target: target.clone(),
+                content: None,
+            },
+        );
+        add(
+            "m",
+            Entry::Link {
+                target,
+                content: Some(content(1, 10)),
+            },
+        );
         manifest
     }
 
@@ -393,7 +439,8 @@ mod tests {
         let name = |text| Name::new(text).unwrap();
         let mut changed = |change: fn(&mut Content), mode: u32| {
             let mut manifest = sample();
-            if let Some(Entry::File { mode: old, content }) = manifest.entries.get_mut(&name("a/x")) {
+            if let Some(Entry::File { mode: old, content }) = manifest.entries.get_mut(&name("a/x"))
+            {
                 change(content);
                 *old = mode;
             }
@@ -402,14 +449,23 @@ mod tests {
         changed(|_| {}, 0o755);
         changed(|content| content.size += 1, 0o4755);
         changed(|content| content.sha256 = Digest::of(b"other"), 0o4755);
-        changed(|content| content.tree.root = Blake3::from_bytes([9; 32]), 0o4755);
+        changed(
+            |content| content.tree.root = Blake3::from_bytes([9; 32]),
+            0o4755,
+        );
         let mut renamed = sample();
         let entry = renamed.entries.remove(&name("a/x")).unwrap();
         renamed.entries.insert(name("a/y"), entry);
         trees.push(renamed.tree());
         let mut linked = sample();
         let target = PathText::from_bytes(b"a/y");
-        linked.entries.insert(name("l"), Entry::Link { target, content: None });
+        linked.entries.insert(
+            name("l"),
+            Entry::Link {
+                target,
+                content: None,
+            },
+        );
         trees.push(linked.tree());
         let mut open = sample();
         open.excluded.pop();
@@ -433,7 +489,11 @@ mod tests {
             ("\"size\":10,", "", "contradicts"),
             ("\"size\":3145728", "\"size\":31457280", "contradicts"),
             ("\"type\":\"folder\"", "\"type\":\"file\"", "contradicts"),
-            ("\"type\":\"folder\"", "\"type\":\"device\"", "unknown variant"),
+            (
+                "\"type\":\"folder\"",
+                "\"type\":\"device\"",
+                "unknown variant",
+            ),
         ] {
             assert!(text.contains(from), "{from}");
             let error = read(text.replacen(from, to, 1).as_bytes()).unwrap_err();

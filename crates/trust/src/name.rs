@@ -85,7 +85,10 @@ pub fn collisions<'a>(names: impl IntoIterator<Item = &'a Name>) -> Vec<Vec<Name
     for name in names {
         groups.entry(folded(name)).or_default().push(name.clone());
     }
-    groups.into_values().filter(|group| group.len() > 1).collect()
+    groups
+        .into_values()
+        .filter(|group| group.len() > 1)
+        .collect()
 }
 
 #[cfg(test)]

@@ -12,7 +12,9 @@ use crate::chunks::Blake3;
 use crate::envelope::Envelope;
 use crate::keys::{PrivateKey, SignError};
 use crate::manifest::{Content, Entry, Manifest};
-use crate::measure::{FileState, Hashed, LinkEnd, Model, Seen, SeenKind, Tally, Task, Unread, Wanted};
+use crate::measure::{
+    FileState, Hashed, LinkEnd, Model, Seen, SeenKind, Tally, Task, Unread, Wanted,
+};
 use crate::name::{Name, collisions};
 use crate::oms::{self, Bundle};
 
@@ -116,7 +118,12 @@ pub fn measure(model: &Model, sealing: &Sealing) -> Result<Measured, Vec<Unseala
         obstacles.sort_by(|left, right| left.path.cmp(&right.path));
         return Err(obstacles);
     }
-    Ok(put_together(listing.entries, contents, listing.excluded, sealing))
+    Ok(put_together(
+        listing.entries,
+        contents,
+        listing.excluded,
+        sealing,
+    ))
 }
 
 fn text(name: &Name) -> PathText {
@@ -239,7 +246,13 @@ pub fn sign(
         Some((name, content.sha256))
     });
     let files: Vec<_> = files.collect();
-    let (root, statement) = oms::encode(model.name(), &files, &manifest.excluded, links, &tree.to_string())?;
+    let (root, statement) = oms::encode(
+        model.name(),
+        &files,
+        &manifest.excluded,
+        links,
+        &tree.to_string(),
+    )?;
     let envelope = Envelope::sign(&statement, key)?;
     drop(statement);
     let bundle = Bundle::encode(&envelope, key.public(), chain)?;

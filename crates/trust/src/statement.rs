@@ -79,7 +79,11 @@ struct Head {
 
 impl<P: Serialize> Statement<P> {
     /// A statement about one subject, as the bytes to be signed.
-    pub fn encode(predicate_type: &str, subject: Subject, predicate: P) -> serde_json::Result<Vec<u8>> {
+    pub fn encode(
+        predicate_type: &str,
+        subject: Subject,
+        predicate: P,
+    ) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Self {
             kind: STATEMENT.to_owned(),
             subject: vec![subject],
@@ -91,12 +95,20 @@ impl<P: Serialize> Statement<P> {
 
 impl<P: DeserializeOwned> Statement<P> {
     /// Reads a statement that was verified, with the one predicate type that the caller knows.
-    pub fn decode(signed: Verified<'_>, predicate_type: &str, limit: u64) -> Result<(Subject, P), StatementError> {
+    pub fn decode(
+        signed: Verified<'_>,
+        predicate_type: &str,
+        limit: u64,
+    ) -> Result<(Subject, P), StatementError> {
         Self::decode_bytes(signed.bytes(), predicate_type, limit)
     }
 
     /// The same of any bytes: for the parser's own tests. What it gives is not signed by anybody.
-    pub fn decode_bytes(bytes: &[u8], predicate_type: &str, limit: u64) -> Result<(Subject, P), StatementError> {
+    pub fn decode_bytes(
+        bytes: &[u8],
+        predicate_type: &str,
+        limit: u64,
+    ) -> Result<(Subject, P), StatementError> {
         let head: Head = strict::from_slice(bytes, limit)?;
         if head.kind != STATEMENT {
             return Err(StatementError::Kind { found: head.kind });
@@ -132,8 +144,13 @@ mod tests {
         let bytes = Statement::encode("https://a/v1", subject(), 7_u32).unwrap();
         let read = |kind| Statement::<u32>::decode_bytes(&bytes, kind, 1000);
         assert_eq!(read("https://a/v1").unwrap(), (subject(), 7));
-        assert!(matches!(read("https://a/v2"), Err(StatementError::Predicate { .. })));
-        let other = String::from_utf8(bytes).unwrap().replace("Statement/v1", "Statement/v0.1");
+        assert!(matches!(
+            read("https://a/v2"),
+            Err(StatementError::Predicate { .. })
+        ));
+        let other = String::from_utf8(bytes)
+            .unwrap()
+            .replace("Statement/v1", "Statement/v0.1");
         let read = Statement::<u32>::decode_bytes(other.as_bytes(), "https://a/v1", 1000);
         assert!(matches!(read, Err(StatementError::Kind { .. })));
     }

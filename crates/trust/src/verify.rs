@@ -101,7 +101,12 @@ struct Want<'a> {
 }
 
 /// Compares. `excluded` is what the statements leave out.
-pub fn compare(model: &Model, expected: Expected<'_>, excluded: &[Name], reading: &Reading<'_>) -> Compared {
+pub fn compare(
+    model: &Model,
+    expected: Expected<'_>,
+    excluded: &[Name],
+    reading: &Reading<'_>,
+) -> Compared {
     let wants = wants(model, expected);
     let listing = model.list(excluded);
     let mut all = Comparison {
@@ -130,8 +135,10 @@ pub fn compare(model: &Model, expected: Expected<'_>, excluded: &[Name], reading
     all.read(tasks);
     all.shards();
     let mut out = all.out;
-    out.differences.sort_by(|left, right| left.path.cmp(&right.path));
-    out.not_compared.sort_by(|left, right| left.path.cmp(&right.path));
+    out.differences
+        .sort_by(|left, right| left.path.cmp(&right.path));
+    out.not_compared
+        .sort_by(|left, right| left.path.cmp(&right.path));
     out
 }
 
@@ -210,7 +217,11 @@ impl<'a> Comparison<'a> {
             return None;
         };
         let is_link = matches!(seen.kind, SeenKind::Link { .. });
-        let through_link = is_link && self.expected.signed.is_none_or(|signed| signed.allow_symlinks);
+        let through_link = is_link
+            && self
+                .expected
+                .signed
+                .is_none_or(|signed| signed.allow_symlinks);
         if let Some(signed) = self.wrong_kind(seen, want, through_link) {
             let found = kind(&seen.kind);
             self.differs(&seen.name, What::Kind { signed, found });
@@ -225,7 +236,9 @@ impl<'a> Comparison<'a> {
                 SeenKind::File | SeenKind::Other(_) => None,
             };
             if let Some(kind) = kind {
-                self.out.states.insert(seen.name.clone(), (kind, seen.state));
+                self.out
+                    .states
+                    .insert(seen.name.clone(), (kind, seen.state));
             }
             return None;
         }
@@ -233,7 +246,10 @@ impl<'a> Comparison<'a> {
         if !is_link {
             self.out.hard_links += u64::from(seen.state.links > 1);
             // Other lengths are other bytes: nothing needs to be read.
-            if let Some(signed) = content.map(|content| content.size).filter(|size| *size != seen.state.size) {
+            if let Some(signed) = content
+                .map(|content| content.size)
+                .filter(|size| *size != seen.state.size)
+            {
                 let found = seen.state.size;
                 self.differs(&seen.name, What::Size { signed, found });
                 return None;
@@ -241,7 +257,9 @@ impl<'a> Comparison<'a> {
             if self.reading.known.get(&seen.name) == Some(&seen.state) {
                 self.out.files_known += 1;
                 self.out.bytes = self.out.bytes.saturating_add(seen.state.size);
-                self.out.states.insert(seen.name.clone(), (Kind::File, seen.state));
+                self.out
+                    .states
+                    .insert(seen.name.clone(), (Kind::File, seen.state));
                 return None;
             }
         }
@@ -266,11 +284,15 @@ impl<'a> Comparison<'a> {
 
     fn look_at_entry(&mut self, seen: &Seen, entry: Option<&Entry>) {
         match (entry, &seen.kind) {
-            (Some(Entry::File { mode, .. } | Entry::Folder { mode }), _) if *mode != seen.state.mode => {
+            (Some(Entry::File { mode, .. } | Entry::Folder { mode }), _)
+                if *mode != seen.state.mode =>
+            {
                 let (signed, found) = (*mode, seen.state.mode);
                 self.differs(&seen.name, What::Mode { signed, found });
             }
-            (Some(Entry::Link { target: signed, .. }), SeenKind::Link { target: found }) if signed != found => {
+            (Some(Entry::Link { target: signed, .. }), SeenKind::Link { target: found })
+                if signed != found =>
+            {
                 let (signed, found) = (signed.clone(), found.clone());
                 self.differs(&seen.name, What::Target { signed, found });
             }
@@ -297,7 +319,9 @@ impl<'a> Comparison<'a> {
         for (task, result) in tasks.into_iter().zip(results) {
             match result {
                 Ok(hashed) => self.hold_against(&task.name, &hashed, task.through_link),
-                Err(Unread::System(rustix::io::Errno::NOENT)) => self.differs(&task.name, What::Missing),
+                Err(Unread::System(rustix::io::Errno::NOENT)) => {
+                    self.differs(&task.name, What::Missing)
+                }
                 Err(Unread::NotAFile(found)) => {
                     let signed = "a file";
                     self.differs(&task.name, What::Kind { signed, found });
@@ -319,15 +343,26 @@ impl<'a> Comparison<'a> {
         let content = want.entry.and_then(Entry::content);
         let hash = self.expected.signed.map(|signed| signed.hash);
         let found: Option<&[u8]> = match hash {
-            Some(HashType::Sha256) => hashed.sha256.as_ref().map(|digest| digest.as_bytes().as_slice()),
-            Some(HashType::Blake3) => hashed.tree.as_ref().map(|tree| tree.root.as_bytes().as_slice()),
+            Some(HashType::Sha256) => hashed
+                .sha256
+                .as_ref()
+                .map(|digest| digest.as_bytes().as_slice()),
+            Some(HashType::Blake3) => hashed
+                .tree
+                .as_ref()
+                .map(|tree| tree.root.as_bytes().as_slice()),
             Some(HashType::Blake2b) | None => None,
         };
-        let by_signature = want.digest.zip(found).is_some_and(|(signed, found)| signed != found);
+        let by_signature = want
+            .digest
+            .zip(found)
+            .is_some_and(|(signed, found)| signed != found);
         let by_seal = content.is_some_and(|content| !is_content(content, hashed));
         if by_signature || by_seal {
             let ranges = content.zip(hashed.tree.as_ref());
-            let ranges = ranges.map(|(content, found)| ranges_of(content, found)).unwrap_or_default();
+            let ranges = ranges
+                .map(|(content, found)| ranges_of(content, found))
+                .unwrap_or_default();
             let what = match content {
                 Some(content) if content.size != size => What::Size {
                     signed: content.size,
@@ -340,20 +375,31 @@ impl<'a> Comparison<'a> {
         // The mode that counts is that of the descriptor that was read.
         if let Some(Entry::File { mode, .. }) = want.entry
             && *mode != hashed.state.mode
-            && !self.out.differences.iter().rev().any(|it| is_mode_of(it, name))
+            && !self
+                .out
+                .differences
+                .iter()
+                .rev()
+                .any(|it| is_mode_of(it, name))
         {
             let (signed, found) = (*mode, hashed.state.mode);
             self.differs(name, What::Mode { signed, found });
         }
         if !through_link {
-            self.out.states.insert(name.clone(), (Kind::File, hashed.state));
+            self.out
+                .states
+                .insert(name.clone(), (Kind::File, hashed.state));
         }
     }
 
     /// Signatures over ranges: each range, and that they make the whole file.
     fn shards(&mut self) {
-        let Some(signed) = self.expected.signed else { return };
-        let Serialized::Shards(_) = signed.serialized else { return };
+        let Some(signed) = self.expected.signed else {
+            return;
+        };
+        let Serialized::Shards(_) = signed.serialized else {
+            return;
+        };
         let of = |name: Option<&Name>| self.model.single().or(name).cloned();
         let mut shards: Vec<(Shard, &[u8])> = signed
             .resources
@@ -361,13 +407,24 @@ impl<'a> Comparison<'a> {
             .filter_map(|it| {
                 let (start, end) = it.shard?;
                 let name = of(it.name.as_ref())?;
-                Some((Shard { name, range: start..end }, it.digest.as_slice()))
+                Some((
+                    Shard {
+                        name,
+                        range: start..end,
+                    },
+                    it.digest.as_slice(),
+                ))
             })
             .collect();
         shards.sort_by(|(left, _), (right, _)| {
             (&left.name, left.range.start).cmp(&(&right.name, right.range.start))
         });
-        let differing: BTreeSet<PathText> = self.out.differences.iter().map(|it| it.path.clone()).collect();
+        let differing: BTreeSet<PathText> = self
+            .out
+            .differences
+            .iter()
+            .map(|it| it.path.clone())
+            .collect();
         shards.retain(|(shard, _)| !differing.contains(&text(&shard.name)));
         for group in shards.chunk_by(|(left, _), (right, _)| left.name == right.name) {
             self.shards_of_one(group, signed);
@@ -375,7 +432,9 @@ impl<'a> Comparison<'a> {
     }
 
     fn shards_of_one(&mut self, group: &[(Shard, &[u8])], signed: &Signed) {
-        let Some((first, _)) = group.first() else { return };
+        let Some((first, _)) = group.first() else {
+            return;
+        };
         let name = first.name.clone();
         self.out.files += 1;
         if signed.hash != HashType::Sha256 {
@@ -386,7 +445,12 @@ impl<'a> Comparison<'a> {
         let mut end = 0;
         for (shard, _) in group {
             if shard.range.start != end {
-                self.differs(&name, What::Content { ranges: vec![end..shard.range.start] });
+                self.differs(
+                    &name,
+                    What::Content {
+                        ranges: vec![end..shard.range.start],
+                    },
+                );
                 return;
             }
             end = shard.range.end;
@@ -413,7 +477,12 @@ impl<'a> Comparison<'a> {
         self.out.bytes = self.out.bytes.saturating_add(end);
         self.out.bytes_read = self.out.bytes_read.saturating_add(end);
         if !bad.is_empty() {
-            self.differs(&name, What::Content { ranges: joined(bad) });
+            self.differs(
+                &name,
+                What::Content {
+                    ranges: joined(bad),
+                },
+            );
         }
     }
 }
@@ -435,7 +504,11 @@ fn ranges_of(signed: &Content, found: &FileTree) -> Vec<Range<u64>> {
     let pieces = signed.tree.pieces.iter().zip(&found.pieces);
     let starts = pieces.zip((0_u64..).step_by(usize::try_from(size).unwrap_or(usize::MAX)));
     let differing = starts.filter(|((signed, found), _)| signed != found);
-    joined(differing.map(|(_, start)| start..(start + size).min(signed.size)).collect())
+    joined(
+        differing
+            .map(|(_, start)| start..(start + size).min(signed.size))
+            .collect(),
+    )
 }
 
 /// Neighbours as one range, and not more ranges than are told.

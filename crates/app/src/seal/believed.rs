@@ -91,7 +91,12 @@ impl Believed {
         all.finish()
     }
 
-    fn add_key(&mut self, path: &Path, name: Option<String>, model: &Model) -> Result<(), SealError> {
+    fn add_key(
+        &mut self,
+        path: &Path,
+        name: Option<String>,
+        model: &Model,
+    ) -> Result<(), SealError> {
         let text = read(path, model)?;
         let key = PublicKey::from_pem(&text).map_err(|why| SealError::Key {
             path: path.into(),

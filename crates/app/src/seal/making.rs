@@ -48,7 +48,10 @@ pub struct SealRequest {
 /// Seals.
 pub fn seal(surroundings: &Surroundings, request: &SealRequest) -> Result<SealView, AppError> {
     let model = Model::open(&surroundings.cwd.join(&request.path)).map_err(SealError::from)?;
-    let named = request.signature.as_ref().map(|path| surroundings.cwd.join(path));
+    let named = request
+        .signature
+        .as_ref()
+        .map(|path| surroundings.cwd.join(path));
     let files = Files::of(&model, named.as_deref());
     for file in [&files.bundle, &files.seal] {
         if !place::may_replace(file) {
@@ -68,14 +71,24 @@ pub fn seal(surroundings: &Surroundings, request: &SealRequest) -> Result<SealVi
         path: model.path().into(),
         things,
     })?;
-    let signed = sign(&model, &measured, request.links, &key, chain.as_ref()).map_err(SealError::from)?;
+    let signed =
+        sign(&model, &measured, request.links, &key, chain.as_ref()).map_err(SealError::from)?;
     within(&signed, request.limit)?;
     let place = record(&store, &keys, &model, &measured, &signed, &key)?;
     // Dying here leaves an act whose signatures are in the store alone; dying between the two, a seal without its
     // model signature, which verifies as nothing.
     place::write(&files.seal, &signed.seal)?;
     place::write(&files.bundle, &signed.bundle)?;
-    Ok(view(surroundings, &model, &measured, &signed, &files, &key, chain.as_ref(), place))
+    Ok(view(
+        surroundings,
+        &model,
+        &measured,
+        &signed,
+        &files,
+        &key,
+        chain.as_ref(),
+        place,
+    ))
 }
 
 fn private_key(surroundings: &Surroundings, request: &SealRequest) -> Result<PrivateKey, AppError> {
@@ -204,7 +217,12 @@ fn view(
         root: signed.root.to_string(),
         tree: signed.tree.to_string(),
         signer: SignerView {
-            method: if chain.is_some() { "certificate" } else { "key" }.to_owned(),
+            method: if chain.is_some() {
+                "certificate"
+            } else {
+                "key"
+            }
+            .to_owned(),
             key: Some(key.public().hint()),
             ..SignerView::default()
         },
@@ -214,7 +232,12 @@ fn view(
         bytes: measured.bytes,
         others,
         excluded: ExcludedView {
-            names: measured.manifest.excluded.iter().map(Name::to_string).collect(),
+            names: measured
+                .manifest
+                .excluded
+                .iter()
+                .map(Name::to_string)
+                .collect(),
             files: measured.excluded.files,
             bytes: measured.excluded.bytes,
         },

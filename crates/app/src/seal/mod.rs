@@ -119,9 +119,17 @@ fn told(things: &[Unsealable]) -> String {
     if things.is_empty() {
         return "there is no file in it".to_owned();
     }
-    let lines: Vec<_> = things.iter().take(TOLD).map(|it| format!("{}: {}", it.path, it.why)).collect();
+    let lines: Vec<_> = things
+        .iter()
+        .take(TOLD)
+        .map(|it| format!("{}: {}", it.path, it.why))
+        .collect();
     let more = things.len().saturating_sub(TOLD);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
     lines.join("; ") + &more
 }
 
@@ -140,8 +148,12 @@ impl SealError {
             Self::KeyFile(KeyFileError::Exposed { .. }) => {
                 Some("a key that others could read may be theirs already; if not, `chmod 600` it")
             }
-            Self::TooLarge { .. } => Some("--limit BYTES allows it, here and when it is verified; nothing was signed"),
-            Self::Inside { .. } => Some("keep keys and roots elsewhere, where the maker of the folder cannot change them"),
+            Self::TooLarge { .. } => {
+                Some("--limit BYTES allows it, here and when it is verified; nothing was signed")
+            }
+            Self::Inside { .. } => Some(
+                "keep keys and roots elsewhere, where the maker of the folder cannot change them",
+            ),
             Self::Occupied { .. } => Some("name another file with --signature"),
             _ => None,
         }

@@ -37,7 +37,9 @@ impl Files {
     /// Their names in the model's folder, where they lie there.
     pub(crate) fn inside(&self, model: &Model) -> Vec<Name> {
         let all = [&self.bundle, &self.seal];
-        all.into_iter().filter_map(|file| name_inside(model, file)).collect()
+        all.into_iter()
+            .filter_map(|file| name_inside(model, file))
+            .collect()
     }
 }
 
@@ -72,7 +74,11 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
     }
     let temporary = with(path, &format!(".new-{}", std::process::id()));
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).open(&temporary).map_err(failed)?;
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .open(&temporary)
+        .map_err(failed)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     let written = written.and_then(|()| std::fs::rename(&temporary, path));
     if written.is_err() {

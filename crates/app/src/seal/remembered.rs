@@ -88,20 +88,31 @@ impl Memory {
         let is_settled = |kind, state: &FileState| {
             kind == Kind::Folder || state.changed.max(state.modified) < started_ns - SETTLED
         };
-        let settled = states.into_iter().filter(|(_, (kind, state))| is_settled(*kind, state));
+        let settled = states
+            .into_iter()
+            .filter(|(_, (kind, state))| is_settled(*kind, state));
         let entries = settled.map(|(name, (kind, state))| Remembered { name, kind, state });
-        let Ok(about) = serde_json::to_vec(about) else { return };
+        let Ok(about) = serde_json::to_vec(about) else {
+            return;
+        };
         let index = Index {
             about,
             entries: entries.collect(),
         };
-        let Ok(bytes) = index.encode(&self.key) else { return };
+        let Ok(bytes) = index.encode(&self.key) else {
+            return;
+        };
         if let Some(folder) = self.file.parent() {
             let _ = std::fs::create_dir_all(folder);
         }
-        let temporary = self.file.with_extension(format!("new-{}", std::process::id()));
+        let temporary = self
+            .file
+            .with_extension(format!("new-{}", std::process::id()));
         let written = std::fs::write(&temporary, bytes);
-        if written.and_then(|()| std::fs::rename(&temporary, &self.file)).is_err() {
+        if written
+            .and_then(|()| std::fs::rename(&temporary, &self.file))
+            .is_err()
+        {
             let _ = std::fs::remove_file(&temporary);
         }
     }
@@ -114,7 +125,9 @@ pub(super) fn is_all_the_same(entries: &[Remembered], listed: &Listing, folders:
     }
     let counts = |kind: &SeenKind| folders || *kind != SeenKind::Folder;
     let mut found = listed.entries.iter().filter(|seen| counts(&seen.kind));
-    let same = entries.iter().all(|entry| found.next().is_some_and(|seen| entry.is(seen)));
+    let same = entries
+        .iter()
+        .all(|entry| found.next().is_some_and(|seen| entry.is(seen)));
     same && found.next().is_none()
 }
 
@@ -126,5 +139,8 @@ pub(super) fn known(entries: Vec<Remembered>) -> Known {
 
 /// Names out of their texts.
 pub(super) fn names(texts: &[String]) -> Vec<Name> {
-    texts.iter().filter_map(|text| Name::new(text).ok()).collect()
+    texts
+        .iter()
+        .filter_map(|text| Name::new(text).ok())
+        .collect()
 }

@@ -58,7 +58,10 @@ pub struct VerifyRequest {
 }
 
 /// Verifies.
-pub fn verify(surroundings: &Surroundings, request: &VerifyRequest) -> Result<VerifyView, AppError> {
+pub fn verify(
+    surroundings: &Surroundings,
+    request: &VerifyRequest,
+) -> Result<VerifyView, AppError> {
     let model = Model::open(&surroundings.cwd.join(&request.path)).map_err(SealError::from)?;
     let believed = Believed::resolve(surroundings, request, &model)?;
     let started_us = wall_us();
@@ -66,7 +69,10 @@ pub fn verify(surroundings: &Surroundings, request: &VerifyRequest) -> Result<Ve
         Some(text) => At::Given(given(text)?),
         None => At::Now(started_us / 1_000_000),
     };
-    let named = request.signature.as_ref().map(|path| surroundings.cwd.join(path));
+    let named = request
+        .signature
+        .as_ref()
+        .map(|path| surroundings.cwd.join(path));
     let mut verification = Verification {
         files: Files::of(&model, named.as_deref()),
         memory: Memory::of(surroundings, &model),
@@ -86,9 +92,10 @@ pub fn verify(surroundings: &Surroundings, request: &VerifyRequest) -> Result<Ve
 
 fn given(text: &str) -> Result<i64, SealError> {
     let time: Result<jiff::Timestamp, _> = text.parse();
-    time.map(jiff::Timestamp::as_second).map_err(|_| SealError::Time {
-        text: text.to_owned(),
-    })
+    time.map(jiff::Timestamp::as_second)
+        .map_err(|_| SealError::Time {
+            text: text.to_owned(),
+        })
 }
 
 fn empty() -> VerifyView {
@@ -173,8 +180,16 @@ impl Verification<'_> {
         let Some(sealed) = self.seal(seal, &vouched) else {
             return Ok(());
         };
-        let known = recalled.map(|(_, entries)| known(entries)).unwrap_or_default();
-        self.folder(&vouched, sealed.as_ref(), &known, bundle_digest, seal_digest);
+        let known = recalled
+            .map(|(_, entries)| known(entries))
+            .unwrap_or_default();
+        self.folder(
+            &vouched,
+            sealed.as_ref(),
+            &known,
+            bundle_digest,
+            seal_digest,
+        );
         Ok(())
     }
 
@@ -199,13 +214,21 @@ impl Verification<'_> {
         let limit = self.request.limit / 3 * 4 + (1 << 20);
         match keyfile::read(file, limit) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(KeyFileError::Disk { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(KeyFileError::Disk { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
 
     /// What is remembered of exactly these signatures and this trust.
-    fn recall(&self, bundle: Digest, seal: Option<Digest>) -> Option<(About, Vec<trust::index::Remembered>)> {
+    fn recall(
+        &self,
+        bundle: Digest,
+        seal: Option<Digest>,
+    ) -> Option<(About, Vec<trust::index::Remembered>)> {
         if self.request.deep {
             return None;
         }
@@ -214,7 +237,9 @@ impl Verification<'_> {
             && about.bundle == bundle
             && about.seal == seal
             && about.trust == self.trust()
-            && about.valid_until.is_none_or(|until| self.at.seconds() <= until);
+            && about
+                .valid_until
+                .is_none_or(|until| self.at.seconds() <= until);
         same.then_some((about, entries))
     }
 
@@ -294,7 +319,10 @@ impl Verification<'_> {
                 })
             }
             Err(SignedError::Statement(StatementError::Predicate { found })) if found == LEGACY => {
-                self.gap("the model signature", "it is of the time before version 1.0 of the specification; sign again");
+                self.gap(
+                    "the model signature",
+                    "it is of the time before version 1.0 of the specification; sign again",
+                );
                 None
             }
             Err(why) => {
@@ -308,7 +336,10 @@ impl Verification<'_> {
         match &bundle.method {
             Method::Key { hint } => self.by_key(bundle, hint.as_deref()),
             Method::Certificate(_) if self.believed.roots.is_empty() => {
-                self.gap("who signed", "it is signed with a certificate; name the root with --certificate-root");
+                self.gap(
+                    "who signed",
+                    "it is signed with a certificate; name the root with --certificate-root",
+                );
                 None
             }
             Method::Certificate(chain) => match chain.verify(&self.believed.roots, self.at) {
@@ -329,13 +360,20 @@ impl Verification<'_> {
                 }
             },
             Method::Sigstore => {
-                self.gap("who signed", "it is signed through Sigstore, whose log is not asked here");
+                self.gap(
+                    "who signed",
+                    "it is signed through Sigstore, whose log is not asked here",
+                );
                 None
             }
         }
     }
 
-    fn by_key(&mut self, bundle: &Bundle, hint: Option<&str>) -> Option<(PublicKey, Signer, Option<i64>)> {
+    fn by_key(
+        &mut self,
+        bundle: &Bundle,
+        hint: Option<&str>,
+    ) -> Option<(PublicKey, Signer, Option<i64>)> {
         let signer = |key: &PublicKey, name: &Option<String>| Signer {
             method: "key".to_owned(),
             key: Some(key.hint()),
@@ -350,11 +388,18 @@ impl Verification<'_> {
         if let Some(friend) = candidates.next() {
             return Some((friend.key.clone(), signer(&friend.key, &friend.name), None));
         }
-        let by = hint.map_or_else(|| "a key that it does not name".to_owned(), |hint| format!("key {hint}"));
+        let by = hint.map_or_else(
+            || "a key that it does not name".to_owned(),
+            |hint| format!("key {hint}"),
+        );
         if self.believed.named {
-            self.problem(format!("it is signed by {by}, and by none of those that you named"));
+            self.problem(format!(
+                "it is signed by {by}, and by none of those that you named"
+            ));
         } else {
-            let why = format!("it is signed by {by}, which is not yours; name the signer with --key, --certificate-root or --trust");
+            let why = format!(
+                "it is signed by {by}, which is not yours; name the signer with --key, --certificate-root or --trust"
+            );
             self.gap("who signed", why);
         }
         None
@@ -365,7 +410,10 @@ impl Verification<'_> {
         let Some(bytes) = bytes else {
             if vouched.signed.tree.is_some() {
                 let name = self.surroundings.shown(&self.files.seal);
-                self.gap("modes, links and folders", format!("the seal that the model signature names is not there ({name})"));
+                self.gap(
+                    "modes, links and folders",
+                    format!("the seal that the model signature names is not there ({name})"),
+                );
             }
             return Some(None);
         };
@@ -376,7 +424,8 @@ impl Verification<'_> {
             .and_then(|envelope| envelope.open().map_err(|why| format!("the seal: {why}")))
             .and_then(|opened| {
                 let statement = opened.verified_by(&vouched.key);
-                let statement = statement.ok_or("the seal is not signed by who signed the model, or was changed")?;
+                let statement = statement
+                    .ok_or("the seal is not signed by who signed the model, or was changed")?;
                 if opened.keyid().is_some_and(|id| id != vouched.key.hint()) {
                     return Err("the seal names another key than the one that signed it".to_owned());
                 }
@@ -385,7 +434,10 @@ impl Verification<'_> {
             .and_then(|sealed| {
                 let signed = &vouched.signed;
                 let belongs = sealed.root == signed.root
-                    && signed.tree.as_ref().is_none_or(|tree| *tree == sealed.tree.to_string())
+                    && signed
+                        .tree
+                        .as_ref()
+                        .is_none_or(|tree| *tree == sealed.tree.to_string())
                     && sealed.manifest.excluded == signed.excluded();
                 let other = || "the seal belongs to another model signature".to_owned();
                 belongs.then_some(sealed).ok_or_else(other)
@@ -402,7 +454,14 @@ impl Verification<'_> {
         }
     }
 
-    fn folder(&mut self, vouched: &Vouched, sealed: Option<&Sealed>, known: &Known, bundle: Digest, seal: Option<Digest>) {
+    fn folder(
+        &mut self,
+        vouched: &Vouched,
+        sealed: Option<&Sealed>,
+        known: &Known,
+        bundle: Digest,
+        seal: Option<Digest>,
+    ) {
         let signed = &vouched.signed;
         let mut excluded = signed.excluded();
         excluded.extend(self.files.inside(&self.model));
@@ -420,7 +479,9 @@ impl Verification<'_> {
         let compared = compare(&self.model, expected, &excluded, &reading);
         let excluded: Vec<String> = excluded.iter().map(Name::to_string).collect();
         self.take(&compared, excluded.clone(), sealed.is_some());
-        let is_valid = self.answer.problems.is_empty() && self.answer.differences.is_empty() && self.answer.gaps.is_empty();
+        let is_valid = self.answer.problems.is_empty()
+            && self.answer.differences.is_empty()
+            && self.answer.gaps.is_empty();
         if let Some(memory) = self.memory.as_ref().filter(|_| is_valid) {
             let about = About {
                 path: self.model.path().into(),
@@ -469,12 +530,20 @@ fn difference(it: &Difference) -> DifferenceView {
         What::Missing | What::Content { .. } => (None, None),
         What::Extra { kind } => (None, Some((*kind).to_owned())),
         What::Kind { signed, found } => (Some((*signed).to_owned()), Some((*found).to_owned())),
-        What::Size { signed, found } => (Some(format!("{signed} bytes")), Some(format!("{found} bytes"))),
-        What::Mode { signed, found } => (Some(format!("{signed:04o}")), Some(format!("{found:04o}"))),
+        What::Size { signed, found } => (
+            Some(format!("{signed} bytes")),
+            Some(format!("{found} bytes")),
+        ),
+        What::Mode { signed, found } => {
+            (Some(format!("{signed:04o}")), Some(format!("{found:04o}")))
+        }
         What::Target { signed, found } => (Some(signed.to_string()), Some(found.to_string())),
     };
     let ranges = match &it.what {
-        What::Content { ranges } => ranges.iter().map(|range| (range.start, range.end)).collect(),
+        What::Content { ranges } => ranges
+            .iter()
+            .map(|range| (range.start, range.end))
+            .collect(),
         _ => Vec::new(),
     };
     DifferenceView {

@@ -33,7 +33,9 @@ pub(crate) struct Seal {
 }
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Exit codes: 0 valid; 1 invalid; 2 bad input, usage or I/O; 3 it cannot be checked.")]
+#[command(
+    after_help = "Exit codes: 0 valid; 1 invalid; 2 bad input, usage or I/O; 3 it cannot be checked."
+)]
 pub(crate) struct Verify {
     /// The folder or file to verify.
     pub(crate) path: PathBuf,

@@ -55,7 +55,10 @@ pub fn verified(view: &VerifyView) -> String {
     }
     let more = view.gaps.len().saturating_sub(SHOWN);
     if more > 0 {
-        text.push_str(&field("", &format!("{} more not checked; --json has all", count(more as u64))));
+        text.push_str(&field(
+            "",
+            &format!("{} more not checked; --json has all", count(more as u64)),
+        ));
     }
     if let Some(who) = &view.signer {
         text.push_str(&signer(who));
@@ -67,7 +70,9 @@ pub fn verified(view: &VerifyView) -> String {
         let mut what = format!("{}, {}", plural(view.files, "file"), size(view.bytes));
         if view.files_known > 0 {
             let known = plural(view.files_known, "file");
-            what.push_str(&format!("; {known} unchanged since the last time and not read again (--deep reads all)"));
+            what.push_str(&format!(
+                "; {known} unchanged since the last time and not read again (--deep reads all)"
+            ));
         }
         text.push_str(&field("signed", &what));
     }
@@ -110,11 +115,17 @@ fn excluded(view: &ExcludedView) -> String {
 fn difference(view: &DifferenceView) -> String {
     let mut text = view.path.clone();
     match (&view.signed, &view.found) {
-        (Some(signed), Some(found)) => text.push_str(&format!(": {signed} was signed, {found} is there")),
+        (Some(signed), Some(found)) => {
+            text.push_str(&format!(": {signed} was signed, {found} is there"))
+        }
         (Some(one), None) | (None, Some(one)) => text.push_str(&format!(": {one}")),
         (None, None) => {}
     }
-    let ranges: Vec<_> = view.ranges.iter().map(|(from, to)| format!("{}-{}", count(*from), count(*to))).collect();
+    let ranges: Vec<_> = view
+        .ranges
+        .iter()
+        .map(|(from, to)| format!("{}-{}", count(*from), count(*to)))
+        .collect();
     if !ranges.is_empty() {
         text.push_str(&format!(", bytes {}", ranges.join(", ")));
     }

@@ -42,6 +42,16 @@ impl Root {
         &self.descriptor
     }
 
+    /// Opens the folder itself once more: a descriptor has one place in its listing, and each listing begins at the start.
+    pub(crate) fn open_again(&self) -> Result<OwnedFd, Errno> {
+        rustix::fs::openat(
+            &self.descriptor,
+            ".",
+            READ | OFlags::DIRECTORY,
+            Mode::empty(),
+        )
+    }
+
     /// Opens a file to be read; a link anywhere on the way is [`Errno::LOOP`].
     pub(crate) fn open_file(&self, name: &Name) -> Result<OwnedFd, Errno> {
         self.open_beneath(name, READ | OFlags::NOFOLLOW)
@@ -100,7 +110,9 @@ impl Root {
             } else {
                 flags
             };
-            let folder = held.as_ref().map_or(self.descriptor.as_fd(), |fd| fd.as_fd());
+            let folder = held
+                .as_ref()
+                .map_or(self.descriptor.as_fd(), |fd| fd.as_fd());
             let next = rustix::fs::openat(folder, part, flags, Mode::empty());
             // Without `O_PATH` a link in the place of a folder is told as no folder.
             held = Some(match next {

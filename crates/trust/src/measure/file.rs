@@ -36,7 +36,8 @@ pub struct FileState {
 
 impl FileState {
     pub(crate) fn of(stat: &Stat) -> Self {
-        let nanos = |seconds: i64, nanos: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
+        let nanos =
+            |seconds: i64, nanos: u64| i128::from(seconds) * 1_000_000_000 + i128::from(nanos);
         Self {
             device: stat.st_dev,
             inode: stat.st_ino,

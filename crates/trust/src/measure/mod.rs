@@ -76,7 +76,11 @@ impl Model {
         let path = given.canonicalize().map_err(system)?;
         let kind = || MeasureError::Kind { path: given.into() };
         let facts = path.metadata().map_err(system)?;
-        let text = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let text = |path: &Path| {
+            path.file_name()
+                .and_then(|name| name.to_str())
+                .map(str::to_owned)
+        };
         if facts.is_dir() {
             return Ok(Self {
                 root: Root::open(&path).map_err(errno)?,
@@ -85,7 +89,11 @@ impl Model {
                 single: None,
             });
         }
-        let name = |path: &Path| text(path).and_then(|name| Name::new(&name).ok()).ok_or_else(kind);
+        let name = |path: &Path| {
+            text(path)
+                .and_then(|name| Name::new(&name).ok())
+                .ok_or_else(kind)
+        };
         let (signed, actual) = (name(given)?, name(&path)?);
         let folder = path.parent().filter(|_| facts.is_file()).ok_or_else(kind)?;
         Ok(Self {
@@ -147,7 +155,11 @@ impl Model {
     }
 
     /// SHA-256 of ranges of files, in order.
-    pub fn hash_shards(&self, shards: &[Shard], through_links: bool) -> Vec<Result<domain::Digest, Unread>> {
+    pub fn hash_shards(
+        &self,
+        shards: &[Shard],
+        through_links: bool,
+    ) -> Vec<Result<domain::Digest, Unread>> {
         let actual = self.single.as_ref().map(|(_, actual)| actual);
         shards::hash(&self.root, shards, actual, through_links)
     }

@@ -57,7 +57,12 @@ pub struct Hashed {
 pub type HashResult = Result<Hashed, Unread>;
 
 /// Reads all files; the results are in the order of `tasks`.
-pub(crate) fn hash_all(root: &Root, tasks: &[Task], wanted: Wanted, threads: usize) -> Vec<HashResult> {
+pub(crate) fn hash_all(
+    root: &Root,
+    tasks: &[Task],
+    wanted: Wanted,
+    threads: usize,
+) -> Vec<HashResult> {
     let mut order: Vec<usize> = (0..tasks.len()).collect();
     // Large ones first, so that no thread begins one when the others are done; small ones as they lie in their folders.
     let size = |number: &usize| tasks.get(*number).map_or(0, |task| task.size);
@@ -156,13 +161,17 @@ impl<'a> Pool<'a> {
             } else if help.reading == 0 {
                 return;
             } else {
-                help = self.changed.wait(help).unwrap_or_else(PoisonError::into_inner);
+                help = self
+                    .changed
+                    .wait(help)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
 
     fn carry_out(&self, job: &Job) {
-        job.file.take(job.number, block_value(job.number * BLOCK, &job.bytes));
+        job.file
+            .take(job.number, block_value(job.number * BLOCK, &job.bytes));
         job.file.outstanding.fetch_sub(1, Ordering::AcqRel);
         // Under the lock, so that whoever waits for the last block cannot miss it.
         let _held = lock(&self.help);
@@ -190,7 +199,10 @@ impl<'a> Pool<'a> {
                 self.carry_out(&job);
                 help = lock(&self.help);
             } else {
-                help = self.changed.wait(help).unwrap_or_else(PoisonError::into_inner);
+                help = self
+                    .changed
+                    .wait(help)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
     }

@@ -122,14 +122,12 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn list(&mut self, folder: Option<&Name>, excluded: bool, buffer: &mut [MaybeUninit<u8>]) {
         let opened = match folder {
-            None => Ok(None),
-            Some(folder) => self.root.open_folder(folder).map(Some),
+            None => self.root.open_again(),
+            Some(folder) => self.root.open_folder(folder),
         };
-        let outcome = opened.map_err(NotListed::System).and_then(|opened| {
-            let root = self.root;
-            let descriptor = opened.as_ref().unwrap_or(root.descriptor());
-            self.read(folder, descriptor, excluded, buffer)
-        });
+        let outcome = opened
+            .map_err(NotListed::System)
+            .and_then(|descriptor| self.read(folder, &descriptor, excluded, buffer));
         if let Err(why) = outcome {
             let path = folder.map_or(".", Name::as_str);
             self.unlisted(path.as_bytes(), why);
@@ -177,7 +175,13 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn take(&mut self, path: &[u8], stat: &rustix::fs::Stat, target: Option<PathText>, excluded: bool) {
+    fn take(
+        &mut self,
+        path: &[u8],
+        stat: &rustix::fs::Stat,
+        target: Option<PathText>,
+        excluded: bool,
+    ) {
         let name = std::str::from_utf8(path)
             .ok()
             .and_then(|text| Name::new(text).ok());
@@ -239,11 +243,28 @@ mod tests {
         let bad = std::ffi::OsStr::from_bytes(b"\xff");
         std::fs::write(folder.path().join(bad), "z").unwrap();
         let root = Root::open(folder.path()).unwrap();
-        let listing = walk(&root, &[Name::new(".git").unwrap()]);
-        let names: Vec<_> = listing.entries.iter().map(|seen| seen.name.as_str()).collect();
+        let excluded = [Name::new(".git").unwrap()];
+        let listing = walk(&root, &excluded);
+        assert_eq!(
+            walk(&root, &excluded),
+            listing,
+            "the second time it is the same"
+        );
+        let names: Vec<_> = listing
+            .entries
+            .iter()
+            .map(|seen| seen.name.as_str())
+            .collect();
         assert_eq!(
             names,
-            [".gitignore", "empty", "link", "sub", "sub/.git", "sub/.git/HEAD"]
+            [
+                ".gitignore",
+                "empty",
+                "link",
+                "sub",
+                "sub/.git",
+                "sub/.git/HEAD"
+            ]
         );
         assert_eq!(listing.excluded, Tally { files: 2, bytes: 8 });
         assert_eq!(listing.unlisted.len(), 1);

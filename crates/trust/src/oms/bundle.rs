@@ -168,9 +168,13 @@ impl Bundle {
             return Err(BundleError::KeyId);
         }
         let stamps = material.timestamp_verification_data;
-        let stamps = stamps.map(|data| data.rfc3161_timestamps).unwrap_or_default();
+        let stamps = stamps
+            .map(|data| data.rfc3161_timestamps)
+            .unwrap_or_default();
         let stamps = stamps.iter().take(MAX_TIME_STAMPS);
-        let time_stamps: Result<_, _> = stamps.map(|it| STANDARD.decode(&it.signed_timestamp)).collect();
+        let time_stamps: Result<_, _> = stamps
+            .map(|it| STANDARD.decode(&it.signed_timestamp))
+            .collect();
         Ok(Self {
             method,
             envelope,
@@ -179,7 +183,11 @@ impl Bundle {
     }
 
     /// The bundle of an envelope that `key` signed, with the chain where there is one.
-    pub fn encode(envelope: &Envelope, key: &PublicKey, chain: Option<&Chain>) -> serde_json::Result<Vec<u8>> {
+    pub fn encode(
+        envelope: &Envelope,
+        key: &PublicKey,
+        chain: Option<&Chain>,
+    ) -> serde_json::Result<Vec<u8>> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Out<'a> {

@@ -7,7 +7,8 @@ mod predicate;
 
 pub use bundle::{Bundle, BundleError, Method};
 pub use predicate::{
-    Algorithm, DEFAULT_IGNORED, HashType, PREDICATE, Resource, Serialized, Signed, SignedError, encode,
+    Algorithm, DEFAULT_IGNORED, HashType, PREDICATE, Resource, Serialized, Signed, SignedError,
+    encode,
 };
 
 /// The key in the subject's digests that names the seal's tree, so that a seal that is taken away is missed.

@@ -202,7 +202,9 @@ impl<'de> Deserialize<'de> for Algorithm {
                 let name = text.split_once("-sharded-").map_or(text, |(name, _)| name);
                 let all = [HashType::Sha256, HashType::Blake2b, HashType::Blake3];
                 let known = all.into_iter().find(|hash| hash.name() == name);
-                known.map(Algorithm).ok_or_else(|| E::custom("an unknown algorithm"))
+                known
+                    .map(Algorithm)
+                    .ok_or_else(|| E::custom("an unknown algorithm"))
             }
         }
         deserializer.deserialize_str(Name)
@@ -212,7 +214,9 @@ impl<'de> Deserialize<'de> for Algorithm {
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        hex(&text).map(Self).ok_or_else(|| D::Error::custom("not lower-case hexadecimal"))
+        hex(&text)
+            .map(Self)
+            .ok_or_else(|| D::Error::custom("not lower-case hexadecimal"))
     }
 }
 
@@ -278,7 +282,9 @@ impl Signed {
 
     /// All that is left out, the defaults included.
     pub fn excluded(&self) -> Vec<Name> {
-        let defaults = DEFAULT_IGNORED.iter().filter_map(|name| Name::new(name).ok());
+        let defaults = DEFAULT_IGNORED
+            .iter()
+            .filter_map(|name| Name::new(name).ok());
         let mut all: Vec<Name> = defaults.chain(self.ignored.iter().cloned()).collect();
         all.sort();
         all.dedup();
@@ -302,7 +308,8 @@ impl Form {
                 let parts = split_shard(&name).filter(|(_, from, to)| {
                     from < to && from.is_multiple_of(size) && to - from <= size
                 });
-                let (path, from, to) = parts.ok_or_else(|| SignedError::Shards { name: name.clone() })?;
+                let (path, from, to) =
+                    parts.ok_or_else(|| SignedError::Shards { name: name.clone() })?;
                 (path, Some((from, to)))
             }
         };
@@ -355,7 +362,8 @@ fn check_names(resources: &[Resource]) -> Result<(), SignedError> {
         }
     }
     // `.` beside others would be a folder that is signed as a file.
-    if resources.iter().any(|it| it.name.is_none()) && resources.iter().any(|it| it.name.is_some()) {
+    if resources.iter().any(|it| it.name.is_none()) && resources.iter().any(|it| it.name.is_some())
+    {
         return Err(SignedError::Name {
             name: ONE_FILE.to_owned(),
             why: NameSyntax::Dots,
@@ -368,7 +376,9 @@ fn check_names(resources: &[Resource]) -> Result<(), SignedError> {
 fn ignored(entries: &[String]) -> Result<Vec<Name>, SignedError> {
     let mut names = Vec::new();
     for entry in entries {
-        let parts = entry.split('/').filter(|part| !part.is_empty() && *part != ".");
+        let parts = entry
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".");
         let plain = parts.collect::<Vec<_>>().join("/");
         if plain.is_empty() {
             let entry = entry.clone();
