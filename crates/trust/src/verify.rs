@@ -124,12 +124,12 @@ pub fn compare(
         all.unlisted(it.path, it.why);
     }
     let mut tasks = Vec::new();
-    let mut present = BTreeMap::new();
+    let mut present = BTreeSet::new();
     for seen in listing.entries {
         tasks.extend(all.look(&seen));
-        present.insert(seen.name, ());
+        present.insert(seen.name);
     }
-    for name in wants.keys().filter(|name| !present.contains_key(**name)) {
+    for name in wants.keys().filter(|name| !present.contains(**name)) {
         all.differs(name, What::Missing);
     }
     all.read(tasks);
@@ -186,7 +186,7 @@ fn kind(seen: &SeenKind) -> &'static str {
     }
 }
 
-impl<'a> Comparison<'a> {
+impl Comparison<'_> {
     fn differs(&mut self, name: &Name, what: What) {
         let path = text(name);
         self.out.differences.push(Difference { path, what });
@@ -222,7 +222,7 @@ impl<'a> Comparison<'a> {
                 .expected
                 .signed
                 .is_none_or(|signed| signed.allow_symlinks);
-        if let Some(signed) = self.wrong_kind(seen, want, through_link) {
+        if let Some(signed) = wrong_kind(seen, want, through_link) {
             let found = kind(&seen.kind);
             self.differs(&seen.name, What::Kind { signed, found });
             return None;
@@ -270,18 +270,6 @@ impl<'a> Comparison<'a> {
         })
     }
 
-    /// What was signed, where another kind of thing is there.
-    fn wrong_kind(&self, seen: &Seen, want: Want<'_>, through_link: bool) -> Option<&'static str> {
-        match (want.entry, &seen.kind) {
-            (Some(Entry::File { .. }), SeenKind::File)
-            | (Some(Entry::Folder { .. }), SeenKind::Folder)
-            | (Some(Entry::Link { .. }), SeenKind::Link { .. })
-            | (None, SeenKind::File) => None,
-            (None, SeenKind::Link { .. }) if through_link => None,
-            (entry, _) => Some(entry.map_or("a file", Entry::kind)),
-        }
-    }
-
     fn look_at_entry(&mut self, seen: &Seen, entry: Option<&Entry>) {
         match (entry, &seen.kind) {
             (Some(Entry::File { mode, .. } | Entry::Folder { mode }), _)
@@ -320,7 +308,7 @@ impl<'a> Comparison<'a> {
             match result {
                 Ok(hashed) => self.hold_against(&task.name, &hashed, task.through_link),
                 Err(Unread::System(rustix::io::Errno::NOENT)) => {
-                    self.differs(&task.name, What::Missing)
+                    self.differs(&task.name, What::Missing);
                 }
                 Err(Unread::NotAFile(found)) => {
                     let signed = "a file";
@@ -448,7 +436,7 @@ impl<'a> Comparison<'a> {
                 self.differs(
                     &name,
                     What::Content {
-                        ranges: vec![end..shard.range.start],
+                        ranges: std::iter::once(end..shard.range.start).collect(),
                     },
                 );
                 return;
@@ -484,6 +472,17 @@ impl<'a> Comparison<'a> {
                 },
             );
         }
+    }
+}
+
+/// What was signed, where another kind of thing is there.
+fn wrong_kind(seen: &Seen, want: Want<'_>, through_link: bool) -> Option<&'static str> {
+    match (want.entry, &seen.kind) {
+        (Some(Entry::File { .. }) | None, SeenKind::File)
+        | (Some(Entry::Folder { .. }), SeenKind::Folder)
+        | (Some(Entry::Link { .. }), SeenKind::Link { .. }) => None,
+        (None, SeenKind::Link { .. }) if through_link => None,
+        (entry, _) => Some(entry.map_or("a file", Entry::kind)),
     }
 }
 

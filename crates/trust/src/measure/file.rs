@@ -43,11 +43,16 @@ impl FileState {
             inode: stat.st_ino,
             size: u64::try_from(stat.st_size).unwrap_or(0),
             mode: stat.st_mode & 0o7777,
-            links: stat.st_nlink.into(),
+            links: wide(stat.st_nlink),
             modified: nanos(stat.st_mtime, stat.st_mtime_nsec),
             changed: nanos(stat.st_ctime, stat.st_ctime_nsec),
         }
     }
+}
+
+/// A count of links is narrower on some processors.
+fn wide(number: impl Into<u64>) -> u64 {
+    number.into()
 }
 
 /// Why a file has no digest.

@@ -330,7 +330,7 @@ struct Growing {
 
 enum Block {
     /// Hashed here.
-    Own(BlockHasher),
+    Own(Box<BlockHasher>),
     /// Collected for a helper.
     Shared(Vec<u8>),
 }
@@ -344,7 +344,7 @@ impl Growing {
             }),
             size,
             offset: 0,
-            block: Block::Own(BlockHasher::new(0)),
+            block: Block::Own(Box::new(BlockHasher::new(0))),
         }
     }
 
@@ -372,7 +372,7 @@ impl Growing {
         self.block = if pool.wants_block() {
             Block::Shared(Vec::with_capacity(1 << 20))
         } else {
-            Block::Own(BlockHasher::new(self.offset))
+            Block::Own(Box::new(BlockHasher::new(self.offset)))
         };
     }
 
@@ -381,8 +381,7 @@ impl Growing {
             return;
         }
         let number = (self.offset - 1) / BLOCK;
-        let empty = Block::Own(BlockHasher::new(0));
-        match std::mem::replace(&mut self.block, empty) {
+        match std::mem::replace(&mut self.block, Block::Shared(Vec::new())) {
             Block::Own(hasher) => self.tree.take(number, hasher.finish_inner()),
             Block::Shared(bytes) => pool.hand_out(Job {
                 file: Arc::clone(&self.tree),
