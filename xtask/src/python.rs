@@ -19,6 +19,8 @@ const PACKAGES: &[&str] = &[
     "accelerate==1.15.0",
     "pytest==9.2.0",
 ];
+/// The reference tool of OpenSSF Model Signing, and what it needs and does not say.
+const MODEL_SIGNING: &[&str] = &["model-signing==1.1.1", "pyOpenSSL==26.4.0"];
 const PYTEST: &str = "pytest==9.2.0";
 
 /// A Python that can import torch.
@@ -62,6 +64,11 @@ pub(crate) fn for_tests() -> Outcome<Python> {
     named()?.map_or_else(cached, Ok)
 }
 
+/// A Python with the reference tool of model signing: an environment of its own, for it brings many packages.
+pub(crate) fn with_model_signing() -> Outcome<Python> {
+    environment("model-signing-venv", MODEL_SIGNING)
+}
+
 /// A folder to put on `PYTHONPATH` that holds pytest, for a Python that lacks it and is not ours to change.
 pub(crate) fn pytest_beside(python: &Python) -> Outcome<Option<PathBuf>> {
     if python.imports("pytest") {
@@ -96,13 +103,19 @@ fn named() -> Outcome<Option<Python>> {
 }
 
 fn cached() -> Outcome<Python> {
+    environment(&format!("torch-venv-{TORCH}"), PACKAGES)
+}
+
+/// The environment of that name in the cache, made with these packages unless it was before.
+fn environment(name: &str, packages: &[&str]) -> Outcome<Python> {
     let base = Path::new("python3");
     let tag = answer(base, "import sys; print('%d.%d' % sys.version_info[:2])")?;
-    let folder = cache()?.join(format!("torch-venv-{TORCH}-py{tag}"));
+    let folder = cache()?.join(format!("{name}-py{tag}"));
     let executable = folder.join("bin/python");
-    once(&folder, &PACKAGES.join("\n"), || {
+    once(&folder, &packages.join("\n"), || {
         println!(
-            "installing PyTorch {TORCH} into {}; some gigabytes, once",
+            "installing {} into {}, once",
+            packages.join(", "),
             folder.display()
         );
         command::run(Command::new(base).args(["-m", "venv"]).arg(&folder))?;
@@ -114,7 +127,7 @@ fn cached() -> Outcome<Python> {
             "--quiet",
             "--disable-pip-version-check",
         ]);
-        command::run(pip.args(PACKAGES))
+        command::run(pip.args(packages))
     })?;
     Ok(Python { executable })
 }

@@ -67,6 +67,7 @@ pub(crate) fn run(project: &Project, scope: Scope) -> Outcome<()> {
     session.corpus(ready, scope);
     session.unpickler(scope);
     session.conformance(sensor.is_some());
+    session.model_signing(sensor.is_some(), scope);
     session.fuzz_smoke();
     session.note_absences();
     session.finish()
@@ -206,6 +207,27 @@ impl Session<'_> {
             let mut script = Command::new("bash");
             let script = script.arg(project.root.join("tests/conformance/selftest.sh"));
             command::run(script.arg(project.binary()))
+        });
+    }
+
+    /// Model signatures, both ways with the reference tool, and a matrix of changes that must each be told.
+    fn model_signing(&mut self, built: bool, scope: Scope) {
+        if scope == Scope::Quick {
+            self.not_checked
+                .push("model signatures beside the reference tool: --quick".to_owned());
+            return;
+        }
+        let project = self.project;
+        self.stage("model signing", || {
+            if !built {
+                let names = vec!["the binary, which this needs"];
+                return Err(Failure::Stages { names });
+            }
+            let script = project
+                .root
+                .join("tests/conformance/model_signing_both_ways.py");
+            let mut both = python::with_model_signing()?.command(&[]);
+            command::run(both.arg(script).arg(project.binary()))
         });
     }
 

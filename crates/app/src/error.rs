@@ -86,6 +86,9 @@ pub enum AppError {
     /// A scan.
     #[error(transparent)]
     Scan(#[from] crate::scan::ScanError),
+    /// A seal, or its verification.
+    #[error(transparent)]
+    Seal(#[from] crate::seal::SealError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -126,6 +129,7 @@ impl AppError {
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),
             Self::Scan(error) => error.hint(),
+            Self::Seal(error) => error.hint(),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! The use-cases: run, scan, runs, show, diff, ledger audit and reindex, demo; the index; where things are.
+//! The use-cases: run, scan, seal, verify, runs, show, diff, ledger audit and reindex, demo; the index; where things are.
 //!
 //! Engines meet here and nowhere else. Front-ends hand in what was said and get back views and reports; no argument parser,
 //! no terminal and no exit code is known on this floor.
@@ -22,6 +22,7 @@ pub mod record;
 mod redact;
 pub mod run;
 pub mod scan;
+pub mod seal;
 mod secret;
 pub mod settings;
 mod variables;

@@ -117,6 +117,7 @@ impl RunRecord {
             Act::EnvironmentAccepted => self.environment_accepted = true,
             Act::End(end) => self.end = Some((event_us, *end)),
             Act::Interrupted => self.interrupted = true,
+            Act::Sealed(_) => {} // an act of its own, in no run
         }
     }
 

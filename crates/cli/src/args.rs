@@ -1,6 +1,7 @@
 //! What can be said on the command line. Help, man page and completions all come from here.
 
 mod scan;
+mod seal;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
+pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
 #[derive(Debug, Parser)]
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     Run(Run),
     /// Examine checkpoints and model files without executing them.
     Scan(ScanArgs),
+    /// Sign a model, a checkpoint or data: an OpenSSF model signature and a seal over all that it leaves open.
+    Seal(SealArgs),
+    /// Tell whether a model still is what was signed, and by whom: valid, invalid, or it cannot be checked.
+    Verify(VerifyArgs),
     /// List the recorded runs.
     Runs(Json),
     /// Show all that is recorded of one run.

@@ -88,6 +88,31 @@ pub enum Act {
     End(Box<End>),
     /// The run's supervisor is gone without an end; said by the next command that noticed.
     Interrupted,
+    /// A model, a checkpoint or data was sealed by somebody: an act of its own, outside of every run.
+    Sealed(Box<Seal>),
+}
+
+/// What was sealed, and the two signed texts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Where it was, absolute.
+    pub path: PathText,
+    /// Root of the model signature: what other documents call it by.
+    pub root: Digest,
+    /// The value over all entries, 64 hexadecimal digits of BLAKE3.
+    pub tree: String,
+    /// The key, by its hint.
+    pub key: String,
+    /// Blob with the model signature.
+    pub signature: Digest,
+    /// Blob with the seal.
+    pub seal: Digest,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Who.
+    pub person: Person,
 }
 
 /// How a run began.
@@ -467,6 +492,7 @@ impl Entry {
     pub fn blobs(&self) -> Vec<Digest> {
         match &self.body {
             Body::Act(Act::Launch(launch)) => vec![launch.command, launch.variables],
+            Body::Act(Act::Sealed(seal)) => vec![seal.signature, seal.seal],
             Body::Act(_) | Body::Gap(_) => Vec::new(),
             Body::Load(load) => load
                 .summary

@@ -9,6 +9,7 @@ mod sanitise;
 pub mod scan;
 pub mod time;
 pub mod view;
+pub mod vouch;
 
 pub use sanitise::{sanitise, shorten};
 

@@ -109,6 +109,28 @@ const ALLOWED: &[Row] = &[
         &["serde", "thiserror", "xxhash-rust"],
         &["proptest", "serde_json"],
     ),
+    (
+        "trust",
+        &[
+            "base64",
+            "blake3",
+            "der",
+            "ecdsa",
+            "getrandom",
+            "p256",
+            "p384",
+            "p521",
+            "ring",
+            "rustix",
+            "rustls-pki-types",
+            "rustls-webpki",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "x509-cert",
+        ],
+        &["proptest", "tempfile"],
+    ),
     ("xtask", &["serde_json"], &[]),
 ];
 

@@ -128,7 +128,8 @@ fn opening_gaps(writer: &Writer) -> Vec<Gap> {
     passed.chain(removed).collect()
 }
 
-fn person() -> Person {
+/// Who acts here and now.
+pub(crate) fn person() -> Person {
     let person = identity::Person::current();
     Person {
         uid: person.uid,

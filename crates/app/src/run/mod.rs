@@ -25,6 +25,7 @@ mod taken;
 
 pub(crate) use examined::in_words;
 pub(crate) use judge::signal_name;
+pub(crate) use launch::person;
 
 use std::ffi::OsString;
 use std::sync::Arc;

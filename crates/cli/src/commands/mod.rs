@@ -7,6 +7,7 @@ mod ledger;
 mod read;
 mod run;
 mod scan;
+mod seal;
 
 use app::AppError;
 use app::place::Surroundings;
@@ -20,6 +21,8 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
     match args.command {
         Command::Run(run) => run::run(surroundings, run),
         Command::Scan(scan) => scan::scan(surroundings, scan),
+        Command::Seal(args) => seal::seal(&surroundings, args),
+        Command::Verify(args) => seal::verify(&surroundings, args),
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),

@@ -1,0 +1,172 @@
+//! in-toto Statement v1: a predicate about subjects that are named by digest.
+//!
+//! The statement is the same around every predicate: OpenSSF's for model signatures and Taintline's own for seals. Fields
+//! that are not known are left alone, as in-toto wants; what they would mean plays no role in any verdict. Encoding puts
+//! subjects and predicate in one order and one form, but nobody depends on it: what is signed is the bytes.
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::Verified;
+use crate::strict::{self, JsonError};
+
+/// What `_type` says.
+pub const STATEMENT: &str = "https://in-toto.io/Statement/v1";
+
+/// The most bytes of a statement that is read by default.
+pub const MAX_STATEMENT_BYTES: u64 = 16 << 20;
+
+/// A statement with its predicate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement<P> {
+    /// [`STATEMENT`].
+    #[serde(rename = "_type")]
+    pub kind: String,
+    /// What it is about.
+    pub subject: Vec<Subject>,
+    /// What the predicate is.
+    #[serde(rename = "predicateType")]
+    pub predicate_type: String,
+    /// The predicate.
+    pub predicate: P,
+}
+
+/// One thing that a statement is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// Its name; says nothing.
+    pub name: String,
+    /// Hexadecimal digests by algorithm.
+    pub digest: BTreeMap<String, String>,
+}
+
+/// A signed text that is not the statement that is expected.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Not JSON of a statement.
+    #[error("the signed statement: {0}")]
+    Json(#[from] JsonError),
+    /// Not a Statement v1.
+    #[error("the signed text states the type {found:?}, not an in-toto Statement v1")]
+    Kind {
+        /// What it states.
+        found: String,
+    },
+    /// A statement of another kind.
+    #[error("the statement has the predicate {found:?}")]
+    Predicate {
+        /// What it has.
+        found: String,
+    },
+    /// Not about exactly one thing.
+    #[error("the statement is about {count} subjects; exactly one is expected")]
+    Subjects {
+        /// How many.
+        count: usize,
+    },
+}
+
+/// The types alone.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "_type")]
+    kind: String,
+    #[serde(rename = "predicateType")]
+    predicate_type: String,
+}
+
+impl<P: Serialize> Statement<P> {
+    /// A statement about one subject, as the bytes to be signed.
+    pub fn encode(
+        predicate_type: &str,
+        subject: Subject,
+        predicate: P,
+    ) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Self {
+            kind: STATEMENT.to_owned(),
+            subject: vec![subject],
+            predicate_type: predicate_type.to_owned(),
+            predicate,
+        })
+    }
+}
+
+impl<P: DeserializeOwned> Statement<P> {
+    /// Reads a statement that was verified, with the one predicate type that the caller knows.
+    pub fn decode(
+        signed: Verified<'_>,
+        predicate_type: &str,
+        limit: u64,
+    ) -> Result<(Subject, P), StatementError> {
+        Self::decode_bytes(signed.bytes(), predicate_type, limit)
+    }
+
+    /// The same of any bytes: for the parser's own tests. What it gives is not signed by anybody.
+    pub fn decode_bytes(
+        bytes: &[u8],
+        predicate_type: &str,
+        limit: u64,
+    ) -> Result<(Subject, P), StatementError> {
+        let head: Head = strict::from_slice(bytes, limit)?;
+        if head.kind != STATEMENT {
+            return Err(StatementError::Kind { found: head.kind });
+        }
+        if head.predicate_type != predicate_type {
+            return Err(StatementError::Predicate {
+                found: head.predicate_type,
+            });
+        }
+        let whole: Self = serde_json::from_slice(bytes).map_err(JsonError::Syntax)?;
+        let count = whole.subject.len();
+        let mut subjects = whole.subject.into_iter();
+        match (subjects.next(), count) {
+            (Some(subject), 1) => Ok((subject, whole.predicate)),
+            _ => Err(StatementError::Subjects { count }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject() -> Subject {
+        Subject {
+            name: "m".to_owned(),
+            digest: BTreeMap::from([("sha256".to_owned(), "00".to_owned())]),
+        }
+    }
+
+    #[test]
+    fn only_the_predicate_that_is_asked_for_is_read() {
+        let bytes = Statement::encode("https://a/v1", subject(), 7_u32).unwrap();
+        let read = |kind| Statement::<u32>::decode_bytes(&bytes, kind, 1000);
+        assert_eq!(read("https://a/v1").unwrap(), (subject(), 7));
+        assert!(matches!(
+            read("https://a/v2"),
+            Err(StatementError::Predicate { .. })
+        ));
+        let other = String::from_utf8(bytes)
+            .unwrap()
+            .replace("Statement/v1", "Statement/v0.1");
+        let read = Statement::<u32>::decode_bytes(other.as_bytes(), "https://a/v1", 1000);
+        assert!(matches!(read, Err(StatementError::Kind { .. })));
+    }
+
+    #[test]
+    fn a_statement_about_two_things_is_refused() {
+        let statement = Statement {
+            kind: STATEMENT.to_owned(),
+            subject: vec![subject(), subject()],
+            predicate_type: "p".to_owned(),
+            predicate: 1_u32,
+        };
+        let bytes = serde_json::to_vec(&statement).unwrap();
+        assert!(matches!(
+            Statement::<u32>::decode_bytes(&bytes, "p", 1000),
+            Err(StatementError::Subjects { count: 2 })
+        ));
+    }
+}
