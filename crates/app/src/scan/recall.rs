@@ -53,7 +53,7 @@ struct Last {
     log: String,
     number: u64,
     entry: Segment,
-    lines: Vec<u8>,
+    lines: Vec<Vec<u8>>,
 }
 
 /// A verdict as its entry has it.
@@ -84,8 +84,7 @@ impl Trusted {
         }
         let last = last.as_ref()?;
         let examined = &last.entry;
-        let mut lines = last.lines.split(|byte| *byte == b'\n');
-        let line = lines.nth(usize::try_from(row.line).ok()?)?;
+        let line = last.lines.get(usize::try_from(row.line).ok()?)?;
         let judged: Judged = serde_json::from_slice(line).ok()?;
         let bound = judged.bound.as_ref()?;
         let same = bound.layout == row.layout
@@ -107,12 +106,13 @@ impl Trusted {
         let Body::Examined(entry) = Entry::decode(bytes.first()?).ok()?.body else {
             return None;
         };
-        let lines = self.store.blob(&entry.segment).ok()??;
+        let segment = self.store.blob(&entry.segment).ok()??;
+        let lines = segment.split(|byte| *byte == b'\n').map(<[u8]>::to_vec);
         Some(Last {
             log: row.log.clone(),
             number: row.number,
             entry,
-            lines,
+            lines: lines.collect(),
         })
     }
 }
