@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use domain::scan::{GapKind, Rule, Weight};
 use formats::pickle::{self, Limits, Program, Value};
-use formats::{ReadAt, Window};
+use formats::{ReadAt, Window, zip};
 
 use super::{Beside, OPENED, Presence, TOLD, missing};
-use crate::{Examiner, concatenated, targets};
+use crate::{Examiner, targets};
 
 /// Ranges that are examined because no item of their file begins there.
 const EXAMINED: usize = 1000;
@@ -125,7 +125,7 @@ fn elsewhere(examiner: &mut Examiner<'_>, path: &str, ranges: &[(i64, i64)], bes
     let Some(file) = beside.open(path) else {
         return;
     };
-    let seen: HashSet<u64> = match concatenated::split(&*file) {
+    let seen: HashSet<u64> = match zip::split(&*file) {
         Ok(parts) => parts
             .into_iter()
             .map(|(offset, _)| offset)
