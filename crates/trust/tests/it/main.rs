@@ -1,0 +1,10 @@
+//! The crate as the use-cases meet it: chains of certificates, bundles with every byte changed, folders that changed.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed; clippy exempts only test functions"
+)]
+
+mod bundles;
+mod certificates;
+mod folders;
