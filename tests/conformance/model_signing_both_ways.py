@@ -171,6 +171,7 @@ def both_ways_with_keys(world):
         (world.folder / f"empty-{name}").mkdir()
         words[1] = world.folder / f"empty-{name}"
         world.expect(f"{name}: one file's signature for an empty folder", INVALID, words)
+        words[1] = one
         one.write_bytes(b"one fila" * 300_000)
         world.expect(f"{name}: a changed file", INVALID, words, "content")
 
