@@ -21,6 +21,7 @@ mod seeds;
 mod text_seeds;
 mod texts_targets;
 mod training_targets;
+mod trust_targets;
 
 pub use container_targets::{compressed, joblib, npy, tar, torch_legacy};
 pub use domain_targets::{entry, envelope, names, path_text, tree};
@@ -33,6 +34,7 @@ pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, v
 pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use texts_targets::{gguf, jinja, markup, python, texts};
 pub use training_targets::{sketch, summary};
+pub use trust_targets::{dsse, oms_bundle, oms_statement, seal_manifest};
 
 /// One function to be fuzzed, and where to start.
 pub struct Target {
@@ -101,4 +103,8 @@ targets! {
     gguf ggufs none TEXT;
     markup markups markups TEXT;
     texts named_texts named_texts TEXT;
+    oms_bundle oms_bundles nested SIGNED;
+    dsse dsse_envelopes nested SIGNED;
+    oms_statement oms_statements nested SIGNED;
+    seal_manifest seal_manifests nested SIGNED;
 }

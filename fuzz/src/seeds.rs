@@ -22,6 +22,9 @@ pub(crate) use crate::models_seeds::{
     KERAS, MODELS, SCRIPT, keras_configs, marshals, models, natives, scripts,
 };
 pub(crate) use crate::text_seeds::{TEXT, ggufs, markups, named_texts, sources, templates};
+pub(crate) use crate::trust_targets::seeds::{
+    SIGNED, dsse_envelopes, oms_bundles, oms_statements, seal_manifests,
+};
 
 pub(crate) const NONE: &[&[u8]] = &[];
 pub(crate) const ZIP: &[&[u8]] = &[

@@ -164,6 +164,14 @@ def both_ways_with_keys(world):
         reference_signs(one, place, key)
         words = ["verify", one, "--key", public, "--signature", place]
         world.expect(f"{name}: we verify theirs of one file", VALID, words)
+        words = ["verify", one, "--key", public, "--signature", model / "model.sig"]
+        world.expect(f"{name}: a folder's signature for one file", INVALID, words, "missing")
+        words = ["verify", theirs, "--key", public, "--signature", place]
+        world.expect(f"{name}: one file's signature for a folder", INVALID, words, "a file was signed, a folder is there")
+        (world.folder / f"empty-{name}").mkdir()
+        words[1] = world.folder / f"empty-{name}"
+        world.expect(f"{name}: one file's signature for an empty folder", INVALID, words)
+        words[1] = one
         one.write_bytes(b"one fila" * 300_000)
         world.expect(f"{name}: a changed file", INVALID, words, "content")
 
@@ -192,6 +200,13 @@ def other_methods(world):
             file.seek(2_500_000)
             file.write(b"\xff\x00")
         world.expect(f"{name}: a changed byte", INVALID, words, "weights.bin")
+    model = make_model(world.folder / "with-git")
+    everything = hashing.Config().set_ignored_paths(paths=[model / "model.sig"], ignore_git_paths=False)
+    reference_signs(model, model / "model.sig", key, hashing_config=everything)
+    world.expect("a signed .git", VALID, ["verify", model, "--key", public])
+    (model / ".git/HEAD").write_bytes(b"changed")
+    world.expect("a signed .git that changed", INVALID, ["verify", model, "--key", public], ".git/HEAD")
+    model = world.folder / "kind-links"
     place = world.folder / "blake2.sig"
     blake2 = hashing.Config().use_file_serialization(hashing_algorithm="blake2", allow_symlinks=True)
     reference_signs(model, place, key, hashing_config=blake2.set_allow_symlinks(True))

@@ -123,6 +123,7 @@ pub fn compare(
     for it in listing.unlisted {
         all.unlisted(it.path, it.why);
     }
+    all.one_file_for_a_folder();
     let mut tasks = Vec::new();
     let mut present = BTreeSet::new();
     for seen in listing.entries {
@@ -146,10 +147,8 @@ fn wants<'a>(model: &'a Model, expected: Expected<'a>) -> BTreeMap<&'a Name, Wan
     let mut wants: BTreeMap<&Name, Want<'_>> = BTreeMap::new();
     let resources = expected.signed.map(|signed| signed.resources.as_slice());
     for resource in resources.unwrap_or_default() {
-        // A model that is one file has one name here, whatever it was called when it was signed.
-        let name = resource.name.as_ref().or(model.single());
-        let Some(name) = model.single().or(name) else {
-            continue;
+        let Some(name) = resource.name.as_ref().or(model.single()) else {
+            continue; // one file was signed, and here is a folder: told by `compare`
         };
         let want = wants.entry(name).or_default();
         match resource.shard {
@@ -159,7 +158,6 @@ fn wants<'a>(model: &'a Model, expected: Expected<'a>) -> BTreeMap<&'a Name, Wan
     }
     let entries = expected.sealed.map(|manifest| &manifest.entries);
     for (name, entry) in entries.into_iter().flatten() {
-        let name = model.single().unwrap_or(name);
         wants.entry(name).or_default().entry = Some(entry);
     }
     wants
@@ -190,6 +188,18 @@ impl Comparison<'_> {
     fn differs(&mut self, name: &Name, what: What) {
         let path = text(name);
         self.out.differences.push(Difference { path, what });
+    }
+
+    /// A signature of one file says nothing of a folder.
+    fn one_file_for_a_folder(&mut self) {
+        let resources = self.expected.signed.map(|signed| &signed.resources);
+        let is_one = resources.is_some_and(|all| all.iter().any(|it| it.name.is_none()));
+        if is_one && self.model.single().is_none() {
+            let (signed, found) = ("a file", "a folder");
+            let what = What::Kind { signed, found };
+            let path = PathText::from_bytes(b".");
+            self.out.differences.push(Difference { path, what });
+        }
     }
 
     fn unlisted(&mut self, path: PathText, why: NotListed) {
@@ -388,7 +398,7 @@ impl Comparison<'_> {
         let Serialized::Shards(_) = signed.serialized else {
             return;
         };
-        let of = |name: Option<&Name>| self.model.single().or(name).cloned();
+        let of = |name: Option<&Name>| name.or(self.model.single()).cloned();
         let mut shards: Vec<(Shard, &[u8])> = signed
             .resources
             .iter()

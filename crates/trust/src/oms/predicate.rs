@@ -280,11 +280,16 @@ impl Signed {
         })
     }
 
-    /// All that is left out, the defaults included.
+    /// All that is left out, the defaults included, but for a default below which something is signed all the same.
     pub fn excluded(&self) -> Vec<Name> {
         let defaults = DEFAULT_IGNORED
             .iter()
             .filter_map(|name| Name::new(name).ok());
+        let is_signed = |above: &Name| {
+            let names = self.resources.iter().filter_map(|it| it.name.as_ref());
+            names.into_iter().any(|name| name.is_below(above))
+        };
+        let defaults = defaults.filter(|name| !is_signed(name));
         let mut all: Vec<Name> = defaults.chain(self.ignored.iter().cloned()).collect();
         all.sort();
         all.dedup();
