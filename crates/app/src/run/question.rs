@@ -77,7 +77,7 @@ pub(super) fn learn(ask: &Ask, pid: u32, limits: Limits) -> Learnt {
         Err(error) => learnt(unreadable(&error)),
         // A descriptor of a folder is read where it leads to; nothing below it has a descriptor.
         Ok((_, meta)) if meta.is_dir() => folder(&path, &ask.name, limits),
-        Ok((file, meta)) => learnt(of_open(&file, &meta, ask.offset, &ask.name)),
+        Ok((file, meta)) => learnt(as_pickle(&file, &meta, ask)),
     }
 }
 
@@ -96,6 +96,18 @@ fn of_open(file: &File, meta: &Metadata, offset: u64, name: &PathText) -> Examin
         return only_gap(GapKind::NotAFile, "it is no regular file".to_owned());
     }
     of_file(file, meta.len(), offset, name)
+}
+
+/// Who asks about one file is about to unpickle what is in it, whether it looks like a pickle or not: where nothing was
+/// recognised, it is examined as one. Where nothing is left to read, the loader's own error says so.
+fn as_pickle(file: &File, meta: &Metadata, ask: &Ask) -> Examination {
+    let examination = of_open(file, meta, ask.offset, &ask.name);
+    let nothing = examination.formats.is_empty() && examination.is_complete();
+    if !nothing || meta.len() <= ask.offset {
+        return examination;
+    }
+    let name = PathText::from_bytes(b"data.pkl");
+    of_open(file, meta, ask.offset, &name)
 }
 
 fn unreadable(error: &io::Error) -> Examination {
@@ -264,6 +276,30 @@ mod tests {
             assert!(learnt.path.as_str().contains(place), "{}", learnt.path);
             fs::remove_file(path).unwrap();
         }
+    }
+
+    #[test]
+    fn what_is_about_to_be_unpickled_is_examined_as_a_pickle_whatever_it_looks_like() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.mar");
+        // It breaks off, after it has changed the modules of whoever loads it.
+        fs::write(
+            &path,
+            b"csys\nmodules\nK\x010X\x04\x00\x00\x00jsonccollections\nabc\ns0000.",
+        )
+        .unwrap();
+        let heavy = learnt(&path).examination.weight();
+        assert_eq!(heavy, Some(Weight::Dangerous));
+        fs::write(&path, b"I1\n.").unwrap();
+        assert!(is_admitted(&learnt(&path)));
+        fs::write(&path, b"").unwrap();
+        assert!(
+            is_admitted(&learnt(&path)),
+            "the loader says that it is empty"
+        );
+        // Nothing happens before its first byte, which is no opcode: that too is the loader's own error.
+        fs::write(&path, b"no pickle at all").unwrap();
+        assert!(is_admitted(&learnt(&path)));
     }
 
     #[test]
