@@ -371,6 +371,8 @@ def scripted(folder):
     torch.jit.save(frozen, str(folder / "frozen.pt"), _extra_files={"config.json": b"{}"})
     lstm = torch.jit.script(nn.LSTM(2, 2))
     torch.jit.save(lstm, str(folder / "lstm.ptl"))
+    # Scripting leaves marks on the modules themselves.
+    torch.save(net, folder / "after_scripting.pt")
 
 
 @maker("torch_code")

@@ -2,7 +2,8 @@
 //!
 //! From protocol 2 on a pickle starts with its protocol, but no loader asks for that: any opcode may come first. So bytes
 //! without it are given to the pickle machine, and they are a pickle if it gets through them to an end that is the end of
-//! the file, or if they would call something by a name that can be one; what a program does before it breaks is done.
+//! the file, or if they would call or change something by a name that can be one; what a program does before it breaks is
+//! done.
 //! Plain text gets neither far nor to its end: the first words are no opcodes, or take what is not on the stack.
 
 use std::io;
@@ -50,7 +51,7 @@ pub(super) fn probe(input: &dyn ReadAt, head: &[u8]) -> io::Result<Option<Format
 }
 
 fn is_pickle(program: &Program, rest: &[u8], whole: bool) -> bool {
-    if calls_a_name(program) {
+    if changes_a_name(program) {
         return true;
     }
     if !program.complete {
@@ -94,15 +95,15 @@ fn breaks_by(program: &Program, oddity: &Oddity) -> bool {
     last.is_some_and(|anomaly| anomaly.oddity == *oddity)
 }
 
-/// Whether it would call or build something whose name Python could look up.
-fn calls_a_name(program: &Program) -> bool {
+/// Whether it would call, build, or put something into what has a name that Python could look up.
+fn changes_a_name(program: &Program) -> bool {
     program.effects.iter().any(|effect| {
         let target = match effect.deed {
             Deed::Call(id) => match program.value(id) {
                 Value::Call(call) => call.callable,
                 _ => id,
             },
-            Deed::Build { target, .. } => target,
+            Deed::Build { target, .. } | Deed::SetItems(target) | Deed::Extend(target) => target,
             _ => return false,
         };
         match program.value(target) {

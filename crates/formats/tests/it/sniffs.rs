@@ -15,7 +15,7 @@ const CALL: &[u8] = b"cos\nsystem\n(S'echo MARKER'\ntR.";
 
 #[test]
 fn a_pickle_needs_no_protocol() {
-    let pickles: [&[u8]; 16] = [
+    let pickles: [&[u8]; 18] = [
         CALL,
         b"N.",
         b"]q\0(K\x01K\x02e.",
@@ -32,6 +32,9 @@ fn a_pickle_needs_no_protocol() {
         b"X\x01\0\0\0a\x8c\x02os\x8c\x06system\x93)R0.",
         // It breaks, but not before the call.
         b"cos\nsystem\n(S'echo MARKER'\ntR this is no opcode",
+        // They break as well, but not before what they change in a module that is there.
+        b"csys\nmodules\nX\x02\0\0\0oscabc\nabc\ns0000.",
+        b"csys\npath\n(S'/tmp'\ne this is no opcode",
         // Two pickles one behind the other.
         b"I1\n.\x80\x04N.",
     ];

@@ -6,8 +6,8 @@
 use domain::scan::{Role, Rule, Weight};
 use formats::pickle::{Id, Value};
 
+use super::dunder::{is_dunder, is_looked_up};
 use super::judge::{Judge, Nature, Verdict};
-use super::names::is_dunder;
 use crate::rules::{Kind, Makes, Standing};
 
 impl<'p> Judge<'_, '_, 'p> {
@@ -131,7 +131,7 @@ impl<'p> Judge<'_, '_, 'p> {
             let Some(key) = self.program.text(*key) else {
                 continue;
             };
-            if is_machinery(key) {
+            if is_machinery(key) && (is_looked_up(key) || !self.is_data(*value)) {
                 let why = format!(
                     "It sets `{key}` on an object, which turns it into something else than its class says."
                 );
@@ -198,6 +198,31 @@ impl<'p> Judge<'_, '_, 'p> {
         self.name(id).is_some_and(
             |name| matches!(name.standing, Standing::Listed(entry) if entry.kind != Kind::Value),
         )
+    }
+
+    /// Whether `id` is made of a moderate number of numbers and texts, and of nothing else.
+    fn is_data(&self, id: Id) -> bool {
+        const MAX_VALUES: usize = 4096;
+        let mut left = vec![id];
+        for _ in 0..MAX_VALUES {
+            let Some(id) = left.pop() else {
+                return true;
+            };
+            match self.program.value(id) {
+                Value::List(ids) | Value::Tuple(ids) | Value::Set(ids) => {
+                    left.extend(ids.iter().take(MAX_VALUES));
+                }
+                Value::Dict(pairs) => {
+                    let pairs = pairs.iter().take(MAX_VALUES);
+                    left.extend(pairs.flat_map(|(key, value)| [key, value]));
+                }
+                Value::Global(_) | Value::Call(_) | Value::Persistent(_) | Value::Opaque(_) => {
+                    return false;
+                }
+                _ => {}
+            }
+        }
+        false
     }
 
     fn is_hook(&mut self, id: Id) -> bool {

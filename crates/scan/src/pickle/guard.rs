@@ -9,8 +9,9 @@ use domain::scan::{Role, Rule, Weight};
 use formats::pickle::{Call, Id, Value};
 
 use super::call::made;
+use super::dunder::is_dunder;
 use super::judge::{Judge, Nature, Verdict};
-use super::names::{Name, is_dunder};
+use super::names::Name;
 use crate::rules::{Entry, Guard, Kind, Makes, Standing, looks_like_class};
 
 /// Numbers beyond this ask for memory that no small object needs, in elements.

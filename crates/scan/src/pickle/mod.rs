@@ -8,6 +8,7 @@
 mod call;
 mod change;
 mod difference;
+mod dunder;
 mod evidence;
 mod guard;
 mod inner;

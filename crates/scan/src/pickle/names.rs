@@ -7,6 +7,7 @@
 use domain::scan::Rule;
 use formats::pickle::{Id, Program, Value};
 
+use super::dunder::is_dunder;
 use crate::Rules;
 use crate::rules::{Kind, Standing};
 
@@ -103,12 +104,6 @@ fn walks(rules: &Rules, module: &str, name: &str, known: bool) -> bool {
             !is_class && !bare.starts_with(char::is_uppercase)
         }
     }
-}
-
-/// `__dict__` and the like: the machinery behind objects. The generated reducers of Cython have such names, too, and are
-/// listed.
-pub(super) fn is_dunder(part: &str) -> bool {
-    part.len() > 4 && part.starts_with("__") && (part.ends_with("__"))
 }
 
 /// How many attributes one behind the other are followed.
