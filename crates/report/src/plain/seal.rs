@@ -12,7 +12,7 @@ const SHOWN: usize = 50;
 pub fn sealed(view: &SealView) -> String {
     let mut text = format!("SEALED {}\n", sanitise(&view.path));
     let what = format!(
-        "{}, {}, {} and links",
+        "{}, {}, {} or links",
         plural(view.files, "file"),
         size(view.bytes),
         plural(view.others, "folder")
@@ -85,10 +85,8 @@ pub fn verified(view: &VerifyView) -> String {
 
 fn signer(view: &SignerView) -> String {
     let mut who = view.method.clone();
-    for part in [&view.name, &view.subject] {
-        if let Some(part) = part {
-            who.push_str(&format!(" {part}"));
-        }
+    for part in [&view.name, &view.subject].into_iter().flatten() {
+        who.push_str(&format!(" {part}"));
     }
     if let Some(key) = &view.key {
         who.push_str(&format!(" {key}"));
@@ -116,7 +114,7 @@ fn difference(view: &DifferenceView) -> String {
     let mut text = view.path.clone();
     match (&view.signed, &view.found) {
         (Some(signed), Some(found)) => {
-            text.push_str(&format!(": {signed} was signed, {found} is there"))
+            text.push_str(&format!(": {signed} was signed, {found} is there"));
         }
         (Some(one), None) | (None, Some(one)) => text.push_str(&format!(": {one}")),
         (None, None) => {}
