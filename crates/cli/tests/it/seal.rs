@@ -1,6 +1,6 @@
 //! `seal` and `verify` as their users meet them: three answers, named differences, and nothing overwritten or believed.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
