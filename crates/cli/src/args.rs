@@ -32,9 +32,9 @@ pub(crate) enum Command {
     Run(Run),
     /// Examine checkpoints and model files without executing them.
     Scan(ScanArgs),
-    /// Sign a model, a checkpoint or data: an OpenSSF model signature and a seal over all that it leaves open.
+    /// Sign a model, a checkpoint or data, so that every later change shows.
     Seal(SealArgs),
-    /// Tell whether a model still is what was signed, and by whom: valid, invalid, or it cannot be checked.
+    /// Tell whether a model still is what was signed, and by whom.
     Verify(VerifyArgs),
     /// List the recorded runs.
     Runs(Json),

@@ -109,16 +109,16 @@ impl<P: DeserializeOwned> Statement<P> {
         predicate_type: &str,
         limit: u64,
     ) -> Result<(Subject, P), StatementError> {
-        let head: Head = strict::from_slice(bytes, limit)?;
-        if head.kind != STATEMENT {
-            return Err(StatementError::Kind { found: head.kind });
+        strict::check(bytes, limit)?;
+        let whole: Self = match serde_json::from_slice(bytes) {
+            Ok(whole) => whole,
+            Err(why) => {
+                return Err(other_kind(bytes, predicate_type).unwrap_or(JsonError::from(why).into()));
+            }
+        };
+        if let Some(why) = wrong_types(&whole.kind, &whole.predicate_type, predicate_type) {
+            return Err(why);
         }
-        if head.predicate_type != predicate_type {
-            return Err(StatementError::Predicate {
-                found: head.predicate_type,
-            });
-        }
-        let whole: Self = serde_json::from_slice(bytes).map_err(JsonError::Syntax)?;
         let count = whole.subject.len();
         let mut subjects = whole.subject.into_iter();
         match (subjects.next(), count) {
@@ -126,6 +126,22 @@ impl<P: DeserializeOwned> Statement<P> {
             _ => Err(StatementError::Subjects { count }),
         }
     }
+}
+
+/// What a statement of another kind is, where that is why it was not read.
+fn other_kind(bytes: &[u8], wanted: &str) -> Option<StatementError> {
+    let head: Head = serde_json::from_slice(bytes).ok()?;
+    wrong_types(&head.kind, &head.predicate_type, wanted)
+}
+
+fn wrong_types(kind: &str, predicate_type: &str, wanted: &str) -> Option<StatementError> {
+    let found = |text: &str| text.to_owned();
+    if kind != STATEMENT {
+        return Some(StatementError::Kind { found: found(kind) });
+    }
+    (predicate_type != wanted).then(|| StatementError::Predicate {
+        found: found(predicate_type),
+    })
 }
 
 #[cfg(test)]

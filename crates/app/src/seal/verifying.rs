@@ -139,6 +139,9 @@ struct Vouched {
     valid_until: Option<i64>,
 }
 
+/// It was said in the answer what is wrong.
+struct Told;
+
 impl Verification<'_> {
     fn problem(&mut self, what: impl Into<String>) {
         self.answer.problems.push(what.into());
@@ -177,7 +180,7 @@ impl Verification<'_> {
             return Ok(());
         };
         drop(bundle);
-        let Some(sealed) = self.seal(seal, &vouched) else {
+        let Ok(sealed) = self.seal(seal, &vouched) else {
             return Ok(());
         };
         let known = recalled
@@ -309,10 +312,10 @@ impl Verification<'_> {
             return None;
         };
         match Signed::read(statement, self.request.limit) {
-            Ok(signed) => {
-                self.answer.root = Some(signed.root.to_string());
+            Ok(content) => {
+                self.answer.root = Some(content.root.to_string());
                 Some(Vouched {
-                    signed,
+                    signed: content,
                     key,
                     signer,
                     valid_until,
@@ -405,8 +408,8 @@ impl Verification<'_> {
         None
     }
 
-    /// The seal that goes with the model signature; `Some(None)` where there is none and none is missed.
-    fn seal(&mut self, bytes: Option<Vec<u8>>, vouched: &Vouched) -> Option<Option<Sealed>> {
+    /// The seal that goes with the model signature; `None` where there is none.
+    fn seal(&mut self, bytes: Option<Vec<u8>>, vouched: &Vouched) -> Result<Option<Sealed>, Told> {
         let Some(bytes) = bytes else {
             if vouched.signed.tree.is_some() {
                 let name = self.surroundings.shown(&self.files.seal);
@@ -415,7 +418,7 @@ impl Verification<'_> {
                     format!("the seal that the model signature names is not there ({name})"),
                 );
             }
-            return Some(None);
+            return Ok(None);
         };
         let envelope = strict::from_slice::<Envelope>(&bytes, bytes.len() as u64);
         drop(bytes);
@@ -445,11 +448,11 @@ impl Verification<'_> {
         match sealed {
             Ok(sealed) => {
                 self.answer.tree = Some(sealed.tree.to_string());
-                Some(Some(sealed))
+                Ok(Some(sealed))
             }
             Err(why) => {
                 self.problem(why);
-                None
+                Err(Told)
             }
         }
     }

@@ -17,6 +17,7 @@ mod reading;
 mod rewriting;
 mod scan;
 mod scrub;
+mod seal;
 mod secrets;
 mod together;
 mod world;

@@ -12,7 +12,7 @@ const SHOWN: usize = 50;
 pub fn sealed(view: &SealView) -> String {
     let mut text = format!("SEALED {}\n", sanitise(&view.path));
     let what = format!(
-        "{}, {}, {} and links",
+        "{}, {}, {} or links",
         plural(view.files, "file"),
         size(view.bytes),
         plural(view.others, "folder")

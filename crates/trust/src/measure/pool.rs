@@ -77,6 +77,7 @@ pub(crate) fn hash_all(
         results: Mutex::new(tasks.iter().map(|_| None).collect()),
         help: Mutex::new(Help {
             jobs: VecDeque::new(),
+            spare: Vec::new(),
             idle: 0,
             reading: threads.max(1),
         }),
@@ -111,6 +112,8 @@ struct Pool<'a> {
 
 struct Help {
     jobs: VecDeque<Job>,
+    /// Buffers to be used again: a fresh one costs the kernel a page fault for every 4 KiB.
+    spare: Vec<Vec<u8>>,
     idle: usize,
     /// Threads that may still hand out blocks.
     reading: usize,
@@ -155,7 +158,7 @@ impl<'a> Pool<'a> {
             if let Some(job) = help.jobs.pop_front() {
                 help.idle -= 1;
                 drop(help);
-                self.carry_out(&job);
+                self.carry_out(job);
                 help = lock(&self.help);
                 help.idle += 1;
             } else if help.reading == 0 {
@@ -169,19 +172,35 @@ impl<'a> Pool<'a> {
         }
     }
 
-    fn carry_out(&self, job: &Job) {
-        job.file
-            .take(job.number, block_value(job.number * BLOCK, &job.bytes));
-        job.file.outstanding.fetch_sub(1, Ordering::AcqRel);
+    fn carry_out(&self, job: Job) {
+        let Job {
+            file,
+            number,
+            bytes,
+        } = job;
+        file.take(number, block_value(number * BLOCK, &bytes));
+        file.outstanding.fetch_sub(1, Ordering::AcqRel);
         // Under the lock, so that whoever waits for the last block cannot miss it.
-        let _held = lock(&self.help);
+        let mut help = lock(&self.help);
+        if help.spare.len() < MAX_JOBS {
+            help.spare.push(bytes);
+        }
         self.changed.notify_all();
     }
 
-    /// Whether a helper would take a block now.
-    fn wants_block(&self) -> bool {
-        let help = lock(&self.help);
-        help.jobs.len() < (2 * help.idle).min(MAX_JOBS)
+    /// An empty buffer for a block, if a helper would take one now.
+    fn wanted_block(&self) -> Option<Vec<u8>> {
+        let mut help = lock(&self.help);
+        let is_wanted = help.jobs.len() < (2 * help.idle).min(MAX_JOBS);
+        let buffer = is_wanted.then(|| {
+            help.spare
+                .pop()
+                .unwrap_or_else(|| Vec::with_capacity(1 << 20))
+        });
+        buffer.map(|mut buffer| {
+            buffer.clear();
+            buffer
+        })
     }
 
     fn hand_out(&self, job: Job) {
@@ -196,7 +215,7 @@ impl<'a> Pool<'a> {
         while tree.outstanding.load(Ordering::Acquire) > 0 {
             if let Some(job) = help.jobs.pop_front() {
                 drop(help);
-                self.carry_out(&job);
+                self.carry_out(job);
                 help = lock(&self.help);
             } else {
                 help = self
@@ -369,10 +388,9 @@ impl Growing {
     }
 
     fn begin(&mut self, pool: &Pool<'_>) {
-        self.block = if pool.wants_block() {
-            Block::Shared(Vec::with_capacity(1 << 20))
-        } else {
-            Block::Own(Box::new(BlockHasher::new(self.offset)))
+        self.block = match pool.wanted_block() {
+            Some(buffer) => Block::Shared(buffer),
+            None => Block::Own(Box::new(BlockHasher::new(self.offset))),
         };
     }
 
