@@ -25,11 +25,19 @@
 
 mod audit;
 mod blobs;
+mod commit;
 mod continuity;
+#[cfg(test)]
+mod crash;
+mod disk;
 mod durable;
 mod key;
+mod lock;
 mod log;
 mod opening;
+mod publish;
+mod queue;
+mod standing;
 mod store;
 mod tiles;
 mod writer;
@@ -38,8 +46,9 @@ pub mod note;
 pub mod tile;
 pub mod tree;
 pub mod tree_head;
+pub mod wal;
 
-pub use audit::{AuditProblem, AuditReport, AuditedLog, Problem, audit};
+pub use audit::{AuditProblem, AuditReport, AuditedLog, Problem, Referenced, audit};
 pub use blobs::{BlobError, MAX_BLOB_BYTES};
 pub use continuity::Found;
 pub use durable::Fault;
