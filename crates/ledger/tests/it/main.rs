@@ -6,5 +6,6 @@
 
 mod appending;
 mod damage;
+mod proving;
 mod rewriting;
 mod world;
