@@ -1,9 +1,9 @@
 //! How fast appending is beside the disk's own limit, in turns within one run:
 //! `cargo run --release --example durable -p taintline-ledger -- FOLDER [SECONDS]`.
 //!
-//! The limit is one write of the same bytes into a file of zeros and one `fdatasync`, over and over. Ours is the same
-//! number of threads, each appending one entry of 300 bytes at a time and waiting until it is durable. Printed is, for
-//! each number of threads, appends a second, syncs a second of the limit, and the ratio to threads × syncs.
+//! The limit is one write of the same bytes into a file of zeros and one `fdatasync`, over and over. Ours is a
+//! number of threads, each appending entries of 300 bytes and waiting until they are durable. Printed is, for each number of
+//! threads and of entries in one append, entries a second, syncs a second of the limit, and the ratio to all × syncs.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -26,21 +26,21 @@ fn main() -> Result<(), Failure> {
     let store = Store::open_or_create(&folder.path().join("store"))?;
     let writer = store.writer("bench@here", &folder.path().join("keys"))?;
     let rounds = 6_u32;
-    for threads in [1_usize, 64, 1024] {
+    for (threads, batch) in [(1_usize, 1_usize), (64, 1), (1024, 1), (16, 64)] {
         let turn = Duration::from_secs_f64(seconds / f64::from(rounds));
         let (mut limit, mut ours, mut rates) = (0.0, 0.0, Vec::new());
         for _ in 0..rounds {
-            let raw = raw(folder.path(), threads * (ENTRY + 2) + 400, turn)?;
-            let rate = appends(&writer, threads, turn)?;
-            rates.push(rate / (raw * threads as f64));
+            let raw = raw(folder.path(), threads * batch * (ENTRY + 2) + 400, turn)?;
+            let rate = appends(&writer, threads, batch, turn)?;
+            rates.push(rate / (raw * (threads * batch) as f64));
             limit += raw / f64::from(rounds);
             ours += rate / f64::from(rounds);
         }
         rates.sort_by(f64::total_cmp);
         let median = rates.get(rates.len() / 2).copied().unwrap_or_default();
         println!(
-            "{threads:>5} writers: {ours:>9.0} appends/s, limit {limit:>6.0} syncs/s, ratio {:.2} (median of turns {median:.2})",
-            ours / (limit * threads as f64)
+            "{threads:>5} writers of {batch:>2}: {ours:>9.0} entries/s, limit {limit:>6.0} syncs/s, ratio {:.2} (median of turns {median:.2})",
+            ours / (limit * (threads * batch) as f64)
         );
     }
     drop(writer);
@@ -80,15 +80,15 @@ fn raw(folder: &Path, bytes: usize, turn: Duration) -> Result<f64, Failure> {
 }
 
 /// Durable appends a second.
-fn appends(writer: &Writer, threads: usize, turn: Duration) -> Result<f64, Failure> {
-    let entry = vec![b'e'; ENTRY];
+fn appends(writer: &Writer, threads: usize, batch: usize, turn: Duration) -> Result<f64, Failure> {
+    let entries = vec![vec![b'e'; ENTRY]; batch];
     let start = Instant::now();
     let total = std::thread::scope(|scope| {
         let work = || -> Result<u64, Failure> {
             let mut count = 0;
             while start.elapsed() < turn {
-                writer.append(&[&entry])?;
-                count += 1;
+                writer.append(&entries)?;
+                count += batch as u64;
             }
             Ok(count)
         };

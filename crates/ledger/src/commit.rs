@@ -31,7 +31,7 @@ use crate::tile::{Kind, MAX_BUNDLE_BYTES, Name};
 use crate::tiles::{CHECKPOINT, LogError, VKEY, Vouched, WAL};
 use crate::tree::{Edge, TILE_WIDTH, leaf};
 use crate::tree_head::TreeHead;
-use crate::wal::{self, SECTOR};
+use crate::wal::{self, SECTOR, Wal};
 use crate::writer::{Appended, LedgerError};
 
 /// What was appended is published after so long, by the next append.
@@ -47,6 +47,8 @@ pub(crate) struct Commit {
     memory: Memory,
     live: Option<Live>,
     published_at: Instant,
+    /// A sync of the write-ahead file failed, and it was not begun anew since.
+    is_in_doubt: bool,
 }
 
 /// The log as this process last saw it, so that an unchanged one need not be verified again.
@@ -62,7 +64,7 @@ struct Live {
     last: Vec<u8>,
     /// The files at the right edge of what is published, with the digests of their bytes.
     watched: Vec<(PathBuf, Digest)>,
-    /// Nothing may be written behind what is there: a sync failed, a crash left half a record, or the tiles are ahead.
+    /// Nothing may be written behind what is there: a sync failed, a crash left half a record, or the tiles are further.
     is_spoilt: bool,
 }
 
@@ -76,6 +78,7 @@ impl Commit {
             memory,
             live: None,
             published_at: Instant::now(),
+            is_in_doubt: false,
         }
     }
 
@@ -109,18 +112,18 @@ impl Commit {
         let needed = wal::record_bytes(batch.bytes.len(), note.len());
         let wanted = needed.unwrap_or_default().saturating_add(SECTOR as u64);
         if live.is_spoilt || needed.is_none_or(|needed| needed > room) {
-            live = self.publish_live(live, wanted)?;
+            live = self.publish_live(&live, wanted)?;
         } else if self.is_due(&live) {
             // There is room: that it cannot be published now is no reason not to append.
-            live = match self.publish_live(live, wanted) {
+            live = match self.publish_live(&live, wanted) {
                 Ok(live) => live,
-                Err(_) => self.reload()?,
+                Err(_) => self.current()?,
             };
         }
         let first = live.head.size;
         let count = u32::try_from(batch.leaves.len()).unwrap_or(u32::MAX);
         let record = wal::encode(live.end, first, count, &batch.bytes, &note);
-        self.write(&mut live, &record)?;
+        self.write(&live, &record)?;
         // Step 3 is done.
         live.end += record.len();
         live.last = record;
@@ -190,7 +193,7 @@ impl Commit {
     pub(crate) fn check(&mut self) -> Result<TreeHead, LedgerError> {
         let _held = self.lock(PATIENCE)?;
         self.live = None;
-        let live = self.reload()?;
+        let live = self.current()?;
         let head = live.head;
         self.memory
             .compare_all(&self.opened.folder, live.published.head)
@@ -245,15 +248,12 @@ impl Commit {
             // Whoever gave the write-ahead file its name may have died before the name was durable.
             self.disk.sync_directory(&self.opened.folder)?;
         }
-        match live {
-            Some(live) if self.is_unchanged(&live) => Ok(live),
-            Some(live) if live.is_spoilt => {
-                let mut again = self.reload()?;
-                again.is_spoilt = true;
-                Ok(again)
-            }
-            _ => self.reload(),
-        }
+        let mut live = match live {
+            Some(live) if self.is_unchanged(&live) => live,
+            _ => self.reload()?,
+        };
+        live.is_spoilt |= self.is_in_doubt;
+        Ok(live)
     }
 
     /// Whether everything that an append relies on is byte for byte what it was, and nothing came behind it.
@@ -297,7 +297,7 @@ impl Commit {
     }
 
     /// Writes a record and syncs it.
-    fn write(&mut self, live: &mut Live, record: &[u8]) -> Result<(), LedgerError> {
+    fn write(&mut self, live: &Live, record: &[u8]) -> Result<(), LedgerError> {
         let at = live.end as u64;
         let written = self.disk.write_at(&live.file, at, record);
         // Step 2 is done.
@@ -306,22 +306,19 @@ impl Commit {
         };
         let blank = vec![0; record.len()];
         let _ = self.disk.write_at(&live.file, at, &blank);
-        if let Ok(mut again) = self.reload() {
-            again.is_spoilt = true;
-            self.live = Some(again);
-        }
+        self.is_in_doubt = true;
         Err(fault.into())
     }
 
     /// Publishes, and takes care that the next record of `wanted` bytes fits.
-    fn publish_live(&mut self, live: Live, wanted: u64) -> Result<Live, LedgerError> {
+    fn publish_live(&mut self, live: &Live, wanted: u64) -> Result<Live, LedgerError> {
         let is_small = live.capacity < wanted || live.end as u64 > live.capacity / 2;
         let capacity = if is_small {
             live.capacity.saturating_mul(4).max(wanted)
         } else {
             live.capacity
         };
-        self.publish_with(&live, std::iter::empty(), capacity)
+        self.publish_with(live, std::iter::empty(), capacity)
     }
 
     /// Publishes everything and `more` behind it.
@@ -332,21 +329,15 @@ impl Commit {
         capacity: u64,
     ) -> Result<Live, LedgerError> {
         let folder = &self.opened.folder;
-        let standing = self
-            .memory
-            .compare(folder, self.opened.key.verifier())
-            .map_err(|broken| self.broken(broken))?;
-        if standing.head != live.head {
+        let bundle =
+            last_partial(folder, &live.published).map_err(|error| self.broken(error.into()))?;
+        let mut publication = Publication::begin(&*self.disk, folder, &live.published, bundle);
+        self.add_unpublished(&mut publication)?;
+        if publication.head() != live.head {
             return Err(self.broken(Broken::Rewritten {
                 file: folder.join(WAL),
-                found: Found::Head(standing.head),
+                found: Found::OtherBytes,
             }));
-        }
-        let bundle =
-            last_partial(folder, &standing.published).map_err(|error| self.broken(error.into()))?;
-        let mut publication = Publication::begin(&*self.disk, folder, &standing.published, bundle);
-        for entry in standing.unpublished() {
-            publication.add(entry)?;
         }
         for entry in more {
             publication.add(entry)?;
@@ -354,8 +345,33 @@ impl Commit {
         let note = self.sign(publication.head());
         publication.finish(note, capacity)?;
         self.published_at = Instant::now();
+        self.is_in_doubt = false;
         // What was just written is read again: from now on it is what the log rests on.
         self.reload()
+    }
+
+    /// Adds the entries of the write-ahead file that are not published, from its bytes on disk: that they are the right
+    /// ones shows in the head that they lead to.
+    fn add_unpublished(&self, publication: &mut Publication<'_>) -> Result<(), LedgerError> {
+        let file = self.opened.folder.join(WAL);
+        let missing = || LogError::Missing { file: file.clone() };
+        let damaged = |why| {
+            let file = file.clone();
+            self.broken(LogError::Wal { file, why }.into())
+        };
+        let bytes = standing::read_wal(&self.opened.folder)
+            .and_then(|bytes| bytes.ok_or_else(missing))
+            .map_err(|error| self.broken(error.into()))?;
+        let mut walk = Wal::open(&bytes).map_err(damaged)?.records();
+        let from = publication.head().size;
+        while let Some(record) = walk.read().map_err(damaged)? {
+            for (index, entry) in (record.first..).zip(record.entries()) {
+                if index >= from {
+                    publication.add(entry)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::note::VerifierKey;
 use crate::standing;
 use crate::tile::{Kind, Name};
 use crate::tiles::{self, Bundle, CHECKPOINT, LogError, WAL};
@@ -46,6 +47,11 @@ impl Log {
 
     pub(crate) fn origin(&self) -> &str {
         &self.origin
+    }
+
+    /// The public key of the log, which must be named for this store and log.
+    pub fn key(&self) -> Result<VerifierKey, LogError> {
+        tiles::read_key(&self.folder, &self.origin)
     }
 
     /// The tree head behind the last entry, its signature verified with the log's `vkey`. It may be ahead of the published

@@ -146,7 +146,9 @@ mod tests {
 
     fn root(leaves: &[Digest]) -> Digest {
         let mut edge = Edge::default();
-        leaves.iter().for_each(|leaf| drop(edge.push(*leaf)));
+        for leaf in leaves {
+            edge.push(*leaf);
+        }
         edge.root()
     }
 

@@ -18,8 +18,8 @@ use crate::writer::{Appended, LedgerError};
 /// The most bytes of entries in one group; what has more goes alone.
 pub(crate) const GROUP_BYTES: usize = 1 << 20;
 
-/// The longest that a leader waits for others.
-const PAUSE: Duration = Duration::from_millis(4);
+/// A leader looks so often whether others still come.
+const LOOK: Duration = Duration::from_micros(250);
 
 /// Entries as the write-ahead file has them, with their leaves.
 #[derive(Default)]
@@ -102,9 +102,9 @@ struct Inner {
     is_led: bool,
     /// A leader who waits for others.
     waiting: Option<Thread>,
-    /// How many the last group had, and how long they are worth waiting for.
+    /// How many the last group had, and how long its commit took.
     expected: usize,
-    pause: Duration,
+    took: Duration,
 }
 
 impl Inner {
@@ -128,10 +128,13 @@ impl Inner {
         }
     }
 
-    /// Whether waiting longer brings nothing.
+    fn members(&self) -> usize {
+        self.groups.front().map_or(0, |group| group.members.len())
+    }
+
+    /// Whether waiting longer brings nothing: all those who were just served are here again, or the group is full.
     fn is_complete(&self) -> bool {
-        let members = self.groups.front().map_or(0, |group| group.members.len());
-        members >= self.expected || self.groups.len() > 1
+        self.members() >= self.expected || self.groups.len() > 1
     }
 }
 
@@ -168,29 +171,32 @@ impl Queue {
     }
 
     /// Waits for those that are likely to come, and takes the first group. Its first member is the leader.
+    ///
+    /// Waiting is worth it as long as they come faster than a commit without waiting carries them.
     fn gather(&self) -> Group {
         let start = Instant::now();
+        let mut before = None;
         loop {
             let mut inner = lock(&self.inner);
             inner.waiting = None;
-            let left = inner.pause.saturating_sub(start.elapsed());
-            if inner.is_complete() || left.is_zero() {
+            let members = inner.members();
+            let came = members - before.unwrap_or(0).min(members);
+            let is_slow = before.is_some()
+                && inner.took.as_secs_f64() * (came as f64) < LOOK.as_secs_f64() * (members as f64);
+            if inner.is_complete() || is_slow || start.elapsed() > inner.took {
                 return inner.groups.pop_front().unwrap_or_default();
             }
+            before = Some(members);
             inner.waiting = Some(std::thread::current());
             drop(inner);
-            std::thread::park_timeout(left);
+            std::thread::park_timeout(LOOK);
         }
     }
 
     fn hand_over(&self, members: usize, took: Duration) {
         let mut inner = lock(&self.inner);
         inner.expected = members;
-        inner.pause = if members > 1 {
-            (took / 2).min(PAUSE)
-        } else {
-            Duration::ZERO
-        };
+        inner.took = took;
         let next = inner.groups.front().and_then(|group| group.members.first());
         match next.map(|member| Arc::clone(&member.ticket)) {
             Some(next) => {

@@ -72,6 +72,9 @@ impl Standing {
     ) -> Result<Self, LogError> {
         let bytes = read_wal(folder)?;
         let (head, note) = tiles::read_head(folder, key)?;
+        if bytes.as_deref().is_some_and(|bytes| is_older(head, bytes)) {
+            return Err(older(folder, head));
+        }
         let mut vouched = Vouched::open(folder, head)?;
         let published = Published {
             head,
@@ -93,10 +96,7 @@ impl Standing {
             why,
         };
         let wal = Wal::open(&bytes).map_err(damaged)?;
-        let edge = match wal.base().size <= head.size {
-            true => vouched.edge_at(wal.base().size)?,
-            false => return Err(older(folder, head)),
-        };
+        let edge = vouched.edge_at(wal.base().size)?;
         let mut replay = Replay::new(&wal, edge, key, signatures).map_err(damaged)?;
         let (tail, edge) = replay.run(&published).map_err(damaged)?;
         let last = tail.records.last().filter(|_| edge.size() > head.size);
@@ -132,10 +132,15 @@ pub(crate) fn read_wal(folder: &Path) -> Result<Option<Vec<u8>>, LogError> {
     if let Some(bytes) = durable::read_regular(&file, wal::MOST_BYTES)? {
         return Ok(Some(bytes));
     }
-    match is_earlier(folder)? {
-        true => Ok(None),
-        false => Err(LogError::Missing { file }),
+    if is_earlier(folder)? {
+        return Ok(None);
     }
+    Err(LogError::Missing { file })
+}
+
+/// Whether a published head is older than the one that the write-ahead file continues.
+pub(crate) fn is_older(head: TreeHead, wal: &[u8]) -> bool {
+    Wal::open(wal).is_ok_and(|wal| wal.base().size > head.size)
 }
 
 fn older(folder: &Path, head: TreeHead) -> LogError {
@@ -266,11 +271,10 @@ pub(crate) fn signed_head(
         file: file.clone(),
         why,
     };
-    let wal = Wal::open(&bytes).map_err(damaged)?;
-    if wal.base().size > head.size {
+    if is_older(head, &bytes) {
         return Err(older(folder, head));
     }
-    let mut walk = wal.records();
+    let mut walk = Wal::open(&bytes).map_err(damaged)?.records();
     let mut records = Vec::new();
     while let Some(record) = walk.read().map_err(damaged)? {
         records.push(record);

@@ -158,11 +158,11 @@ impl TlogProof {
         entry: Option<&'a [u8]>,
     ) -> Result<(&'a [u8], TreeHead), ProofError> {
         let (head, _) = tree_head::open(&self.tree_head, key)?;
-        let held = self.extra.as_deref();
-        let entry = match (entry, held) {
-            (Some(given), Some(held)) if given != held => return Err(ProofError::OtherEntry),
+        let inside = self.extra.as_deref();
+        let entry = match (entry, inside) {
+            (Some(given), Some(inside)) if given != inside => return Err(ProofError::OtherEntry),
             (Some(given), _) => given,
-            (None, Some(held)) => held,
+            (None, Some(inside)) => inside,
             (None, None) => return Err(ProofError::NoEntry),
         };
         if proof::is_included(leaf(entry), self.index, head.size, &self.hashes, head.root) {

@@ -10,7 +10,7 @@
 //! dropped, the second is reported and never written over.
 //!
 //! ```text
-//! sector          8  first bytes of SHA-256 over the sector's place in the file (u64) and the 504 bytes that follow
+//! sector          8  XXH3-64 of the 504 bytes that follow, with the sector's place in the file as its seed (u64)
 //!                 8  size of the log before the record that the sector belongs to (u64)
 //!               496  payload
 //! first sector   16  "taintline wal 1\n"
@@ -27,7 +27,8 @@
 //!
 //! Numbers are big-endian. The check is no secret: whoever changes a sector can compute it anew. He cannot sign.
 
-use domain::{Digest, Hasher};
+use domain::Digest;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::tree_head::{TreeHead, TreeHeadError};
 
@@ -345,11 +346,7 @@ fn inspect(bytes: &[u8], position: usize) -> Inspected<'_> {
 }
 
 fn check_of(position: usize, rest: &[u8]) -> [u8; CHECK] {
-    let mut hasher = Hasher::new();
-    hasher.update(&(position as u64).to_be_bytes());
-    hasher.update(rest);
-    let [a, b, c, d, e, f, g, h, ..] = *hasher.finish().as_bytes();
-    [a, b, c, d, e, f, g, h]
+    xxh3_64_with_seed(rest, position as u64).to_be_bytes()
 }
 
 fn fill(payload: &mut [u8; PAYLOAD], root: Digest, capacity: u64) {

@@ -25,6 +25,7 @@ use crate::lock::{Held, PATIENCE};
 use crate::log::Log;
 use crate::note::VerifierKey;
 use crate::note::VerifierKeySyntax;
+use crate::standing;
 use crate::store::{Store, parse_version};
 use crate::tile::BundleSyntax;
 use crate::tiles::{self, CHECKPOINT, LogError};
@@ -115,7 +116,7 @@ pub enum AuditProblem {
     #[error("signs another root than the entries have")]
     Root,
     /// `checkpoint` is an older head than the write-ahead file continues.
-    #[error("an older tree head, of {size} entries; the write-ahead file continues a longer log", size = .0.size)]
+    #[error("an older tree head, of {size} entries; the write-ahead file continues a longer log; nothing of this log could be checked", size = .0.size)]
     OlderHead(TreeHead),
     /// The write-ahead file is not as it was written.
     #[error("{0}")]
@@ -297,8 +298,13 @@ fn audit_head(
         }
     };
     let file = place.folder.join(CHECKPOINT);
+    let wal = standing::read_wal(log.folder()).ok().flatten();
     let bytes = findings.read(place.root, &file, crate::note::MAX_NOTE_BYTES as u64)?;
     match tree_head::open(&bytes, &key) {
+        Ok((head, _)) if wal.is_some_and(|wal| standing::is_older(head, &wal)) => {
+            findings.problem(&file, AuditProblem::OlderHead(head));
+            None
+        }
         Ok((head, note)) => {
             if note.signatures().len() != 1 {
                 findings.problem(&file, AuditProblem::UnknownSignatures);

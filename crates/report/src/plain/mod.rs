@@ -2,6 +2,7 @@
 
 mod diff;
 mod finding;
+mod ledger;
 mod runs;
 mod show;
 mod summary;
@@ -9,6 +10,7 @@ mod weights;
 
 pub use diff::{audit, diff};
 pub use finding::{finding, found};
+pub use ledger::{entries, entry, proof, proved};
 pub use runs::runs;
 pub use show::show;
 pub use summary::{opening, summary};
