@@ -2,7 +2,9 @@
 
 use ledger::note::{self as notes, VerifierKey};
 use ledger::tile::{self, Kind, Name};
+use ledger::tlog_proof::TlogProof;
 use ledger::tree_head as heads;
+use ledger::wal::{self as write_ahead, Wal};
 
 use crate::seeds;
 
@@ -95,6 +97,46 @@ pub fn tree_head_signed(data: &[u8]) -> bool {
         return false;
     };
     assert_eq!(head.text(key.name()).as_bytes(), data);
+    true
+}
+
+/// [`ledger::wal`]: records follow one another within the file, and what is written again is what was read.
+pub fn wal(data: &[u8]) -> bool {
+    let Ok(file) = Wal::open(data) else {
+        return false;
+    };
+    assert_eq!(file.capacity(), data.len() as u64);
+    let mut size = file.base().size;
+    let mut walk = file.records();
+    while let Ok(Some(record)) = walk.read() {
+        assert_eq!(record.first, size);
+        assert!(record.position < record.end && record.end <= data.len());
+        let mut entries = Vec::new();
+        let mut count = 0;
+        for entry in record.entries() {
+            assert!(tile::push_entry(&mut entries, entry));
+            count += 1;
+        }
+        assert_eq!(count, record.count);
+        size += u64::from(count);
+        let again = write_ahead::encode(record.position, record.first, count, &entries, record.note());
+        assert_eq!(again, data[record.position..record.end], "a second form");
+    }
+    let _ = walk.is_torn();
+    true
+}
+
+/// [`TlogProof::parse`]: one form, and nothing is proved that the key did not sign.
+pub fn tlog_proof(data: &[u8]) -> bool {
+    let Ok(proof) = TlogProof::parse(data) else {
+        return false;
+    };
+    assert_eq!(proof.encode(), data, "a second form of one proof");
+    assert!(proof.hashes.len() <= ledger::proof::MAX_HASHES);
+    if let Ok((entry, head)) = proof.verify(&seeds::verifier_key(), None) {
+        assert!(proof.index < head.size);
+        assert_eq!(entry, seeds::PROVED_ENTRY, "believed what was never in the tree");
+    }
     true
 }
 

@@ -30,7 +30,9 @@ pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, pickle_shown, pickle_stream, safetensors,
     safetensors_header, sniff, zip,
 };
-pub use ledger_targets::{bundle, note, tile_name, tree_head, tree_head_signed, verifier_key};
+pub use ledger_targets::{
+    bundle, note, tile_name, tlog_proof, tree_head, tree_head_signed, verifier_key, wal,
+};
 pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use texts_targets::{gguf, jinja, markup, python, texts};
 pub use training_targets::{sketch, summary};
@@ -84,6 +86,8 @@ targets! {
     verifier_key verifier_keys none NOTE;
     tree_head notes none NOTE;
     tree_head_signed tree_head_texts none NOTE;
+    wal wals none NONE;
+    tlog_proof proofs none NOTE;
     tree trees none TREE;
     entry entries nested JSON;
     envelope envelopes nested JSON;

@@ -1,6 +1,7 @@
 //! What can go wrong in a use-case, with what to do next.
 
 use crate::convert::ConvertError;
+use crate::evidence::EvidenceError;
 use crate::index::IndexError;
 use crate::people::PeopleError;
 use crate::place::PlaceError;
@@ -89,6 +90,9 @@ pub enum AppError {
     /// A seal, or its verification.
     #[error(transparent)]
     Seal(#[from] crate::seal::SealError),
+    /// Evidence of the ledger.
+    #[error(transparent)]
+    Evidence(#[from] EvidenceError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -125,6 +129,17 @@ impl AppError {
             }
             Self::Convert(ConvertError::NotPlain { .. }) => {
                 Some("only tensors and plain values can be converted; nothing was written")
+            }
+            Self::Evidence(
+                EvidenceError::NoName { .. }
+                | EvidenceError::WhichLog { .. }
+                | EvidenceError::NoLog { .. },
+            )
+            | Self::Log(ledger::LogError::NoSuchEntry { .. }) => {
+                Some("`taintline ledger log` lists entries by log and number")
+            }
+            Self::Evidence(EvidenceError::Key { .. }) => {
+                Some("the key is the text in the file `vkey` of the log")
             }
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),

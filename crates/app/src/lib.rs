@@ -1,4 +1,4 @@
-//! The use-cases: run, scan, seal, verify, runs, show, diff, ledger audit and reindex, demo; the index; where things are.
+//! The use-cases: run, scan, seal, verify, runs, show, diff, the ledger, demo; the index; where things are.
 //!
 //! Engines meet here and nowhere else. Front-ends hand in what was said and get back views and reports; no argument parser,
 //! no terminal and no exit code is known on this floor.
@@ -10,6 +10,7 @@ pub mod convert;
 pub mod demo;
 mod diff;
 pub mod error;
+pub mod evidence;
 mod examination;
 mod index;
 mod interrupted;

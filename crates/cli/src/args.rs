@@ -136,8 +136,61 @@ pub(crate) struct Convert {
 pub(crate) enum Ledger {
     /// Check every byte of the ledger and of the blob store; name what is wrong.
     Audit(Json),
+    /// List the newest entries, oldest first.
+    Log(LedgerLog),
+    /// Show one entry in full.
+    Show(LedgerShow),
+    /// Write a proof that an entry is in the ledger: one file that anybody verifies with the log's public key, offline.
+    Prove(LedgerProve),
+    /// Verify a proof with a public key, and nothing else.
+    VerifyProof(LedgerVerify),
     /// Throw the index away and build it from the ledger.
     Reindex,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LedgerLog {
+    /// Only this log; all by default.
+    #[arg(long, value_name = "LOG")]
+    pub(crate) log: Option<String>,
+    /// How many entries of each.
+    #[arg(long, short = 'n', default_value_t = 20, value_name = "COUNT")]
+    pub(crate) count: u64,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LedgerShow {
+    /// NUMBER, or LOG:NUMBER where the store has several logs.
+    pub(crate) entry: String,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LedgerProve {
+    /// NUMBER, or LOG:NUMBER where the store has several logs.
+    pub(crate) entry: String,
+    /// The file to write; LOG-NUMBER.tlog-proof by default.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LedgerVerify {
+    /// The proof (C2SP tlog-proof).
+    pub(crate) proof: PathBuf,
+    /// The log's public key, in signed-note form, or a file that holds it. Do not take it from where the proof comes from.
+    #[arg(long, value_name = "VKEY")]
+    pub(crate) key: String,
+    /// The entry, when the proof does not hold it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) entry: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -84,11 +84,12 @@ impl Store {
         let by_file_system = absent.len() + unsettled.len() >= MANY;
         let mut names = self.write_absent(&absent, by_file_system)?;
         if by_file_system {
-            durable::sync_file_system(&self.blobs())?;
+            self.disk().sync_file_system(&self.blobs())?;
             return Ok(digests);
         }
         for folder in unsettled {
             names.add_directory(&folder);
+            names.add_directory(&self.blobs());
         }
         names.sync()?;
         Ok(digests)
@@ -123,8 +124,8 @@ impl Store {
         &self,
         absent: &[(PathBuf, &[u8])],
         by_file_system: bool,
-    ) -> Result<Unsynced, BlobError> {
-        let (mut contents, mut names) = (Unsynced::default(), Unsynced::default());
+    ) -> Result<Unsynced<'_>, BlobError> {
+        let (mut contents, mut names) = (Unsynced::new(self.disk()), Unsynced::new(self.disk()));
         if absent.is_empty() {
             return Ok(names);
         }
@@ -133,25 +134,25 @@ impl Store {
         let temporary = |index: usize| base.join(format!("{TEMPORARY}{random}-{index}"));
         for (index, (path, bytes)) in absent.iter().enumerate() {
             let folder = durable::parent(path);
-            if durable::make_directory(folder)? {
-                names.add_directory(&base);
-            }
+            self.disk().make_directory(folder)?;
+            // Also where it exists: somebody who died may have made it a moment ago.
+            names.add_directory(&base);
             names.add_directory(folder);
             if by_file_system {
-                durable::write_fresh(&temporary(index), bytes)?;
+                self.disk().create(&temporary(index), bytes)?;
             } else {
-                contents.write_nameless(temporary(index), bytes)?;
+                contents.write_nameless(&temporary(index), bytes)?;
             }
         }
         if by_file_system {
-            durable::sync_file_system(&base)?;
+            self.disk().sync_file_system(&base)?;
         } else {
             contents.sync()?;
         }
         // Dying before here leaves temporary files that nothing refers to. From here on every rename adds a whole blob,
         // which harms nobody when the entry that was to name it never comes.
         for (index, (path, _)) in absent.iter().enumerate() {
-            durable::rename(&temporary(index), path)?;
+            durable::rename(self.disk(), &temporary(index), path)?;
         }
         Ok(names)
     }

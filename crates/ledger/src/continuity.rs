@@ -12,9 +12,10 @@ use domain::Digest;
 
 use crate::durable;
 use crate::note::VerifierKey;
+use crate::standing::{self, Signatures, Standing};
 use crate::tile::{Kind, Name};
-use crate::tiles::{self, Bundle, CHECKPOINT, LogError, MAX_VKEY_BYTES, VKEY, Vouched};
-use crate::tree::{Edge, TILE_WIDTH, leaf};
+use crate::tiles::{Bundle, CHECKPOINT, LogError, MAX_VKEY_BYTES, VKEY, Vouched};
+use crate::tree::{TILE_WIDTH, leaf};
 use crate::tree_head::TreeHead;
 
 /// Own entries that are remembered at most: half a megabyte of digests.
@@ -67,11 +68,13 @@ impl From<LogError> for Broken {
             }
             LogError::Disk(_) | LogError::NoSuchEntry { .. } => None,
             LogError::Missing { file } => Some((file, Found::Nothing)),
+            LogError::Older { file, head } => Some((file, Found::Head(*head))),
             LogError::Head { file, .. } => Some((file, Found::Unsigned)),
             LogError::Length { file }
             | LogError::Bundle { file, .. }
             | LogError::Unvouched { file }
             | LogError::Key { file, .. }
+            | LogError::Wal { file, .. }
             | LogError::Foreign { file } => Some((file, Found::OtherBytes)),
         };
         match found {
@@ -82,14 +85,6 @@ impl From<LogError> for Broken {
             None => Self::Unread(error),
         }
     }
-}
-
-/// The log as it is on disk, after it was found to be what it was.
-pub(crate) struct Intact {
-    pub(crate) head: TreeHead,
-    pub(crate) edge: Edge,
-    /// The bytes of the last bundle, if it is not full.
-    pub(crate) bundle: Vec<u8>,
 }
 
 /// What a writer remembers of its log.
@@ -136,69 +131,49 @@ impl Memory {
         }
     }
 
-    /// Compares the log on disk with what is remembered, reading the right edge only: the key, the signed head, the tiles
-    /// that lead from the remembered root to the present one, and the last bundle.
-    pub(crate) fn compare(&self, folder: &Path, key: &VerifierKey) -> Result<Intact, Broken> {
+    /// Reads the log on disk and compares it with what is remembered, at its right edge only: the key, the signed heads,
+    /// the tiles that lead from the remembered root to the present one, the last bundle, the write-ahead file.
+    pub(crate) fn compare(&self, folder: &Path, key: &VerifierKey) -> Result<Standing, Broken> {
         let vkey = folder.join(VKEY);
-        match durable::read_regular(&vkey, MAX_VKEY_BYTES).map_err(LogError::Disk)? {
-            Some(bytes) if bytes == format!("{}\n", key.encode()).as_bytes() => {}
-            Some(_) => {
-                return Err(Broken::Rewritten {
-                    file: vkey,
-                    found: Found::OtherBytes,
-                });
-            }
-            None => {
-                return Err(Broken::Rewritten {
-                    file: vkey,
-                    found: Found::Nothing,
-                });
-            }
-        }
-        let head = tiles::read_head(folder, key)?;
-        let other = || Broken::Rewritten {
-            file: folder.join(CHECKPOINT),
-            found: Found::Head(head),
+        let found = match durable::read_regular(&vkey, MAX_VKEY_BYTES).map_err(LogError::Disk)? {
+            Some(bytes) if bytes == vkey_text(key).as_bytes() => None,
+            Some(_) => Some(Found::OtherBytes),
+            None => Some(Found::Nothing),
         };
-        if head.size < self.head.size {
-            return Err(other());
+        if let Some(found) = found {
+            return Err(Broken::Rewritten { file: vkey, found });
         }
-        let mut vouched = Vouched::open(folder, head)?;
-        if vouched.root_at(self.head.size)? != self.head.root {
-            return Err(other());
+        let standing = Standing::read(folder, key, Signatures::Last)?;
+        let mut vouched = Vouched::open(folder, standing.published.head)?;
+        if !self.is_continued(&standing, &mut vouched)? {
+            return Err(Broken::Rewritten {
+                file: folder.join(CHECKPOINT),
+                found: Found::Head(standing.head),
+            });
         }
-        let bundle = self.last_bundle(folder, &mut vouched, head)?;
-        Ok(Intact {
-            head,
-            edge: vouched.edge().clone(),
-            bundle,
-        })
+        let last = standing::last_bundle(folder, &mut vouched, standing.published.head)?;
+        if let Some((name, _)) = last {
+            self.compare_own(folder, &mut vouched, name)?;
+        }
+        Ok(standing)
     }
 
-    /// Reads the last bundle and compares its entries with their hashes. Gives its bytes if it is not full.
-    fn last_bundle(
+    /// Whether the log has the remembered root at the remembered size.
+    fn is_continued(
         &self,
-        folder: &Path,
+        standing: &Standing,
         vouched: &mut Vouched<'_>,
-        head: TreeHead,
-    ) -> Result<Vec<u8>, Broken> {
-        let Some(last) = head.size.checked_sub(1) else {
-            return Ok(Vec::new());
-        };
-        let index = last / TILE_WIDTH as u64;
-        let Some(name) = Name::at(Kind::Entries, index, head.size) else {
-            return Ok(Vec::new());
-        };
-        let bundle = compare_bundle(folder, vouched, name)?;
-        self.compare_own(folder, vouched, name)?;
-        Ok(if name.is_full() {
-            Vec::new()
-        } else {
-            bundle.into_bytes()
-        })
+    ) -> Result<bool, LogError> {
+        if self.head.size <= standing.published.head.size {
+            return Ok(vouched.root_at(self.head.size)? == self.head.root);
+        }
+        // What is remembered is the end of a record: heads are only seen there.
+        let mut heads = standing.tail.iter().flat_map(|tail| &tail.heads);
+        Ok(heads.any(|head| *head == self.head))
     }
 
-    /// Compares all remembered own entries with tiles and bundles.
+    /// Compares all remembered own entries that are published with tiles and bundles. Those that are not are compared by
+    /// every reading of the write-ahead file: the roots of its records are computed from them.
     pub(crate) fn compare_all(&self, folder: &Path, head: TreeHead) -> Result<(), Broken> {
         let mut vouched = Vouched::open(folder, head)?;
         let mut last = None;
@@ -208,10 +183,11 @@ impl Memory {
                 continue;
             }
             last = Some(index);
-            if let Some(name) = Name::at(Kind::Entries, index, head.size) {
-                compare_bundle(folder, &mut vouched, name)?;
-                self.compare_own(folder, &mut vouched, name)?;
-            }
+            let Some(name) = Name::at(Kind::Entries, index, head.size) else {
+                break;
+            };
+            compare_bundle(folder, &mut vouched, name)?;
+            self.compare_own(folder, &mut vouched, name)?;
         }
         Ok(())
     }
@@ -247,19 +223,20 @@ impl Memory {
 }
 
 /// Reads a bundle and compares its entries with their hashes.
-fn compare_bundle(folder: &Path, vouched: &mut Vouched<'_>, name: Name) -> Result<Bundle, Broken> {
+fn compare_bundle(folder: &Path, vouched: &mut Vouched<'_>, name: Name) -> Result<(), Broken> {
     let bundle = Bundle::read(folder, name)?;
     let hashes = vouched.tile(0, name.index)?;
-    if !bundle
-        .entries()
-        .into_iter()
-        .map(leaf)
-        .eq(hashes.iter().copied())
-    {
-        return Err(Broken::Rewritten {
-            file: folder.join(name.path()),
-            found: Found::OtherBytes,
-        });
+    let leaves = bundle.entries().into_iter().map(leaf);
+    if leaves.eq(hashes.iter().copied()) {
+        return Ok(());
     }
-    Ok(bundle)
+    Err(Broken::Rewritten {
+        file: folder.join(name.path()),
+        found: Found::OtherBytes,
+    })
+}
+
+/// What the file `vkey` of a log with this key holds.
+pub(crate) fn vkey_text(key: &VerifierKey) -> String {
+    format!("{}\n", key.encode())
 }

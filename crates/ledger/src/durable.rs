@@ -1,4 +1,4 @@
-//! The few system calls that decide whether something survives a power cut, and the errors that they give.
+//! How files are read and written so that a power cut does no harm, and the errors that the disk gives.
 //!
 //! Everything is written so that a file under its final name is either whole or beyond what the published tree head
 //! counts. A failed sync is an error that reaches the caller: after one, the page cache may say "clean" about bytes that
@@ -6,12 +6,15 @@
 //! blocking, so that a pipe or a link that somebody put in the store is an error and not a hang.
 
 use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::OFlags;
+
+use crate::disk::{Disk, Handle};
 
 /// What the disk refused, sorted by what a person does next.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +53,36 @@ pub enum Fault {
     },
 }
 
+/// What the system said is told by its number, or else by its kind.
+impl Clone for Fault {
+    fn clone(&self) -> Self {
+        let again = |source: &io::Error| match source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(source.kind(), source.to_string()),
+        };
+        match self {
+            Self::Odd { path, limit } => Self::Odd {
+                path: path.clone(),
+                limit: *limit,
+            },
+            Self::Denied { path, source }
+            | Self::Full { path, source }
+            | Self::Io { path, source } => Self::at(path, again(source)),
+        }
+    }
+}
+
 impl Fault {
+    /// The file or directory.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Denied { path, .. }
+            | Self::Full { path, .. }
+            | Self::Odd { path, .. }
+            | Self::Io { path, .. } => path,
+        }
+    }
+
     pub(crate) fn at(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -110,87 +142,47 @@ pub(crate) fn read_regular(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, F
     Ok(Some(bytes))
 }
 
-/// Creates `path` with `bytes`, not yet synced. What an interrupted run left there is removed first and never written
-/// through: it may be a link to somewhere else.
-pub(crate) fn write_fresh(path: &Path, bytes: &[u8]) -> Result<File, Fault> {
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-    };
-    let mut file = match create() {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            remove_file(path)?;
-            create()
-        }
-        other => other,
-    }
-    .map_err(|error| Fault::at(path, error))?;
-    file.write_all(bytes)
-        .map_err(|error| Fault::at(path, error))?;
-    Ok(file)
-}
-
-/// Renames, replacing what has the new name; the new name is still to be synced.
-pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
-    std::fs::rename(from, to).map_err(|error| Fault::at(to, error))
-}
-
 /// Gives a written and synced file its final name, unless somebody was first: then `false`, and the file is removed.
-pub(crate) fn publish_once(temporary: &Path, path: &Path) -> Result<bool, Fault> {
-    let linked = std::fs::hard_link(temporary, path);
+pub(crate) fn publish_once(disk: &dyn Disk, temporary: &Path, path: &Path) -> Result<bool, Fault> {
+    let linked = disk.link(temporary, path);
     let refused = linked.as_ref().err().map(io::Error::kind);
     if matches!(
         refused,
         Some(ErrorKind::PermissionDenied | ErrorKind::Unsupported)
     ) {
         // A file system without hard links: the kernel can refuse to replace instead.
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        return match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-            Ok(()) => sync_directory(parent(path)).map(|()| true),
-            Err(rustix::io::Errno::EXIST) => remove_file(temporary).map(|()| false),
-            Err(error) => Err(Fault::at(path, error.into())),
+        return match disk.rename_to_free(temporary, path) {
+            Ok(()) => disk.sync_directory(parent(path)).map(|()| true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                disk.remove(temporary).map(|()| false)
+            }
+            Err(error) => Err(Fault::at(path, error)),
         };
     }
-    remove_file(temporary)?;
+    disk.remove(temporary)?;
     match linked {
-        Ok(()) => sync_directory(parent(path)).map(|()| true),
+        Ok(()) => disk.sync_directory(parent(path)).map(|()| true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(Fault::at(path, error)),
     }
 }
 
-/// Removes a file; that it is not there is fine.
-pub(crate) fn remove_file(path: &Path) -> Result<(), Fault> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(Fault::at(path, error)),
-        _ => Ok(()),
+/// Renames, replacing what has the new name; the new name is still to be synced.
+pub(crate) fn rename(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Fault> {
+    disk.rename(from, to).map_err(|error| Fault::at(to, error))
+}
+
+/// Creates a private directory and those above it that are missing, and makes their names durable: what will be synced in
+/// them is no use without.
+pub(crate) fn make_directories(disk: &dyn Disk, path: &Path) -> Result<(), Fault> {
+    let missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.is_dir();
+    let mut folders: Vec<_> = path.ancestors().take_while(missing).collect();
+    while let Some(folder) = folders.pop() {
+        if disk.make_directory(folder)? {
+            disk.sync_directory(parent(folder))?;
+        }
     }
-}
-
-/// Creates a private directory; says whether it is new.
-pub(crate) fn make_directory(path: &Path) -> Result<bool, Fault> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(error) => Err(Fault::at(path, error)),
-    }
-}
-
-/// Makes the names in a directory durable.
-pub(crate) fn sync_directory(path: &Path) -> Result<(), Fault> {
-    File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Fault::at(path, error))
-}
-
-/// Makes everything durable that was written to the file system that `path` is on. Costs what the slowest pending write
-/// of anybody costs, and on kernels before 5.8 it does not report failed writes.
-pub(crate) fn sync_file_system(path: &Path) -> Result<(), Fault> {
-    let directory = File::open(path).map_err(|error| Fault::at(path, error))?;
-    rustix::fs::syncfs(&directory).map_err(|error| Fault::at(path, error.into()))
+    Ok(())
 }
 
 /// The directory that holds `path`.
@@ -214,35 +206,43 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// Files that were written and are waiting for one common sync.
-#[derive(Default)]
-pub(crate) struct Unsynced {
-    files: Vec<(File, PathBuf)>,
+pub(crate) struct Unsynced<'a> {
+    disk: &'a dyn Disk,
+    files: Vec<Handle>,
     directories: BTreeSet<PathBuf>,
 }
 
 /// Open files that may wait; a huge batch must not use up the process's descriptors.
-const WAITING: usize = 64;
+const WAITING: usize = 128;
 
-/// Syncs that are under way at once. The disk takes them together: five cost little more than one.
-const AT_ONCE: usize = 8;
+/// Syncs that are under way at once. The disk takes them together: thirty cost little more than one.
+const AT_ONCE: usize = 32;
 
-impl Unsynced {
+impl<'a> Unsynced<'a> {
+    /// Nothing yet.
+    pub(crate) fn new(disk: &'a dyn Disk) -> Self {
+        Self {
+            disk,
+            files: Vec::new(),
+            directories: BTreeSet::new(),
+        }
+    }
+
     /// Writes `below/name`, creating the directories between. File and name are to be synced.
     pub(crate) fn write(&mut self, below: &Path, name: &str, bytes: &[u8]) -> Result<(), Fault> {
         let path = below.join(name);
         self.make_parents(below, &path)?;
-        self.directories.insert(parent(&path).to_owned());
-        self.write_nameless(path, bytes)
+        self.write_nameless(&path, bytes)
     }
 
     /// Writes a file that gets its name later: only its content is to be synced.
-    pub(crate) fn write_nameless(&mut self, path: PathBuf, bytes: &[u8]) -> Result<(), Fault> {
-        let file = write_fresh(&path, bytes)?;
-        self.files.push((file, path));
+    pub(crate) fn write_nameless(&mut self, path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+        self.files.push(self.disk.create(path, bytes)?);
         if self.files.len() < WAITING {
             return Ok(());
         }
-        sync_together(&std::mem::take(&mut self.files))
+        let files = std::mem::take(&mut self.files);
+        sync_together(self.disk, &files, &[])
     }
 
     /// The names in this directory are to be synced.
@@ -251,48 +251,49 @@ impl Unsynced {
     }
 
     /// Makes all of it durable, contents and names in no order: nothing may refer to any of it before this returns.
-    pub(crate) fn sync(mut self) -> Result<(), Fault> {
-        for path in self.directories {
-            let directory = File::open(&path).map_err(|error| Fault::at(&path, error))?;
-            self.files.push((directory, path));
-        }
-        sync_together(&self.files)
+    pub(crate) fn sync(self) -> Result<(), Fault> {
+        let directories: Vec<_> = self.directories.into_iter().collect();
+        sync_together(self.disk, &self.files, &directories)
     }
 
+    /// Creates the directories between. Their names are to be synced also where they exist: somebody who died may have made
+    /// them a moment ago.
     fn make_parents(&mut self, below: &Path, path: &Path) -> Result<(), Fault> {
         let directory = parent(path);
-        if directory == below || directory.is_dir() {
+        self.directories.insert(directory.to_owned());
+        if directory == below {
             return Ok(());
         }
         self.make_parents(below, directory)?;
-        if make_directory(directory)? {
-            self.directories.insert(parent(directory).to_owned());
-        }
-        Ok(())
+        self.disk.make_directory(directory).map(drop)
     }
 }
 
 /// Syncs files and directories, several at once. All are tried; the first failure is told.
-fn sync_together(files: &[(File, PathBuf)]) -> Result<(), Fault> {
-    let sync = |part: &[(File, PathBuf)]| {
-        let results = part
-            .iter()
-            .map(|(file, path)| file.sync_all().map_err(|error| Fault::at(path, error)));
-        results.fold(Ok(()), Result::and)
+fn sync_together(disk: &dyn Disk, files: &[Handle], directories: &[PathBuf]) -> Result<(), Fault> {
+    let count = files.len() + directories.len();
+    let sync = |at: usize| match (files.get(at), directories.get(at.wrapping_sub(files.len()))) {
+        (Some(file), _) => disk.sync(file),
+        (None, Some(directory)) => disk.sync_directory(directory),
+        (None, None) => Ok(()),
     };
-    let mut parts = files.chunks(files.len().div_ceil(AT_ONCE).max(1));
-    let own = parts.next().unwrap_or_default();
-    std::thread::scope(|scope| {
+    let next = AtomicUsize::new(0);
+    let work = || {
         let mut result = Ok(());
-        let mut others = Vec::new();
-        for part in parts {
-            match std::thread::Builder::new().spawn_scoped(scope, move || sync(part)) {
-                Ok(thread) => others.push(thread),
-                // No thread to be had: it takes longer.
-                Err(_) => result = result.and(sync(part)),
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            if at >= count {
+                return result;
             }
+            result = result.and(sync(at));
         }
-        result = result.and(sync(own));
+    };
+    std::thread::scope(|scope| {
+        // That no further thread is to be had only makes it slower.
+        let others: Vec<_> = (1..count.min(AT_ONCE))
+            .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+            .collect();
+        let mut result = work();
         for other in others {
             let lost = || {
                 Err(Fault::Io {
@@ -309,6 +310,7 @@ fn sync_together(files: &[(File, PathBuf)]) -> Result<(), Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Kernel;
 
     #[test]
     fn what_is_no_regular_file_is_refused_without_waiting() {
@@ -350,24 +352,13 @@ mod tests {
     }
 
     #[test]
-    fn a_leftover_link_is_replaced_and_never_written_through() {
-        let folder = tempfile::tempdir().unwrap();
-        let (victim, path) = (folder.path().join("victim"), folder.path().join("tile"));
-        std::fs::write(&victim, "untouched").unwrap();
-        std::os::unix::fs::symlink(&victim, &path).unwrap();
-        write_fresh(&path, b"new").unwrap();
-        assert_eq!(std::fs::read(&victim).unwrap(), b"untouched");
-        assert_eq!(std::fs::read(&path).unwrap(), b"new");
-    }
-
-    #[test]
     fn only_the_first_of_two_gets_the_name() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("a"), "a").unwrap();
         std::fs::write(at("b"), "b").unwrap();
-        assert!(publish_once(&at("a"), &at("final")).unwrap());
-        assert!(!publish_once(&at("b"), &at("final")).unwrap());
+        assert!(publish_once(&Kernel, &at("a"), &at("final")).unwrap());
+        assert!(!publish_once(&Kernel, &at("b"), &at("final")).unwrap());
         assert_eq!(std::fs::read(at("final")).unwrap(), b"a");
         assert!(!at("a").exists() && !at("b").exists());
     }

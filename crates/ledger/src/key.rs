@@ -4,14 +4,14 @@
 //! and opens a log of its own. A key file that others can read is refused instead of repaired, because it may have been
 //! read already.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::disk::Disk;
 use crate::durable::{self, Fault};
 use crate::note::{Note, Signature, VerifierKey};
 
@@ -22,7 +22,7 @@ const PREFIX: &str = "PRIVATE+KEY+";
 const MAX_KEY_BYTES: u64 = 4096;
 
 /// Why a private key cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum KeyError {
     /// The disk refused.
     #[error(transparent)]
@@ -127,7 +127,11 @@ impl SigningKey {
 
     /// Loads the key `name` from `path`, or makes it there. `true` says that it was there. Of two processes that make it
     /// at once, one makes it and both use it.
-    pub(crate) fn load_or_make(path: &Path, name: &str) -> Result<(Self, bool), KeyError> {
+    pub(crate) fn load_or_make(
+        disk: &dyn Disk,
+        path: &Path,
+        name: &str,
+    ) -> Result<(Self, bool), KeyError> {
         if let Some(key) = Self::load(path, name)? {
             return Ok((key, true));
         }
@@ -138,19 +142,13 @@ impl SigningKey {
         getrandom::fill(&mut seed).map_err(|_| not_made())?;
         let key = Self::from_seed(name, &seed).ok_or_else(not_made)?;
         let folder = durable::parent(path);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| Fault::at(folder, error))?;
+        durable::make_directories(disk, folder)?;
         let random = durable::random_name().map_err(|error| Fault::at(path, error))?;
         let temporary = folder.join(format!(".new-{random}"));
         let text = format!("{}\n", encode(&key.verifier, &seed));
-        let file = durable::write_fresh(&temporary, text.as_bytes())?;
-        file.sync_data()
-            .map_err(|error| Fault::at(&temporary, error))?;
+        disk.sync(&disk.create(&temporary, text.as_bytes())?)?;
         // Dying here leaves a hidden file that nothing refers to. Behind the next line the key is whole and durable.
-        if durable::publish_once(&temporary, path)? {
+        if durable::publish_once(disk, &temporary, path)? {
             return Ok((key, false));
         }
         Self::load(path, name)?
@@ -171,14 +169,15 @@ fn encode(verifier: &VerifierKey, seed: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::Kernel;
 
     #[test]
     fn a_key_is_made_once_and_found_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("keys/deep/a.key");
         assert!(SigningKey::load(&path, "a").unwrap().is_none());
-        let (made, existed) = SigningKey::load_or_make(&path, "a").unwrap();
-        let (found, existed_then) = SigningKey::load_or_make(&path, "a").unwrap();
+        let (made, existed) = SigningKey::load_or_make(&Kernel, &path, "a").unwrap();
+        let (found, existed_then) = SigningKey::load_or_make(&Kernel, &path, "a").unwrap();
         assert!(!existed && existed_then);
         assert_eq!(made.verifier(), found.verifier());
         assert!(
@@ -202,7 +201,7 @@ mod tests {
         for byte in 0..=255 {
             let key = SigningKey::from_seed("a", &[byte; 32]).unwrap();
             let text = format!("{}\n", encode(key.verifier(), &[byte; 32]));
-            drop(durable::write_fresh(&path, text.as_bytes()).unwrap());
+            drop(Kernel.create(&path, text.as_bytes()).unwrap());
             let found = SigningKey::load(&path, "a").unwrap().unwrap();
             assert_eq!(found.verifier(), key.verifier());
         }
@@ -212,7 +211,7 @@ mod tests {
     fn a_key_that_others_could_read_or_that_is_damaged_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
-        SigningKey::load_or_make(&path, "a").unwrap();
+        SigningKey::load_or_make(&Kernel, &path, "a").unwrap();
         assert!(matches!(
             SigningKey::load(&path, "b"),
             Err(KeyError::Malformed { .. })
@@ -237,7 +236,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.key");
         let make = || {
-            SigningKey::load_or_make(&path, "a")
+            SigningKey::load_or_make(&Kernel, &path, "a")
                 .unwrap()
                 .0
                 .verifier()

@@ -3,26 +3,26 @@
 //! Recording must go on whatever somebody did to the store, and what was done must not be covered up. So nothing is
 //! repaired and nothing deleted: a log without its key, with another key, or damaged is passed over, the reason is kept for
 //! the caller to record, and `<name>~2`, `~3` … is tried. A new log appears under its name only whole: key file first, then
-//! a folder with key, lock and the signed head of no entries, renamed into place.
+//! a folder with key, lock, the signed head of no entries and an empty write-ahead file, renamed into place.
+//!
+//! A log of the earlier layout is complete as it is, and a process of an older Taintline may still append to it. It is not
+//! converted but left, and the next one begun.
 
-use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::fs::OFlags;
-
-use crate::continuity::{Broken, Intact, Memory};
+use crate::continuity::{Broken, Memory, vkey_text};
+use crate::disk::Disk;
 use crate::durable::{self, Fault};
 use crate::key::SigningKey;
+use crate::lock::{Held, LockError, PATIENCE};
+use crate::standing;
 use crate::store::{Store, TEMPORARY, key_path};
-use crate::tiles::{CHECKPOINT, LOCK, LogError, VKEY};
+use crate::tiles::{CHECKPOINT, LAYOUT, LOCK, VKEY, WAL};
 use crate::tree_head::TreeHead;
+use crate::wal;
 use crate::writer::LedgerError;
-
-/// How long a batch of somebody else is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The highest number behind `~`.
 const LOGS: u32 = 9999;
@@ -81,8 +81,8 @@ pub(crate) fn open(
     told: &mut Opening,
 ) -> Result<Opened, LedgerError> {
     let ledger = store.ledger();
-    if durable::make_directory(&ledger)? {
-        durable::sync_directory(store.root())?;
+    if store.disk().make_directory(&ledger)? {
+        store.disk().sync_directory(store.root())?;
     }
     for number in from..=LOGS {
         let log = if number == 1 {
@@ -90,8 +90,8 @@ pub(crate) fn open(
         } else {
             format!("{base}~{number}")
         };
-        let why = match open_one(store, &log, keys, told)? {
-            Ok((folder, key, head)) => {
+        match open_one(store, &log, keys, told)? {
+            Ok(Some((folder, key, head))) => {
                 return Ok(Opened {
                     log,
                     number,
@@ -100,16 +100,17 @@ pub(crate) fn open(
                     head,
                 });
             }
-            Err(why) => why,
-        };
-        told.passed_over.push(PassedOver { log, why });
+            Ok(None) => {}
+            Err(why) => told.passed_over.push(PassedOver { log, why }),
+        }
     }
     Err(LedgerError::NoFreeLog {
         base: base.to_owned(),
     })
 }
 
-type Continued = Result<(PathBuf, SigningKey, TreeHead), Why>;
+/// The log; nothing, when it has the earlier layout; or why it cannot be continued.
+type Continued = Result<Option<(PathBuf, SigningKey, TreeHead)>, Why>;
 
 fn open_one(
     store: &Store,
@@ -121,17 +122,25 @@ fn open_one(
     let origin = store.origin(log);
     let key_file = key_path(keys, store, log);
     if std::fs::symlink_metadata(&folder).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        let (key, existed) = SigningKey::load_or_make(&key_file, &origin)?;
+        let (key, existed) = SigningKey::load_or_make(store.disk(), &key_file, &origin)?;
         // Dying here leaves a key without a log, which the next opening uses.
-        if make(&folder, &key)? {
+        if make(store.disk(), &folder, &key)? {
             // A young key may be that of a process that is just opening the same log.
             told.key_without_log = existed && age(&key_file) > PATIENCE;
         }
     }
+    if standing::is_earlier(&folder).is_ok_and(|is| is)
+        && std::fs::symlink_metadata(folder.join(WAL)).is_err()
+    {
+        return Ok(Ok(None));
+    }
     let Some(key) = SigningKey::load(&key_file, &origin)? else {
         return Ok(Err(Why::NoKey));
     };
-    let held = match Held::take(&folder) {
+    // Whoever made them may have died before their names were durable.
+    store.disk().sync_directory(durable::parent(&key_file))?;
+    store.disk().sync_directory(&store.ledger())?;
+    let held = match Held::take(&folder, PATIENCE) {
         Ok(held) => held,
         Err(LockError::Missing(file)) => return Ok(Err(Why::Damaged { file })),
         Err(LockError::Busy(_)) => return Ok(Err(Why::Busy)),
@@ -140,7 +149,10 @@ fn open_one(
     let intact = Memory::new().compare(&folder, key.verifier());
     drop(held);
     match intact {
-        Ok(Intact { head, .. }) => Ok(Ok((folder, key, head))),
+        Ok(standing) if standing.tail.is_some() => Ok(Ok(Some((folder, key, standing.head)))),
+        Ok(_) => Ok(Err(Why::Damaged {
+            file: folder.join(WAL),
+        })),
         Err(Broken::Rewritten { file, .. }) => Ok(Err(Why::Damaged { file })),
         Err(Broken::Unread(error)) => Err(error.into()),
     }
@@ -155,112 +167,41 @@ fn age(file: &Path) -> Duration {
 }
 
 /// Makes a log without entries at `folder`; `false` when somebody was first.
-fn make(folder: &Path, key: &SigningKey) -> Result<bool, Fault> {
+fn make(disk: &dyn Disk, folder: &Path, key: &SigningKey) -> Result<bool, Fault> {
     let ledger = durable::parent(folder);
     let random = durable::random_name().map_err(|error| Fault::at(ledger, error))?;
     let temporary = ledger.join(format!("{TEMPORARY}{random}"));
-    durable::make_directory(&temporary)?;
-    let head = key
-        .sign(TreeHead::empty().text(key.verifier().name()))
-        .encode();
-    let vkey = format!("{}\n", key.verifier().encode());
-    for (name, bytes) in [
-        (LOCK, &[][..]),
+    disk.make_directory(&temporary)?;
+    let empty = TreeHead::empty();
+    let note = key.sign(empty.text(key.verifier().name())).encode();
+    let vkey = vkey_text(key.verifier());
+    let wal = wal::fresh(empty, wal::LEAST_BYTES);
+    let files = [
+        (LOCK, LAYOUT),
         (VKEY, vkey.as_bytes()),
-        (CHECKPOINT, &head),
-    ] {
-        let path = temporary.join(name);
-        durable::write_fresh(&path, bytes)?
-            .sync_data()
-            .map_err(|error| Fault::at(&path, error))?;
+        (CHECKPOINT, &note),
+        (WAL, &wal),
+    ];
+    for (name, bytes) in files {
+        disk.sync(&disk.create(&temporary.join(name), bytes)?)?;
     }
-    durable::sync_directory(&temporary)?;
+    disk.sync_directory(&temporary)?;
     // Dying before here leaves a hidden folder that nothing refers to. A folder with files in it is never replaced.
-    match std::fs::rename(&temporary, folder) {
-        Ok(()) => durable::sync_directory(ledger).map(|()| true),
+    match disk.rename(&temporary, folder) {
+        Ok(()) => disk.sync_directory(ledger).map(|()| true),
         Err(error)
             if matches!(
                 error.kind(),
                 ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
             ) =>
         {
-            std::fs::remove_dir_all(&temporary).map_err(|error| Fault::at(&temporary, error))?;
+            for (name, _) in files {
+                disk.remove(&temporary.join(name))?;
+            }
+            disk.remove_directory(&temporary)
+                .map_err(|error| Fault::at(&temporary, error))?;
             Ok(false)
         }
         Err(error) => Err(Fault::at(folder, error)),
-    }
-}
-
-/// Why a log's lock was not taken.
-#[derive(Debug)]
-pub(crate) enum LockError {
-    Missing(PathBuf),
-    Busy(PathBuf),
-    Disk(Fault),
-}
-
-/// The lock of a log, while it is held.
-pub(crate) struct Held(File);
-
-impl Held {
-    /// Takes the lock of the log in `folder`, waiting [`PATIENCE`] at most.
-    pub(crate) fn take(folder: &Path) -> Result<Self, LockError> {
-        let path = folder.join(LOCK);
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let deadline = Instant::now() + PATIENCE;
-        let mut pause = Duration::from_micros(100);
-        loop {
-            let opened = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .custom_flags(flags.bits().cast_signed())
-                .open(&path);
-            let file = match opened {
-                Ok(file) => file,
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-                {
-                    return Err(LockError::Missing(path));
-                }
-                Err(error) => return Err(LockError::Disk(Fault::at(&path, error))),
-            };
-            match file.try_lock() {
-                // The file may have been replaced while we waited: then this lock excludes nobody.
-                Ok(()) if is_still(&file, &path) => return Ok(Self(file)),
-                Ok(()) | Err(std::fs::TryLockError::WouldBlock) => {}
-                Err(std::fs::TryLockError::Error(error)) => {
-                    return Err(LockError::Disk(Fault::at(&path, error)));
-                }
-            }
-            if Instant::now() >= deadline {
-                return Err(LockError::Busy(path));
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // Closing would do, unless a child that was just forked still shares the descriptor.
-        let _ = self.0.unlock();
-    }
-}
-
-fn is_still(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
-        _ => false,
-    }
-}
-
-impl From<LockError> for LedgerError {
-    fn from(error: LockError) -> Self {
-        match error {
-            LockError::Missing(file) => Self::Log(LogError::Missing { file }),
-            LockError::Busy(file) => Self::Busy { file },
-            LockError::Disk(fault) => Self::Disk(fault),
-        }
     }
 }

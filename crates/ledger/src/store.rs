@@ -4,12 +4,12 @@
 //! that a mistyped path does not scatter files over somebody's home. The store's id is 24 random hexadecimal digits and 8
 //! that check them, so that a changed id is seen in the file itself.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use domain::Digest;
 
+use crate::disk::{Disk, Kernel};
 use crate::durable::{self, Fault};
 use crate::log::Log;
 
@@ -19,8 +19,12 @@ const FOLDER: &str = ".taintline";
 /// First line of `version`, up to the number.
 const TITLE: &str = "taintline store ";
 
-/// The version that is written and read here.
-const VERSION: &str = "1";
+/// The version that is written here. In it a log has a write-ahead file.
+const VERSION: u64 = 2;
+
+/// The earlier version that is read here: its logs have none. Whoever writes makes it [`VERSION`], and leaves the logs that
+/// it finds to the processes of an older Taintline that may still append to them.
+const EARLIER: u64 = 1;
 
 /// The most bytes a `version` file may have.
 const MAX_VERSION_BYTES: u64 = 4096;
@@ -61,42 +65,55 @@ pub enum StoreError {
 pub struct Store {
     root: PathBuf,
     id: String,
+    disk: Arc<dyn Disk>,
 }
 
 impl Store {
     /// Opens the store at `path`, or makes one where nothing or an empty directory is. Two processes that do it at once
-    /// get the same store.
+    /// get the same store. A store of the earlier version becomes one of this version.
     pub fn open_or_create(path: &Path) -> Result<Self, StoreError> {
+        Self::open_or_create_on(Arc::new(Kernel), path)
+    }
+
+    pub(crate) fn open_or_create_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
         let root = std::path::absolute(path).map_err(|error| Fault::at(path, error))?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&root)
-            .map_err(|error| Fault::at(&root, error))?;
+        durable::make_directories(&*disk, &root)?;
         if durable::read_regular(&root.join("version"), MAX_VERSION_BYTES)?.is_none() {
-            make(&root)?;
+            make(&*disk, &root)?;
         }
-        let store = Self::open(&root)?;
+        let (store, version) = Self::open_on(disk, &root)?;
+        if version == EARLIER {
+            // Dying before the rename leaves the earlier version and a temporary file.
+            let temporary = write_version(store.disk(), &root, &store.id)?;
+            durable::rename(store.disk(), &temporary, &root.join("version"))?;
+            store.disk().sync_directory(&root)?;
+        }
         // Dying in between leaves a store without one of these; the next writer makes it.
         for folder in [store.ledger(), store.blobs()] {
-            if durable::make_directory(&folder)? {
-                durable::sync_directory(&root)?;
-            }
+            store.disk().make_directory(&folder)?;
         }
+        // Always: whoever made the store may have died before it was durable, and what is written now relies on it.
+        store.disk().sync_directory(&root)?;
+        // The one above may be somebody else's, and closed to us.
+        let _ = store.disk().sync_directory(durable::parent(&root));
         Ok(store)
     }
 
     /// Opens the store at `path`, which must exist. Nothing is written.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(Kernel), path).map(|(store, _)| store)
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<(Self, u64), StoreError> {
         let root = std::path::absolute(path).map_err(|error| Fault::at(path, error))?;
         let version = root.join("version");
         let bytes = durable::read_regular(&version, MAX_VERSION_BYTES)?
             .ok_or_else(|| StoreError::NotAStore { path: root.clone() })?;
         match parse_version(&bytes) {
-            Ok(id) => Ok(Self {
-                root,
-                id: id.to_owned(),
-            }),
+            Ok((version, id)) => {
+                let id = id.to_owned();
+                Ok((Self { root, id, disk }, version))
+            }
             Err(Some(later)) => Err(StoreError::Newer {
                 path: root,
                 version: later,
@@ -147,6 +164,7 @@ impl Store {
         Ok(logs)
     }
 
+    /// The log of this name, whether there is one or not.
     pub(crate) fn log(&self, name: &str) -> Log {
         Log::new(self.ledger().join(name), name.to_owned(), self.origin(name))
     }
@@ -154,6 +172,14 @@ impl Store {
     /// First line of the tree heads of log `name`, and the name of its key.
     pub(crate) fn origin(&self, name: &str) -> String {
         format!("taintline/{}/{name}", self.id)
+    }
+
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    pub(crate) fn shared_disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
     }
 
     pub(crate) fn ledger(&self) -> PathBuf {
@@ -192,23 +218,26 @@ pub(crate) fn folder_name(identity: &str) -> String {
     .to_owned()
 }
 
-/// The id in the bytes of a `version` file; otherwise the later version that it says, or nothing.
-pub(crate) fn parse_version(bytes: &[u8]) -> Result<&str, Option<u64>> {
+/// Version and id in the bytes of a `version` file; otherwise the later version that it says, or nothing.
+pub(crate) fn parse_version(bytes: &[u8]) -> Result<(u64, &str), Option<u64>> {
     let text = std::str::from_utf8(bytes).map_err(|_| None)?;
     let (first, rest) = text.split_once('\n').ok_or(None)?;
-    let version = first.strip_prefix(TITLE).ok_or(None)?;
-    if version != VERSION {
-        return Err(version
-            .parse()
-            .ok()
-            .filter(|later: &u64| *later > 1 && later.to_string() == version));
+    let number = first.strip_prefix(TITLE).ok_or(None)?;
+    let version = number
+        .parse()
+        .ok()
+        .filter(|version: &u64| *version >= EARLIER && version.to_string() == number)
+        .ok_or(None)?;
+    if version > VERSION {
+        return Err(Some(version));
     }
     rest.strip_suffix('\n')
         .filter(|id| is_store_id(id))
+        .map(|id| (version, id))
         .ok_or(None)
 }
 
-fn make(root: &Path) -> Result<(), StoreError> {
+fn make(disk: &dyn Disk, root: &Path) -> Result<(), StoreError> {
     let version = root.join("version");
     if !is_vacant(root)? {
         // Another process may have finished it since we looked.
@@ -221,19 +250,22 @@ fn make(root: &Path) -> Result<(), StoreError> {
             })
         };
     }
-    let fault = |error| Fault::at(root, error);
-    let id = new_store_id().map_err(fault)?;
-    let temporary = root.join(format!(
-        "{TEMPORARY}{}",
-        durable::random_name().map_err(fault)?
-    ));
-    let file = durable::write_fresh(&temporary, format!("{TITLE}{VERSION}\n{id}\n").as_bytes())?;
-    file.sync_data().map_err(fault)?;
+    let id = new_store_id().map_err(|error| Fault::at(root, error))?;
+    let temporary = write_version(disk, root, &id)?;
     // Dying here leaves a directory with one temporary file, which still counts as empty.
-    durable::publish_once(&temporary, &version)?;
+    durable::publish_once(disk, &temporary, &version)?;
     // From here on it is a store, also after a power cut.
-    durable::sync_directory(durable::parent(root))?;
+    disk.sync_directory(durable::parent(root))?;
     Ok(())
+}
+
+/// Writes what `version` is to hold, under a temporary name, and syncs it.
+fn write_version(disk: &dyn Disk, root: &Path, id: &str) -> Result<PathBuf, Fault> {
+    let random = durable::random_name().map_err(|error| Fault::at(root, error))?;
+    let temporary = root.join(format!("{TEMPORARY}{random}"));
+    let text = format!("{TITLE}{VERSION}\n{id}\n");
+    disk.sync(&disk.create(&temporary, text.as_bytes())?)?;
+    Ok(temporary)
 }
 
 /// Whether nothing stands in the directory but what an interrupted [`make`] left.

@@ -13,19 +13,26 @@ use crate::note::{VerifierKey, VerifierKeySyntax};
 use crate::tile::{self, BundleSyntax, Kind, MAX_BUNDLE_BYTES, MAX_TILE_BYTES, Name};
 use crate::tree::{Edge, TILE_WIDTH, fold};
 use crate::tree_head::{self, TreeHead, TreeHeadError};
+use crate::wal::Damage;
 
 /// Files that every log has.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const VKEY: &str = "vkey";
 pub(crate) const LOCK: &str = "lock";
+/// The write-ahead file, which logs of the earlier layout do not have.
+pub(crate) const WAL: &str = "wal";
+/// What `lock` says in a log that has a write-ahead file; in one of the earlier layout it is empty.
+pub(crate) const LAYOUT: &[u8] = b"taintline log 2\n";
 /// The next tree head on its way to its name.
 pub(crate) const NEXT_CHECKPOINT: &str = ".new-checkpoint";
+/// The next write-ahead file on its way to its name.
+pub(crate) const NEXT_WAL: &str = ".new-wal";
 
 /// The most bytes that `vkey` may have.
 pub(crate) const MAX_VKEY_BYTES: u64 = 4096;
 
 /// Why a log cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
     /// The disk refused.
     #[error(transparent)]
@@ -78,6 +85,22 @@ pub enum LogError {
         /// What is wrong with it.
         why: TreeHeadError,
     },
+    /// The published tree head is older than the write-ahead file, which continues a longer log.
+    #[error("{}: an older tree head ({head}); the write-ahead file continues a longer log", file.display())]
+    Older {
+        /// The file.
+        file: PathBuf,
+        /// The head that it holds.
+        head: TreeHead,
+    },
+    /// The write-ahead file is not as it was written.
+    #[error("{}: {why}", file.display())]
+    Wal {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it, and where.
+        why: Damage,
+    },
     /// Entries were asked for that the log does not have.
     #[error("the log has {size} entries; entry {asked} was asked for")]
     NoSuchEntry {
@@ -99,6 +122,8 @@ impl LogError {
             | Self::Unvouched { file }
             | Self::Key { file, .. }
             | Self::Foreign { file }
+            | Self::Wal { file, .. }
+            | Self::Older { file, .. }
             | Self::Head { file, .. } => Some(file),
         }
     }
@@ -123,14 +148,15 @@ pub(crate) fn read_key(folder: &Path, origin: &str) -> Result<VerifierKey, LogEr
     }
 }
 
-/// The tree head in a log's folder, which `key` must have signed.
-pub(crate) fn read_head(folder: &Path, key: &VerifierKey) -> Result<TreeHead, LogError> {
+/// The tree head in a log's folder, which `key` must have signed, and its bytes.
+pub(crate) fn read_head(folder: &Path, key: &VerifierKey) -> Result<(TreeHead, Vec<u8>), LogError> {
     let file = folder.join(CHECKPOINT);
-    match durable::read_regular(&file, crate::note::MAX_NOTE_BYTES as u64)? {
-        None => Err(LogError::Missing { file }),
-        Some(bytes) => tree_head::open(&bytes, key)
-            .map(|(head, _)| head)
-            .map_err(|why| LogError::Head { file, why }),
+    let Some(bytes) = durable::read_regular(&file, crate::note::MAX_NOTE_BYTES as u64)? else {
+        return Err(LogError::Missing { file });
+    };
+    match tree_head::open(&bytes, key) {
+        Ok((head, _)) => Ok((head, bytes)),
+        Err(why) => Err(LogError::Head { file, why }),
     }
 }
 
@@ -255,6 +281,11 @@ impl<'a> Vouched<'a> {
 
     /// The root that the log had when it had `size` entries, computed from the tiles that the present head vouches for.
     pub(crate) fn root_at(&mut self, size: u64) -> Result<Digest, LogError> {
+        self.edge_at(size).map(|edge| edge.root())
+    }
+
+    /// The right edge that the log had when it had `size` entries.
+    pub(crate) fn edge_at(&mut self, size: u64) -> Result<Edge, LogError> {
         let mut levels = Vec::new();
         for level in 0..8_u8 {
             let count = size >> (8 * u32::from(level));
@@ -277,7 +308,6 @@ impl<'a> Vouched<'a> {
         };
         Edge::from_levels(levels)
             .filter(|edge| edge.size() == size)
-            .map(|edge| edge.root())
             .ok_or_else(unvouched)
     }
 }
@@ -291,7 +321,7 @@ mod tests {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/tlog-1000");
         // Their file has no line break behind the key; ours must have one.
         let key = VerifierKey::parse(include_str!("../tests/vectors/tlog-1000/vkey")).unwrap();
-        let head = read_head(&folder, &key).unwrap();
+        let (head, _) = read_head(&folder, &key).unwrap();
         (folder, head)
     }
 

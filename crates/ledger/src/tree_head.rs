@@ -81,6 +81,12 @@ pub fn open(bytes: &[u8], key: &VerifierKey) -> Result<(TreeHead, Note), TreeHea
     Ok((head, note))
 }
 
+/// The head that a note says, whoever signed it.
+pub(crate) fn unsigned(bytes: &[u8]) -> Option<TreeHead> {
+    let note = note::parse(bytes).ok()?;
+    parse_text(note.text()).map(|(_, head)| head)
+}
+
 /// Takes the signed text apart: origin, and size with root. Extension lines, which the specification discourages, are
 /// refused.
 fn parse_text(text: &str) -> Option<(&str, TreeHead)> {

@@ -392,3 +392,86 @@ pub struct ProblemView {
     /// What is wrong with it.
     pub what: String,
 }
+
+/// `taintline ledger log --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntriesView {
+    /// `taintline.log/1`.
+    pub schema: &'static str,
+    /// The entries, oldest first within a log.
+    pub entries: Vec<EntryLine>,
+}
+
+/// An entry in one line.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryLine {
+    /// Its log.
+    pub log: String,
+    /// Its number in the log.
+    pub number: u64,
+    /// When it was recorded.
+    pub captured: Option<String>,
+    /// UUIDv7 of its run.
+    pub run: Option<String>,
+    /// Its number in the run.
+    pub seq: Option<u64>,
+    /// What kind of fact it is.
+    pub what: String,
+}
+
+/// `taintline ledger show --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct EntryView {
+    /// `taintline.entry/1`.
+    pub schema: &'static str,
+    /// Its log.
+    pub log: String,
+    /// Its number in the log.
+    pub number: u64,
+    /// SHA-256 of 0x00 and its bytes, in hexadecimal: its leaf in the tree.
+    pub leaf: String,
+    /// The entry; a string when it is no JSON.
+    pub entry: serde_json::Value,
+}
+
+/// `taintline ledger prove --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProofView {
+    /// `taintline.proof/1`.
+    pub schema: &'static str,
+    /// The file that was written.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// The log.
+    pub log: String,
+    /// The number of the entry.
+    pub number: u64,
+    /// Entries of the tree that it is proved to be in.
+    pub size: u64,
+    /// The root of that tree, in hexadecimal.
+    pub root: String,
+    /// The log's public key, in signed-note form.
+    pub key: String,
+}
+
+/// `taintline ledger verify-proof --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProvedView {
+    /// `taintline.proved/1`.
+    pub schema: &'static str,
+    /// The proof file.
+    pub file: String,
+    /// The name of the key: the log's origin.
+    pub log: String,
+    /// The number of the entry.
+    pub number: u64,
+    /// Entries of the signed tree, when it is proved.
+    pub size: Option<u64>,
+    /// Its root, in hexadecimal.
+    pub root: Option<String>,
+    /// The entry as text.
+    pub entry: Option<String>,
+    /// Why it proves nothing.
+    pub problem: Option<String>,
+}

@@ -90,6 +90,7 @@ const ALLOWED: &[Row] = &[
             "serde",
             "serde_json",
             "thiserror",
+            "xxhash-rust",
         ],
         &["proptest", "tempfile"],
     ),

@@ -133,7 +133,7 @@ fn a_store_of_a_newer_version_is_left_alone_and_named() {
     world.sh("true").ends(0);
     let version = world.store().join("version");
     let text = std::fs::read_to_string(&version).unwrap();
-    let newer = text.replace("taintline store 1", "taintline store 2");
+    let newer = text.replace("taintline store 2", "taintline store 3");
     assert_ne!(text, newer);
     std::fs::write(&version, &newer).unwrap();
     for arguments in [
@@ -146,7 +146,7 @@ fn a_store_of_a_newer_version_is_left_alone_and_named() {
         world
             .taintline(arguments)
             .ends(2)
-            .says(&["version 2", "newer", "hint:"]);
+            .says(&["version 3", "newer", "hint:"]);
     }
     assert!(!world.work.join("started").exists());
     assert_eq!(std::fs::read_to_string(&version).unwrap(), newer);

@@ -182,3 +182,30 @@ fn with_a_damaged_log_the_next_run_is_still_recorded_or_refused_before_it_starts
     let text = String::from_utf8_lossy(&done.err).into_owned();
     assert!(text.contains("ledger") || text.contains("log"), "{text}");
 }
+
+#[test]
+fn an_entry_is_listed_shown_proved_and_the_proof_verified_with_the_key_alone() {
+    let world = recorded();
+    let listed = world.json(&["ledger", "log", "--count", "1000"]);
+    let entries = listed["entries"].as_array().unwrap();
+    assert_eq!(entries[0]["what"], "launch");
+    assert_eq!(entries[entries.len() - 1]["what"], "end");
+    let last = (entries.len() - 1).to_string();
+    let shown = world.json(&["ledger", "show", &last]);
+    assert_eq!(shown["entry"]["run"], entries[entries.len() - 1]["run"]);
+    let proof = world.work.join("a.tlog-proof");
+    let path = proof.to_str().unwrap();
+    let proved = world.json(&["ledger", "prove", &last, "--output", path]);
+    let key = proved["key"].as_str().unwrap().to_owned();
+    let verify = |key: &str| world.taintline(["ledger", "verify-proof", path, "--key", key]);
+    verify(&key).ends(0).says(&["proved: entry"]);
+    let text = std::fs::read_to_string(&proof).unwrap();
+    let other = text.replace(&format!("index {last}"), "index 0");
+    std::fs::write(&proof, other).unwrap();
+    verify(&key).ends(1).says(&["NOT PROVED"]);
+    std::fs::write(&proof, text.replace("index", "Index")).unwrap();
+    verify(&key).ends(2).says(&["malformed"]);
+    verify("nonsense").ends(2).says(&["nonsense", "hint:"]);
+    let absent = world.taintline(["ledger", "show", "999999"]);
+    absent.ends(2).says(&["999999", "hint:"]);
+}

@@ -8,7 +8,7 @@ use crate::durable::{self, Fault};
 use crate::log::Log;
 use crate::store::{Store, TEMPORARY, is_log_name};
 use crate::tile::{Kind, MAX_BUNDLE_BYTES, MAX_TILE_BYTES, Name};
-use crate::tiles::{CHECKPOINT, LOCK, VKEY};
+use crate::tiles::{CHECKPOINT, LAYOUT, LOCK, VKEY, WAL};
 
 /// The logs below `ledger/`, sorted by name; whatever else is there is noted.
 pub(super) fn logs(store: &Store, findings: &mut Findings) -> Vec<Log> {
@@ -35,7 +35,7 @@ pub(super) fn audit(place: &Place<'_>, size: Option<u64>, findings: &mut Finding
     for (item, name) in list(place, &place.folder, true, findings) {
         let file = place.folder.join(item.file_name());
         match name.as_deref() {
-            Some(CHECKPOINT | VKEY | LOCK) => {}
+            Some(CHECKPOINT | VKEY | LOCK | WAL) => {}
             Some("tile") if is_folder(&item) => walk(place, "tile", size, findings),
             Some(name) if name.starts_with(TEMPORARY) => findings.leftover(file),
             _ => findings.problem(&file, AuditProblem::Unexpected),
@@ -45,9 +45,11 @@ pub(super) fn audit(place: &Place<'_>, size: Option<u64>, findings: &mut Finding
 
 fn audit_lock(place: &Place<'_>, findings: &mut Findings) {
     let file = place.folder.join(LOCK);
-    match durable::open_regular(&place.root.join(&file), u64::MAX) {
-        Ok(Some((_, 0))) => {}
-        Ok(Some(_)) => findings.problem(&file, AuditProblem::NotEmpty),
+    // Empty only in a log of the earlier layout, which has no write-ahead file.
+    let has_wal = || std::fs::symlink_metadata(place.root.join(&place.folder).join(WAL)).is_ok();
+    match durable::read_regular(&place.root.join(&file), LAYOUT.len() as u64) {
+        Ok(Some(bytes)) if bytes == LAYOUT || (bytes.is_empty() && !has_wal()) => {}
+        Ok(Some(_)) => findings.problem(&file, AuditProblem::Lock),
         Ok(None) => findings.problem(&file, AuditProblem::Missing),
         Err(fault) => findings.fault(&file, &fault),
     }

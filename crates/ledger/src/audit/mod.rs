@@ -11,6 +11,7 @@
 mod blobs;
 mod files;
 mod tree;
+mod wal;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,13 +21,16 @@ use std::path::{Path, PathBuf};
 use domain::Digest;
 
 use crate::durable::{self, Fault};
+use crate::lock::{Held, PATIENCE};
 use crate::log::Log;
+use crate::note::VerifierKey;
 use crate::note::VerifierKeySyntax;
-use crate::opening::Held;
+use crate::standing;
 use crate::store::{Store, parse_version};
 use crate::tile::BundleSyntax;
 use crate::tiles::{self, CHECKPOINT, LogError};
 use crate::tree_head::{self, TreeHead, TreeHeadError};
+use crate::wal::Damage;
 
 /// Problems, and leftovers, that are listed at most; a log is given up when it has shown so many.
 const LISTED: usize = 10_000;
@@ -111,9 +115,15 @@ pub enum AuditProblem {
     /// The signed root is another one than that of the tiles, which agree with the entries.
     #[error("signs another root than the entries have")]
     Root,
-    /// `lock` must be empty.
-    #[error("must be empty")]
-    NotEmpty,
+    /// `checkpoint` is an older head than the write-ahead file continues.
+    #[error("an older tree head, of {size} entries; the write-ahead file continues a longer log; nothing of this log could be checked", size = .0.size)]
+    OlderHead(TreeHead),
+    /// The write-ahead file is not as it was written.
+    #[error("{0}")]
+    Wal(Damage),
+    /// `lock` does not say which layout the log has.
+    #[error("not in the form that it was written in")]
+    Lock,
     /// A tile of hashes has not the length that its name says.
     #[error("not as long as its name says")]
     Length,
@@ -165,16 +175,23 @@ pub enum AuditProblem {
     GivenUp,
 }
 
-/// Audits all logs and blobs of a store. `referenced` gives the digests of the blobs that an entry needs.
-pub fn audit(store: &Store, referenced: &dyn Fn(&[u8]) -> Vec<Digest>) -> AuditReport {
+/// Gives the digests of the blobs that an entry needs; asked by several threads at once.
+pub type Referenced<'a> = dyn Fn(&[u8]) -> Vec<Digest> + Sync + 'a;
+
+/// Audits all logs and blobs of a store, on all processors. `referenced` gives the digests of the blobs that an entry needs.
+pub fn audit(store: &Store, referenced: &Referenced<'_>) -> AuditReport {
     let mut findings = Findings::default();
     audit_version(store, &mut findings);
     let mut present = HashSet::new();
     for log in files::logs(store, &mut findings) {
+        let front = log.front();
         let mut of_log = audit_log(store, &log, referenced, &mut present);
-        if !of_log.report.problems.is_empty() && has_moved(&log, &of_log) {
+        let wal = Path::new("ledger").join(log.name()).join(tiles::WAL);
+        let problems = &of_log.report.problems;
+        let is_doubtful = problems.iter().any(|problem| problem.file == wal);
+        if is_doubtful || (!problems.is_empty() && log.front() != front) {
             // Somebody appended while we read. Under the lock nobody does; without it we keep what we have.
-            if let Ok(_held) = Held::take(log.folder()) {
+            if let Ok(_held) = Held::take(log.folder(), PATIENCE) {
                 of_log = audit_log(store, &log, referenced, &mut present);
             }
         }
@@ -193,7 +210,7 @@ pub fn audit(store: &Store, referenced: &dyn Fn(&[u8]) -> Vec<Digest>) -> AuditR
 fn audit_version(store: &Store, findings: &mut Findings) {
     let file = Path::new("version");
     if let Some(bytes) = findings.read(store.root(), file, 4096)
-        && parse_version(&bytes) != Ok(store.id())
+        && parse_version(&bytes).map(|(_, id)| id) != Ok(store.id())
     {
         findings.problem(file, AuditProblem::Version);
     }
@@ -202,7 +219,7 @@ fn audit_version(store: &Store, findings: &mut Findings) {
 fn audit_log(
     store: &Store,
     log: &Log,
-    referenced: &dyn Fn(&[u8]) -> Vec<Digest>,
+    referenced: &Referenced<'_>,
     present: &mut HashSet<Digest>,
 ) -> Findings {
     let mut findings = Findings::default();
@@ -210,52 +227,68 @@ fn audit_log(
         root: store.root(),
         folder: Path::new("ledger").join(log.name()),
     };
-    let head = audit_head(log, &place, &mut findings);
-    if let Some(head) = head {
+    let published = audit_head(log, &place, &mut findings);
+    if let Some((key, published)) = &published {
+        let mut blobs = Blobs {
+            store,
+            log: log.name(),
+            present,
+            absent: HashSet::new(),
+        };
+        tree::audit(&place, *published, referenced, &mut findings, &mut blobs);
+        let (head, needs) = wal::audit(log, &place, key, *published, referenced, &mut findings);
+        for (entry, digests) in needs {
+            blobs.need(entry, &digests, &mut findings);
+        }
         findings.report.logs.push(AuditedLog {
             name: log.name().to_owned(),
             head,
         });
-        let mut absent = HashSet::new();
-        tree::audit(
-            &place,
-            head,
-            &mut findings,
-            &mut |findings, entry, bytes| {
-                for digest in referenced(bytes) {
-                    if present.contains(&digest) || absent.contains(&digest) {
-                        continue;
-                    }
-                    let is_present = store.has_blob(&digest);
-                    let seen = if is_present {
-                        &mut *present
-                    } else {
-                        &mut absent
-                    };
-                    if seen.len() < REMEMBERED {
-                        seen.insert(digest);
-                    }
-                    if !is_present {
-                        let path = store.blob_path(&digest);
-                        let file = path.strip_prefix(store.root()).unwrap_or(&path);
-                        findings.problem(
-                            file,
-                            AuditProblem::BlobMissing {
-                                log: log.name().to_owned(),
-                                entry,
-                            },
-                        );
-                    }
-                }
-            },
-        );
     }
-    files::audit(&place, head.map(|head| head.size), &mut findings);
+    files::audit(&place, published.map(|it| it.1.size), &mut findings);
     findings
 }
 
+/// Which blobs are there, asked once each.
+struct Blobs<'a> {
+    store: &'a Store,
+    log: &'a str,
+    present: &'a mut HashSet<Digest>,
+    absent: HashSet<Digest>,
+}
+
+impl Blobs<'_> {
+    /// Notes the blobs of an entry that are missing.
+    fn need(&mut self, entry: u64, digests: &[Digest], findings: &mut Findings) {
+        for digest in digests {
+            if self.present.contains(digest) || self.absent.contains(digest) {
+                continue;
+            }
+            let is_present = self.store.has_blob(digest);
+            let seen = if is_present {
+                &mut *self.present
+            } else {
+                &mut self.absent
+            };
+            if seen.len() < REMEMBERED {
+                seen.insert(*digest);
+            }
+            if !is_present {
+                let path = self.store.blob_path(digest);
+                let file = path.strip_prefix(self.store.root()).unwrap_or(&path);
+                let log = self.log.to_owned();
+                findings.problem(file, AuditProblem::BlobMissing { log, entry });
+            }
+        }
+    }
+}
+
 /// Checks `vkey` and `checkpoint`; gives the head if both can be believed.
-fn audit_head(log: &Log, place: &Place<'_>, findings: &mut Findings) -> Option<TreeHead> {
+fn audit_head(
+    log: &Log,
+    place: &Place<'_>,
+    findings: &mut Findings,
+) -> Option<(VerifierKey, TreeHead)> {
     let file = place.folder.join(tiles::VKEY);
     let key = match tiles::read_key(log.folder(), log.origin()) {
         Ok(key) => key,
@@ -265,24 +298,24 @@ fn audit_head(log: &Log, place: &Place<'_>, findings: &mut Findings) -> Option<T
         }
     };
     let file = place.folder.join(CHECKPOINT);
+    let wal = standing::read_wal(log.folder()).ok().flatten();
     let bytes = findings.read(place.root, &file, crate::note::MAX_NOTE_BYTES as u64)?;
     match tree_head::open(&bytes, &key) {
+        Ok((head, _)) if wal.is_some_and(|wal| standing::is_older(head, &wal)) => {
+            findings.problem(&file, AuditProblem::OlderHead(head));
+            None
+        }
         Ok((head, note)) => {
             if note.signatures().len() != 1 {
                 findings.problem(&file, AuditProblem::UnknownSignatures);
             }
-            Some(head)
+            Some((key, head))
         }
         Err(why) => {
             findings.problem(&file, AuditProblem::Head(why));
             None
         }
     }
-}
-
-fn has_moved(log: &Log, findings: &Findings) -> bool {
-    let before = findings.report.logs.first().map(|audited| audited.head);
-    log.head().ok() != before
 }
 
 /// Where a log lies: the store, and the log's folder relative to it.
@@ -338,6 +371,8 @@ impl Findings {
             LogError::Key { why, .. } => AuditProblem::Key(why),
             LogError::Foreign { .. } => AuditProblem::ForeignKey,
             LogError::Head { why, .. } => AuditProblem::Head(why),
+            LogError::Older { head, .. } => AuditProblem::OlderHead(head),
+            LogError::Wal { why, .. } => AuditProblem::Wal(why),
             LogError::Unvouched { .. } | LogError::NoSuchEntry { .. } => AuditProblem::Hashes,
         };
         self.problem(file, what);

@@ -3,23 +3,34 @@
 //! When a file of hashes differs from what is computed below it, the hash above (in the end the signed root) tells which of
 //! the two is the original. One changed file is therefore named as that file, and not as its whole neighbourhood.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use domain::Digest;
 
-use super::{AuditProblem, Findings, Place};
+use super::{AuditProblem, Blobs, Findings, Place, Referenced};
 use crate::tile::{self, Kind, MAX_BUNDLE_BYTES, MAX_TILE_BYTES, Name};
 use crate::tiles::CHECKPOINT;
 use crate::tree::{Edge, TILE_WIDTH, fold, leaf};
 use crate::tree_head::TreeHead;
 
-/// What is told of every entry: where to put problems, its index, its bytes.
-type Visit<'a> = dyn FnMut(&mut Findings, u64, &[u8]) + 'a;
+/// Bundles that are looked at before what was found is put together.
+const WINDOW: u64 = 256;
+
+/// Threads at most.
+const THREADS: usize = 16;
+
+/// A bundle with more bytes is looked at while no other such is.
+const LARGE: u64 = 1 << 20;
 
 /// Checks all tiles and bundles that a log with this head must have.
 pub(super) fn audit(
     place: &Place<'_>,
     head: TreeHead,
+    referenced: &Referenced<'_>,
     findings: &mut Findings,
-    visit: &mut Visit<'_>,
+    blobs: &mut Blobs<'_>,
 ) {
     let mut climb = Climb {
         place,
@@ -27,26 +38,151 @@ pub(super) fn audit(
         levels: Vec::new(),
         edges: Vec::new(),
     };
-    for index in 0..head.size.div_ceil(TILE_WIDTH as u64) {
-        if findings.is_full() {
-            findings.problem(&place.folder, AuditProblem::GivenUp);
-            return;
+    let look = Look {
+        place,
+        head,
+        referenced,
+        large: Mutex::new(()),
+    };
+    let count = head.size.div_ceil(TILE_WIDTH as u64);
+    let mut next = 0;
+    while next < count {
+        let end = count.min(next.saturating_add(WINDOW));
+        for (_, looked) in look.at_once(next, end) {
+            if findings.is_full() {
+                findings.problem(&place.folder, AuditProblem::GivenUp);
+                return;
+            }
+            findings.add(looked.findings);
+            for (entry, digests) in looked.needs {
+                blobs.need(entry, &digests, findings);
+            }
+            climb.settle(looked.tile, findings);
         }
-        let Some(name) = Name::at(Kind::Hashes(0), index, head.size) else {
-            break;
+        next = end;
+    }
+    climb.finish(findings);
+}
+
+/// What is needed to look at a bundle and the tile over it, independently of all others.
+struct Look<'a> {
+    place: &'a Place<'a>,
+    head: TreeHead,
+    referenced: &'a Referenced<'a>,
+    large: Mutex<()>,
+}
+
+struct Looked {
+    tile: Tile,
+    findings: Findings,
+    needs: Vec<(u64, Vec<Digest>)>,
+}
+
+impl Look<'_> {
+    /// Looks at the bundles from `start` to `end`, in order of their index, on several threads.
+    fn at_once(&self, start: u64, end: u64) -> BTreeMap<u64, Looked> {
+        let next = AtomicU64::new(start);
+        let work = || {
+            let mut found = Vec::new();
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                match Name::at(Kind::Hashes(0), index, self.head.size) {
+                    Some(name) if index < end => found.push((index, self.at(name))),
+                    _ => return found,
+                }
+            }
         };
-        let file = climb.hashes(name, findings);
-        let computed = climb.leaves(name, file.as_deref(), findings, visit);
-        climb.settle(
-            Tile {
+        let wanted = std::thread::available_parallelism()
+            .map_or(1, std::num::NonZero::get)
+            .min(THREADS)
+            .min(usize::try_from(end - start).unwrap_or(1));
+        std::thread::scope(|scope| {
+            // That no further thread is to be had only makes it slower.
+            let others: Vec<_> = (1..wanted)
+                .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
+                .collect();
+            let mut all: BTreeMap<_, _> = work().into_iter().collect();
+            for other in others {
+                all.extend(other.join().unwrap_or_default());
+            }
+            all
+        })
+    }
+
+    fn at(&self, name: Name) -> Looked {
+        let mut findings = Findings::default();
+        let mut needs = Vec::new();
+        let file = read_hashes(self.place, name, &mut findings);
+        let computed = self.leaves(name, file.as_deref(), &mut findings, &mut needs);
+        Looked {
+            tile: Tile {
                 name,
                 computed,
                 file,
             },
             findings,
-        );
+            needs,
+        }
     }
-    climb.finish(findings);
+
+    /// Computes the leaves of a bundle. Only entries that agree with their hash, if there is one, are asked what they
+    /// need: what a changed entry refers to is not evidence of anything.
+    fn leaves(
+        &self,
+        tile: Name,
+        hashes: Option<&[Digest]>,
+        findings: &mut Findings,
+        needs: &mut Vec<(u64, Vec<Digest>)>,
+    ) -> Option<Vec<Digest>> {
+        let name = Name {
+            kind: Kind::Entries,
+            ..tile
+        };
+        let file = self.place.folder.join(name.path());
+        let length = std::fs::symlink_metadata(self.place.root.join(&file));
+        let is_large = length.is_ok_and(|facts| facts.len() > LARGE);
+        let _alone = is_large.then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
+        let bytes = findings.read(self.place.root, &file, MAX_BUNDLE_BYTES)?;
+        let entries = match tile::parse_bundle(&bytes) {
+            Ok(entries) => entries,
+            Err(why) => {
+                findings.problem(&file, AuditProblem::Bundle(why));
+                return None;
+            }
+        };
+        findings.report.entries += entries.len() as u64;
+        let leaves: Vec<Digest> = entries.iter().copied().map(leaf).collect();
+        let first = name.index.saturating_mul(TILE_WIDTH as u64);
+        for (at, entry) in entries.iter().enumerate() {
+            if hashes.is_none_or(|hashes| hashes.get(at) == leaves.get(at)) {
+                let needed = (self.referenced)(entry);
+                if !needed.is_empty() {
+                    needs.push((first.saturating_add(at as u64), needed));
+                }
+            }
+        }
+        if entries.len() == name.width {
+            return Some(leaves);
+        }
+        findings.problem(
+            &file,
+            AuditProblem::Count {
+                expected: name.width,
+                found: entries.len(),
+            },
+        );
+        None
+    }
+}
+
+fn read_hashes(place: &Place<'_>, name: Name, findings: &mut Findings) -> Option<Vec<Digest>> {
+    let file = place.folder.join(name.path());
+    let bytes = findings.read(place.root, &file, MAX_TILE_BYTES)?;
+    let hashes = tile::parse_hashes(&bytes, name.width);
+    if hashes.is_none() {
+        findings.problem(&file, AuditProblem::Length);
+    }
+    hashes
 }
 
 struct Climb<'a> {
@@ -74,59 +210,6 @@ struct Tile {
 }
 
 impl Climb<'_> {
-    /// Computes the leaves of a bundle. Only entries that agree with their hash, if there is one, are told of: what a
-    /// changed entry refers to is not evidence of anything.
-    fn leaves(
-        &self,
-        tile: Name,
-        hashes: Option<&[Digest]>,
-        findings: &mut Findings,
-        visit: &mut Visit<'_>,
-    ) -> Option<Vec<Digest>> {
-        let name = Name {
-            kind: Kind::Entries,
-            ..tile
-        };
-        let file = self.place.folder.join(name.path());
-        let bytes = findings.read(self.place.root, &file, MAX_BUNDLE_BYTES)?;
-        let entries = match tile::parse_bundle(&bytes) {
-            Ok(entries) => entries,
-            Err(why) => {
-                findings.problem(&file, AuditProblem::Bundle(why));
-                return None;
-            }
-        };
-        findings.report.entries += entries.len() as u64;
-        let leaves: Vec<Digest> = entries.iter().copied().map(leaf).collect();
-        let first = name.index.saturating_mul(TILE_WIDTH as u64);
-        for (at, entry) in entries.iter().enumerate() {
-            if hashes.is_none_or(|hashes| hashes.get(at) == leaves.get(at)) {
-                visit(findings, first.saturating_add(at as u64), entry);
-            }
-        }
-        if entries.len() == name.width {
-            return Some(leaves);
-        }
-        findings.problem(
-            &file,
-            AuditProblem::Count {
-                expected: name.width,
-                found: entries.len(),
-            },
-        );
-        None
-    }
-
-    fn hashes(&self, name: Name, findings: &mut Findings) -> Option<Vec<Digest>> {
-        let file = self.place.folder.join(name.path());
-        let bytes = findings.read(self.place.root, &file, MAX_TILE_BYTES)?;
-        let hashes = tile::parse_hashes(&bytes, name.width);
-        if hashes.is_none() {
-            findings.problem(&file, AuditProblem::Length);
-        }
-        hashes
-    }
-
     /// Compares a tile with what was computed for it, and hands its one hash to the level above.
     fn settle(&mut self, tile: Tile, findings: &mut Findings) {
         let name = tile.name;
@@ -172,7 +255,7 @@ impl Climb<'_> {
             .get(usize::from(level))
             .is_some_and(|column| !column.is_read || column.index != index)
         {
-            let file = self.hashes(name, findings);
+            let file = read_hashes(self.place, name, findings);
             if let Some(column) = self.levels.get_mut(usize::from(level)) {
                 *column = Column {
                     index,

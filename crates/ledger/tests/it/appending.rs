@@ -177,6 +177,8 @@ fn dying_at_any_step_of_an_append_leaves_the_old_log_and_the_next_append_works()
                 .append(&batch(&format!("again {round}"), size))
                 .unwrap();
             world.sound();
+            writer.publish().unwrap();
+            world.sound();
         }
         assert!(world.sound().leftovers.is_empty());
         assert_eq!(world.entries().len(), 250 + 717);

@@ -86,6 +86,7 @@ fn an_untouched_store_is_sound_and_counted() {
         "ledger/alice@host/tile/entries/003",
         "ledger/alice@host/tile/entries/004.p/76",
         "ledger/alice@host/vkey",
+        "ledger/alice@host/wal",
         "version",
     ];
     let found: Vec<_> = protected(&world)

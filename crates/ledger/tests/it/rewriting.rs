@@ -14,6 +14,7 @@ fn running(size: usize) -> (World, Writer) {
     writer
         .append(&batch("also honest", size - size / 2))
         .unwrap();
+    writer.publish().unwrap();
     writer.check().unwrap();
     (world, writer)
 }

@@ -3,6 +3,7 @@
 mod convert;
 mod diff;
 mod finding;
+mod ledger;
 mod runs;
 mod seal;
 mod show;
@@ -12,6 +13,7 @@ mod weights;
 pub use convert::converted;
 pub use diff::{audit, diff};
 pub use finding::{finding, found};
+pub use ledger::{entries, entry, proof, proved};
 pub use runs::runs;
 pub use seal::{sealed, verified};
 pub use show::show;
