@@ -23,6 +23,8 @@ pub struct Options {
     pub held_bytes: u64,
     /// Bytes that may be decompressed in all, held or not.
     pub unpacked_bytes: u64,
+    /// Opcodes of pickles that may be followed, all programs together; see [`formats::pickle::Limits::opcodes`].
+    pub opcodes: u64,
     /// Findings, gaps and parts that are kept, each.
     pub records: usize,
     /// Names that are kept as needs.
@@ -37,6 +39,8 @@ impl Default for Options {
             depth: 8,
             held_bytes: 24 << 20,
             unpacked_bytes: 512 << 20,
+            // About a second. A list of thirty million numbers has as many.
+            opcodes: 100_000_000,
             records: 256,
             needs: 4096,
             full: false,
@@ -97,7 +101,7 @@ impl<'r> Examiner<'r> {
             held: 0,
             unpacked: 0,
             needs: BTreeSet::new(),
-            opcodes: formats::pickle::Limits::default().opcodes,
+            opcodes: options.opcodes,
             listings: None,
             size: 0,
             asked: Asked::default(),
@@ -327,8 +331,7 @@ impl<'r> Examiner<'r> {
         self.options.unpacked_bytes.saturating_sub(self.unpacked)
     }
 
-    /// Opcodes of pickles that may still be followed, all programs of the file together: what one program may take is what
-    /// a person waits for.
+    /// Opcodes of pickles that may still be followed, all programs of the file together.
     pub(crate) fn opcodes_left(&self) -> u64 {
         self.opcodes
     }

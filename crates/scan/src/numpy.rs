@@ -110,5 +110,5 @@ fn may_be_joblib(input: &dyn ReadAt) -> bool {
     const LOOK: u64 = 4 << 20;
     let size = usize::try_from(input.len().min(LOOK)).unwrap_or(0);
     let mut head = vec![0; size];
-    input.read_at(0, &mut head).is_ok() && head.windows(6).any(|window| window == b"joblib")
+    input.read_at(0, &mut head).is_ok() && joblib::is_named_in(&head)
 }

@@ -44,6 +44,11 @@ pub struct Joblib {
     pub oddities: Vec<Oddity>,
 }
 
+/// Whether `bytes` name joblib: nothing else can be one of its files.
+pub fn is_named_in(bytes: &[u8]) -> bool {
+    memchr::memmem::find(bytes, b"joblib").is_some()
+}
+
 /// Something about a file of joblib that a scanner must know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Oddity {

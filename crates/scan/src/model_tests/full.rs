@@ -340,3 +340,36 @@ fn members_that_share_bytes_are_each_judged_as_long_as_that_is_bounded() {
     let limits = limits.filter(|gap| gap.kind == GapKind::Limit && gap.what.contains("share"));
     assert_eq!(limits.count(), 1);
 }
+
+#[test]
+fn programs_of_one_file_share_one_bound() {
+    let program = [b"N0".repeat(300), b"N.".to_vec()].concat();
+    let limits = |copies: usize| {
+        let options = Options {
+            opcodes: 3000,
+            ..Options::default()
+        };
+        let members = (0..copies).map(|n| member(&format!("{n}.pkl"), &program));
+        let bytes = zip(&members.collect::<Vec<_>>());
+        let seen = examine(&Rules::builtin(), options, "a.zip", &bytes.as_slice());
+        let gaps = seen.gaps.iter();
+        gaps.filter(|gap| gap.what.contains("opcodes")).count()
+    };
+    assert_eq!((limits(1), limits(2)), (0, 0));
+    assert!(limits(9) > 0);
+}
+
+#[test]
+fn a_member_that_is_listed_a_thousand_times_is_examined_once() {
+    let data = b"cnot_known\nrun\n)R.";
+    let one = member("a.pkl", data);
+    let mut bytes = zip(std::slice::from_ref(&one));
+    let end = bytes.windows(4).position(|four| four == b"PK\x01\x02");
+    bytes.truncate(end.unwrap());
+    let directory = vec![entry(&one, data.len(), 0); 1000];
+    let seen = scanned("a.zip", &ended(bytes, &directory), false);
+    let programs = seen.parts.iter();
+    let programs = programs.filter(|part| part.place.members == ["a.pkl"]);
+    assert_eq!(programs.count(), 1);
+    assert!(findings(&seen).contains(&(Rule::Bomb, Weight::Unknown)));
+}

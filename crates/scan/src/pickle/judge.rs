@@ -97,6 +97,8 @@ pub(super) struct Judge<'e, 'r, 'p> {
     pub(super) has_callables: bool,
     /// What was told of which name: the same thing a thousand times is one finding, at the first place.
     told: HashSet<Told>,
+    /// Whether it was told that there are too many names.
+    flooded: bool,
 }
 
 impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
@@ -122,14 +124,14 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
             imports: Vec::new(),
             has_callables: false,
             told: HashSet::new(),
+            flooded: false,
         }
     }
 
     pub(super) fn judge(mut self) {
         for effect in &self.program.effects {
             let offset = effect.offset;
-            if self.texts.len() > MAX_NAMES {
-                self.flood(offset);
+            if self.is_flooded(offset) {
                 break;
             }
             match effect.deed {
@@ -146,7 +148,16 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         self.hidden_programs();
     }
 
-    /// What stands behind so many names is not judged, and that is no clean answer.
+    /// Whether the program has named too much. What stands behind so many names is not judged, and that is no clean answer.
+    pub(super) fn is_flooded(&mut self, offset: usize) -> bool {
+        let flooded = self.texts.len() > MAX_NAMES;
+        if flooded && !self.flooded {
+            self.flooded = true;
+            self.flood(offset);
+        }
+        flooded
+    }
+
     fn flood(&mut self, offset: usize) {
         let place = self.place(offset);
         let why = format!(

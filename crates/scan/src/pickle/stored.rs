@@ -21,6 +21,9 @@ impl Judge<'_, '_, '_> {
         }
         let kept = self.kept();
         for (id, offset) in std::mem::take(&mut self.imports) {
+            if self.is_flooded(offset) {
+                break;
+            }
             let Some(name) = self.name(id) else {
                 continue;
             };

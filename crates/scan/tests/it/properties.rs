@@ -135,6 +135,18 @@ fn what_a_later_file_needs_beyond_an_earlier_one_is_told() {
 }
 
 #[test]
+fn names_that_are_only_imported_are_bounded_too() {
+    let mut flood = Vec::new();
+    for number in 0..10_100 {
+        flood.extend(format!("cm{number}\nn\n0").into_bytes());
+    }
+    let done = judged(&[flood.as_slice(), b"N."].concat());
+    let told = |gap: &domain::scan::Gap| gap.what.contains("different names");
+    assert_eq!(done.gaps.iter().filter(|gap| told(gap)).count(), 1);
+    assert!(done.needs.len() <= 4096 && done.weight() >= Some(Weight::Unknown));
+}
+
+#[test]
 fn a_flood_of_objects_is_one_finding() {
     let mut flood = Pickle::new().op(b'(');
     for _ in 0..5000 {
