@@ -268,15 +268,12 @@ def rewritten(path, change):
     path.write_text(json.dumps(bundle))
 
 
-def changes(world):
-    """One change at a time on a copy; the verdict and the name that must be told."""
-    key, public = world.folder / "p256.key", world.folder / "p256.pub"
-    clean = make_model(world.folder / "clean")
-    (clean / "folder").mkdir()
-    (clean / "link").symlink_to("config.json")
-    world.expect("clean: sealed", 0, ["seal", clean, "--key", key, "--links"])
-    secret = world.folder / "secret"
-    secret.write_bytes(b"3")
+def truncate(name, by):
+    return lambda model: os.truncate(model / name, (model / name).stat().st_size - by)
+
+
+def of_the_folder(world):
+    """What is done to a folder; the verdict, and the words that must be told."""
 
     def flip(model):
         with open(model / "weights.bin", "r+b") as file:
@@ -285,7 +282,7 @@ def changes(world):
 
     def swap(model):
         (model / "a.txt").unlink()
-        (model / "a.txt").symlink_to(secret)
+        (model / "a.txt").symlink_to(world.folder / "secret")
 
     def swap_folder(model):
         shutil.copytree(model / "a", world.folder / "elsewhere", dirs_exist_ok=True)
@@ -301,26 +298,11 @@ def changes(world):
         shutil.copy(model / "config.json", world.folder / "config.copy")
         (model / "link").symlink_to(world.folder / "config.copy")
 
-    def truncate(name, by):
-        return lambda model: os.truncate(model / name, (model / name).stat().st_size - by)
-
     def pipe(model):
         (model / "a.txt").unlink()
         os.mkfifo(model / "a.txt")
 
-    def double_key(model):
-        text = (model / "model.sig").read_text()
-        (model / "model.sig").write_text(text.replace('"mediaType"', '"mediaType":"x","mediaType"', 1))
-
-    def second_signature(model):
-        bundle = json.loads((model / "model.sig").read_bytes())
-        bundle["dsseEnvelope"]["signatures"] *= 2
-        (model / "model.sig").write_text(json.dumps(bundle))
-
-    def other_seal(model):
-        shutil.copy(world.folder / "ours-p256" / "model.seal", model / "model.seal")
-
-    played = {
+    return {
         "a flipped bit": (flip, INVALID, "weights.bin, bytes 2,097,152-3,072,000"),
         "a truncated file": (truncate("weights.bin", 1), INVALID, "weights.bin"),
         "a dropped file": (lambda m: (m / "a/x").unlink(), INVALID, "missing      a/x"),
@@ -341,6 +323,25 @@ def changes(world):
         "a link to the same bytes elsewhere": (same_bytes_elsewhere, INVALID, "target"),
         "a pipe": (pipe, INVALID, "a named pipe"),
         "a changed excluded file": (lambda m: (m / ".git/HEAD").write_bytes(b"other"), VALID, "not covered"),
+    }
+
+
+def of_the_signatures(world):
+    """The same of the two files that are signed."""
+
+    def double_key(model):
+        text = (model / "model.sig").read_text()
+        (model / "model.sig").write_text(text.replace('"mediaType"', '"mediaType":"x","mediaType"', 1))
+
+    def second_signature(model):
+        bundle = json.loads((model / "model.sig").read_bytes())
+        bundle["dsseEnvelope"]["signatures"] *= 2
+        (model / "model.sig").write_text(json.dumps(bundle))
+
+    def other_seal(model):
+        shutil.copy(world.folder / "ours-p256" / "model.seal", model / "model.seal")
+
+    return {
         "a cut signature": (truncate("model.sig", 1), INVALID, "no signature"),
         "a cut seal": (truncate("model.seal", 1), INVALID, "the seal"),
         "no signature": (lambda m: (m / "model.sig").unlink(), CANNOT, "there is no file"),
@@ -352,6 +353,17 @@ def changes(world):
             lambda m: rewritten(m / "model.sig", lambda p: p.replace(b"a.txt", b"b.txt")), INVALID, "was changed"),
         "deep nesting": (lambda m: (m / "model.sig").write_text("[" * 1_000_000), INVALID, "no signature"),
     }
+
+
+def changes(world):
+    """One change at a time on a copy; the verdict and the name that must be told."""
+    key, public = world.folder / "p256.key", world.folder / "p256.pub"
+    clean = make_model(world.folder / "clean")
+    (clean / "folder").mkdir()
+    (clean / "link").symlink_to("config.json")
+    world.expect("clean: sealed", 0, ["seal", clean, "--key", key, "--links"])
+    (world.folder / "secret").write_bytes(b"3")
+    played = of_the_folder(world) | of_the_signatures(world)
     for name, (play, code, told) in played.items():
         model = world.folder / "played"
         shutil.rmtree(model, ignore_errors=True)

@@ -284,10 +284,12 @@ fn what(body: &Body) -> &'static str {
             Act::EnvironmentAccepted => "environment accepted",
             Act::End(_) => "end",
             Act::Interrupted => "interrupted",
+            Act::Sealed(_) => "seal",
         },
         Body::Load(_) => "load",
         Body::Write(_) => "write",
         Body::Steps(_) => "steps",
+        Body::Examined(_) => "files examined",
         Body::Finding(_) => "finding",
         Body::Gap(_) => "gap",
     }

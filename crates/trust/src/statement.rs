@@ -113,7 +113,9 @@ impl<P: DeserializeOwned> Statement<P> {
         let whole: Self = match serde_json::from_slice(bytes) {
             Ok(whole) => whole,
             Err(why) => {
-                return Err(other_kind(bytes, predicate_type).unwrap_or(JsonError::from(why).into()));
+                return Err(
+                    other_kind(bytes, predicate_type).unwrap_or(JsonError::from(why).into())
+                );
             }
         };
         if let Some(why) = wrong_types(&whole.kind, &whole.predicate_type, predicate_type) {

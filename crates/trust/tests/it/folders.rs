@@ -86,78 +86,77 @@ fn a_folder_that_did_not_change_has_no_difference_however_it_is_read() {
     );
 }
 
+type Change = fn(&Path);
+
+/// What is done to the folder, and what must be told of it.
+const CHANGES: &[(Change, &[&str])] = &[
+    (
+        |f| std::fs::remove_file(f.join("zero")).unwrap(),
+        &["missing zero"],
+    ),
+    (
+        |f| std::fs::write(f.join("new"), "").unwrap(),
+        &["extra new"],
+    ),
+    (
+        |f| std::fs::create_dir(f.join("a/new")).unwrap(),
+        &["extra a/new"],
+    ),
+    (
+        |f| std::fs::remove_dir(f.join("empty")).unwrap(),
+        &["missing empty"],
+    ),
+    (
+        |f| std::fs::rename(f.join("zero"), f.join("z")).unwrap(),
+        &["extra z", "missing zero"],
+    ),
+    (
+        |f| std::fs::write(f.join("a/small"), vec![1; 100]).unwrap(),
+        &["content a/small"],
+    ),
+    (
+        |f| std::fs::write(f.join("a/small"), vec![0; 99]).unwrap(),
+        &["size a/small"],
+    ),
+    (
+        |f| std::fs::set_permissions(f.join("zero"), PermissionsExt::from_mode(0o4755)).unwrap(),
+        &["mode zero"],
+    ),
+    (
+        |f| std::fs::set_permissions(f.join("empty"), PermissionsExt::from_mode(0o700)).unwrap(),
+        &["mode empty"],
+    ),
+    (
+        |f| {
+            std::fs::remove_file(f.join("to-folder")).unwrap();
+            symlink("empty", f.join("to-folder")).unwrap();
+        },
+        &["target to-folder"],
+    ),
+    (
+        |f| {
+            std::fs::remove_file(f.join("zero")).unwrap();
+            symlink("/dev/null", f.join("zero")).unwrap();
+        },
+        &["kind zero"],
+    ),
+    (
+        |f| {
+            std::fs::rename(f.join("a"), f.join("../outside")).unwrap();
+            symlink("../outside", f.join("a")).unwrap();
+        },
+        &[
+            "kind a",
+            "missing a/deep",
+            "missing a/deep/block",
+            "missing a/small",
+        ],
+    ),
+];
+
 #[test]
 fn each_change_is_told_by_its_name_and_nothing_else_is() {
-    type Change = fn(&Path);
-    let changes: &[(Change, &[&str])] = &[
-        (
-            |f| std::fs::remove_file(f.join("zero")).unwrap(),
-            &["missing zero"],
-        ),
-        (
-            |f| std::fs::write(f.join("new"), "").unwrap(),
-            &["extra new"],
-        ),
-        (
-            |f| std::fs::create_dir(f.join("a/new")).unwrap(),
-            &["extra a/new"],
-        ),
-        (
-            |f| std::fs::remove_dir(f.join("empty")).unwrap(),
-            &["missing empty"],
-        ),
-        (
-            |f| std::fs::rename(f.join("zero"), f.join("z")).unwrap(),
-            &["extra z", "missing zero"],
-        ),
-        (
-            |f| std::fs::write(f.join("a/small"), vec![1; 100]).unwrap(),
-            &["content a/small"],
-        ),
-        (
-            |f| std::fs::write(f.join("a/small"), vec![0; 99]).unwrap(),
-            &["size a/small"],
-        ),
-        (
-            |f| {
-                std::fs::set_permissions(f.join("zero"), PermissionsExt::from_mode(0o4755)).unwrap()
-            },
-            &["mode zero"],
-        ),
-        (
-            |f| {
-                std::fs::set_permissions(f.join("empty"), PermissionsExt::from_mode(0o700)).unwrap()
-            },
-            &["mode empty"],
-        ),
-        (
-            |f| {
-                std::fs::remove_file(f.join("to-folder")).unwrap();
-                symlink("empty", f.join("to-folder")).unwrap();
-            },
-            &["target to-folder"],
-        ),
-        (
-            |f| {
-                std::fs::remove_file(f.join("zero")).unwrap();
-                symlink("/dev/null", f.join("zero")).unwrap();
-            },
-            &["kind zero"],
-        ),
-        (
-            |f| {
-                std::fs::rename(f.join("a"), f.join("../outside")).unwrap();
-                symlink("../outside", f.join("a")).unwrap();
-            },
-            &[
-                "kind a",
-                "missing a/deep",
-                "missing a/deep/block",
-                "missing a/small",
-            ],
-        ),
-    ];
-    for (change, expected) in changes {
+    for (change, expected) in CHANGES {
         let world = tempfile::tempdir().unwrap();
         let folder = world.path().join("model");
         std::fs::create_dir(&folder).unwrap();
