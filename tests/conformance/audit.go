@@ -1,15 +1,17 @@
 // Audits one log with the Go team's own code for signed notes and transparency logs (golang.org/x/mod/sumdb), as the
 // checksum database of Go modules uses it. Nothing of Taintline's code is here, so that a shared mistake cannot hide.
 //
-//	audit LOG      LOG is a folder with checkpoint, vkey and tile/
+//	audit LOG            LOG is a folder with checkpoint, vkey and tile/
+//	audit proof FILE VKEY  FILE is a C2SP tlog-proof with the entry in its extra line, VKEY a file with the public key
 //
-// On success it prints "ORIGIN SIZE ROOT" and ends with 0. Whatever does not agree is said on standard error, and it ends
+// On success it prints "ORIGIN SIZE ROOT", of a proof "ORIGIN SIZE ROOT INDEX", and ends with 0. Whatever does not agree is said on standard error, and it ends
 // with 1. It is built without modules, from Debian's packages; see run.sh.
 package main
 
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,8 +31,17 @@ const height = 8
 const maxProofs = 2000
 
 func main() {
+	if len(os.Args) == 4 && os.Args[1] == "proof" {
+		proved, err := checkProofFile(os.Args[2], os.Args[3])
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "audit: %s: %v\n", os.Args[2], err)
+			os.Exit(1)
+		}
+		fmt.Println(proved)
+		return
+	}
 	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: audit LOG")
+		fmt.Fprintln(os.Stderr, "usage: audit LOG | audit proof FILE VKEY")
 		os.Exit(2)
 	}
 	head, err := audit(os.Args[1])
@@ -73,18 +84,70 @@ func audit(folder string) (string, error) {
 	return summary, nil
 }
 
-// openHead verifies the signature under the head and takes its three lines apart.
+// checkProofFile checks that the entry in a tlog-proof is in the tree that the key signed.
+func checkProofFile(file, vkey string) (string, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	front, signed, found := strings.Cut(string(data), "\n\n")
+	lines := strings.Split(front, "\n")
+	if !found || len(lines) < 3 || lines[0] != "c2sp.org/tlog-proof@v1" {
+		return "", errors.New("not a tlog-proof with an entry")
+	}
+	extra, isExtra := cutPrefix(lines[1], "extra ")
+	number, isIndex := cutPrefix(lines[2], "index ")
+	if !isExtra || !isIndex {
+		return "", errors.New("no extra or no index line")
+	}
+	entry, err := base64.StdEncoding.DecodeString(extra)
+	if err != nil {
+		return "", err
+	}
+	index, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || strconv.FormatInt(index, 10) != number {
+		return "", fmt.Errorf("%q is no index", number)
+	}
+	var proof tlog.RecordProof
+	for _, line := range lines[3:] {
+		hash, err := tlog.ParseHash(line)
+		if err != nil {
+			return "", err
+		}
+		proof = append(proof, hash)
+	}
+	key, err := os.ReadFile(vkey)
+	if err != nil {
+		return "", err
+	}
+	origin, tree, err := openSigned([]byte(signed), key)
+	if err != nil {
+		return "", err
+	}
+	if err := tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(entry)); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s %d %s %d", origin, tree.N, tree.Hash, index), nil
+}
+
+// openHead reads the head of a log and its key.
 func openHead(folder string) (string, tlog.Tree, error) {
 	var tree tlog.Tree
 	vkey, err := os.ReadFile(filepath.Join(folder, "vkey"))
 	if err != nil {
 		return "", tree, err
 	}
-	verifier, err := note.NewVerifier(strings.TrimSuffix(string(vkey), "\n"))
+	signed, err := os.ReadFile(filepath.Join(folder, "checkpoint"))
 	if err != nil {
 		return "", tree, err
 	}
-	signed, err := os.ReadFile(filepath.Join(folder, "checkpoint"))
+	return openSigned(signed, vkey)
+}
+
+// openSigned verifies the signature under a head and takes its three lines apart.
+func openSigned(signed, vkey []byte) (string, tlog.Tree, error) {
+	var tree tlog.Tree
+	verifier, err := note.NewVerifier(strings.TrimSuffix(string(vkey), "\n"))
 	if err != nil {
 		return "", tree, err
 	}
@@ -238,6 +301,11 @@ func path(tile tlog.Tile) string {
 		rest = "entries" + strings.TrimPrefix(rest, "data")
 	}
 	return "tile/" + rest
+}
+
+// cutPrefix is strings.CutPrefix, which Go 1.19 does not have.
+func cutPrefix(s, prefix string) (string, bool) {
+	return strings.TrimPrefix(s, prefix), strings.HasPrefix(s, prefix)
 }
 
 func min(a, b int64) int64 {

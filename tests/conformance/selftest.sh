@@ -53,6 +53,27 @@ must_notice() { # WHAT LOG
 }
 
 log=$(dirname "$(ls "$store"/ledger/*/checkpoint)")
+
+# Proofs that we write, checked by Go; and a changed one by neither.
+size=$(sed -n 2p "$log/checkpoint")
+for entry in 0 1 $((size / 2)) 255 256 $((size - 1)); do
+  "$taintline" --store "$store" ledger prove "$entry" --output proof >/dev/null
+  go_says=$("$work/audit" proof proof "$log/vkey") || { say "Go refuses the proof of entry $entry"; failed=1; }
+  [[ $go_says == *" $entry" ]] || failed=1
+  "$taintline" ledger verify-proof proof --key "$log/vkey" >/dev/null || { say "we refuse our proof of entry $entry"; failed=1; }
+  for offset in 30 -20 200; do
+    cp proof changed && damage changed "$offset"
+    if "$work/audit" proof changed "$log/vkey" >/dev/null 2>&1; then
+      say "NOT NOTICED by Go: proof of $entry, byte $offset"
+      failed=1
+    fi
+    if "$taintline" ledger verify-proof changed --key "$log/vkey" >/dev/null 2>&1; then
+      say "NOT NOTICED by taintline: proof of $entry, byte $offset"
+      failed=1
+    fi
+  done
+done
+say "proofs of entries agreed, with $size entries"
 files=$(cd "$log" && find checkpoint vkey tile -type f | sort)
 for file in $files; do
   for offset in 0 17 -1; do

@@ -1,5 +1,5 @@
 //! How fast appending is beside the disk's own limit, in turns within one run:
-//! `cargo run --release --example durable -p taintline-ledger -- FOLDER [SECONDS]`.
+//! `cargo run --release --example durable -p taintline-ledger -- FOLDER [SECONDS [WRITERS]]`.
 //!
 //! The limit is one write of the same bytes into a file of zeros and one `fdatasync`, over and over. Ours is a
 //! number of threads, each appending entries of 300 bytes and waiting until they are durable. Printed is, for each number of
@@ -26,7 +26,11 @@ fn main() -> Result<(), Failure> {
     let store = Store::open_or_create(&folder.path().join("store"))?;
     let writer = store.writer("bench@here", &folder.path().join("keys"))?;
     let rounds = 6_u32;
+    let only: Option<usize> = arguments.next().map(|it| it.parse()).transpose()?;
     for (threads, batch) in [(1_usize, 1_usize), (64, 1), (1024, 1), (16, 64)] {
+        if only.is_some_and(|only| only != threads) {
+            continue;
+        }
         let turn = Duration::from_secs_f64(seconds / f64::from(rounds));
         let (mut limit, mut ours, mut rates) = (0.0, 0.0, Vec::new());
         for _ in 0..rounds {

@@ -215,8 +215,8 @@ pub(crate) struct Unsynced<'a> {
 /// Open files that may wait; a huge batch must not use up the process's descriptors.
 const WAITING: usize = 128;
 
-/// Syncs that are under way at once. The disk takes them together: thirty cost little more than one.
-const AT_ONCE: usize = 32;
+/// Syncs that are under way at once. The disk takes them together: a hundred cost little more than one.
+const AT_ONCE: usize = 128;
 
 impl<'a> Unsynced<'a> {
     /// Nothing yet.

@@ -82,7 +82,7 @@ impl Log {
             let (head, _, records) = standing::signed_head(&self.folder, &key)?;
             if range.end > head.size {
                 return Err(LogError::NoSuchEntry {
-                    asked: range.end,
+                    asked: range.end.saturating_sub(1),
                     size: head.size,
                 });
             }

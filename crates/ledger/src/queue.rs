@@ -18,8 +18,8 @@ use crate::writer::{Appended, LedgerError};
 /// The most bytes of entries in one group; what has more goes alone.
 pub(crate) const GROUP_BYTES: usize = 1 << 20;
 
-/// A leader looks so often whether others still come.
-const LOOK: Duration = Duration::from_micros(250);
+/// While others come, a leader looks so often in the time of one commit whether they still do.
+const LOOKS: u32 = 8;
 
 /// Entries as the write-ahead file has them, with their leaves.
 #[derive(Default)]
@@ -102,7 +102,7 @@ struct Inner {
     is_led: bool,
     /// A leader who waits for others.
     waiting: Option<Thread>,
-    /// How many the last group had, and how long its commit took.
+    /// How many the last group had, with those who came while it was committed; and how long that took.
     expected: usize,
     took: Duration,
 }
@@ -132,7 +132,7 @@ impl Inner {
         self.groups.front().map_or(0, |group| group.members.len())
     }
 
-    /// Whether waiting longer brings nothing: all those who were just served are here again, or the group is full.
+    /// Whether waiting longer brings nothing: all who appended of late are here again, or the group is full.
     fn is_complete(&self) -> bool {
         self.members() >= self.expected || self.groups.len() > 1
     }
@@ -181,21 +181,21 @@ impl Queue {
             inner.waiting = None;
             let members = inner.members();
             let came = members - before.unwrap_or(0).min(members);
-            let is_slow = before.is_some()
-                && inner.took.as_secs_f64() * (came as f64) < LOOK.as_secs_f64() * (members as f64);
+            let look = inner.took / LOOKS;
+            let is_slow = before.is_some() && came * (LOOKS as usize) < members;
             if inner.is_complete() || is_slow || start.elapsed() > inner.took {
                 return inner.groups.pop_front().unwrap_or_default();
             }
             before = Some(members);
             inner.waiting = Some(std::thread::current());
             drop(inner);
-            std::thread::park_timeout(LOOK);
+            std::thread::park_timeout(look);
         }
     }
 
     fn hand_over(&self, members: usize, took: Duration) {
         let mut inner = lock(&self.inner);
-        inner.expected = members;
+        inner.expected = members + inner.members();
         inner.took = took;
         let next = inner.groups.front().and_then(|group| group.members.first());
         match next.map(|member| Arc::clone(&member.ticket)) {

@@ -104,7 +104,7 @@ pub enum LogError {
     /// Entries were asked for that the log does not have.
     #[error("the log has {size} entries; entry {asked} was asked for")]
     NoSuchEntry {
-        /// The end of what was asked for.
+        /// The last one that was asked for, from 0.
         asked: u64,
         /// How many there are.
         size: u64,

@@ -39,7 +39,7 @@ pub const SECTOR: usize = 512;
 pub const LEAST_BYTES: u64 = 64 << 10;
 
 /// The most bytes that a write-ahead file can have.
-pub const MOST_BYTES: u64 = 4 << 20;
+pub const MOST_BYTES: u64 = 8 << 20;
 
 const CHECK: usize = 8;
 const PAYLOAD_AT: usize = 16;
