@@ -37,25 +37,10 @@ pub(crate) fn examine(
     let top = top.bytes.strip_suffix(b"\n").unwrap_or(&top.bytes).to_vec();
     let commit = git(folder, helpers, &["rev-parse", "--verify", "HEAD"], 128).ok();
     let commit = commit.map(|output| String::from_utf8_lossy(&output.bytes).trim().to_owned());
-    let mut take =
-        |what: &str, arguments: &[&str], limit| match git(folder, helpers, arguments, limit) {
-            Ok(Output { bytes, cut }) => {
-                if cut {
-                    gaps.push(Gap {
-                        what: what.to_owned(),
-                        why: format!("longer than {limit} bytes: cut there"),
-                    });
-                }
-                bytes
-            }
-            Err(why) => {
-                gaps.push(Gap {
-                    what: what.to_owned(),
-                    why,
-                });
-                Vec::new()
-            }
-        };
+    let mut take = |what: &str, arguments: &[&str], limit| {
+        let output = git(folder, helpers, arguments, limit);
+        taken(output, what, limit, &mut gaps)
+    };
     let status = take(
         "list of changed files",
         &["status", "--porcelain=v1", "-z", "--no-renames"],
@@ -91,6 +76,26 @@ pub(crate) fn examine(
         signature,
     };
     (Some(code), gaps)
+}
+
+/// What git printed; what is missing of it becomes a gap.
+fn taken(
+    output: Result<Output, String>,
+    what: &str,
+    limit: u64,
+    gaps: &mut Vec<Gap>,
+) -> Vec<u8> {
+    let (bytes, why) = match output {
+        Ok(Output { bytes, cut }) => {
+            (bytes, cut.then(|| format!("longer than {limit} bytes: cut there")))
+        }
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    gaps.extend(why.map(|why| Gap {
+        what: what.to_owned(),
+        why,
+    }));
+    bytes
 }
 
 /// How a commit object is signed. The key is judged at the committer's time, as git does; that time is the committer's

@@ -118,6 +118,7 @@ const ALLOWED: &[Row] = &[
             "der",
             "ecdsa",
             "getrandom",
+            "jiff",
             "p256",
             "p384",
             "p521",
