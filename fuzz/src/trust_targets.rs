@@ -24,7 +24,9 @@ pub fn oms_bundle(data: &[u8]) -> bool {
     };
     assert!(bundle.time_stamps.len() <= 8);
     if let Some(statement) = bundle.envelope.verified_by(key().public()) {
-        let is_seed = seeds::payloads().iter().any(|text| text == statement.bytes());
+        let is_seed = seeds::payloads()
+            .iter()
+            .any(|text| text == statement.bytes());
         assert!(is_seed, "believed what the key never signed");
     }
     true
@@ -36,7 +38,10 @@ pub fn dsse(data: &[u8]) -> bool {
         return false;
     };
     let again = serde_json::to_vec(&envelope).expect("an envelope is JSON");
-    assert_eq!(strict::from_slice::<Envelope>(&again, u64::MAX).ok(), Some(envelope.clone()));
+    assert_eq!(
+        strict::from_slice::<Envelope>(&again, u64::MAX).ok(),
+        Some(envelope.clone())
+    );
     let _ = envelope.open();
     true
 }
@@ -50,12 +55,20 @@ pub fn oms_statement(data: &[u8]) -> bool {
     for resource in &signed.resources {
         assert_eq!(resource.digest.len(), signed.hash.length());
         let start = resource.shard.map(|(start, _)| start);
-        assert!(seen.insert((resource.name.clone(), start)), "the same twice");
+        assert!(
+            seen.insert((resource.name.clone(), start)),
+            "the same twice"
+        );
         if let Some(name) = &resource.name {
             assert!(stays_inside(name.as_str()));
         }
     }
-    assert!(signed.excluded().iter().all(|name| stays_inside(name.as_str())));
+    assert!(
+        signed
+            .excluded()
+            .iter()
+            .all(|name| stays_inside(name.as_str()))
+    );
     true
 }
 
@@ -65,7 +78,13 @@ pub fn seal_manifest(data: &[u8]) -> bool {
         return false;
     };
     assert_eq!(sealed.manifest.tree(), sealed.tree);
-    assert!(sealed.manifest.entries.keys().all(|name| stays_inside(name.as_str())));
+    assert!(
+        sealed
+            .manifest
+            .entries
+            .keys()
+            .all(|name| stays_inside(name.as_str()))
+    );
     let again = sealed.manifest.encode(&sealed.model, &sealed.root);
     let again = again.expect("a seal is JSON");
     assert_eq!(Sealed::read_bytes(&again, u64::MAX).ok(), Some(sealed));
@@ -105,11 +124,35 @@ pub(crate) mod seeds {
         };
         let mut add = |text, entry| manifest.entries.insert(name(text), entry);
         add("a", Entry::Folder { mode: 0o755 });
-        add("a/x", Entry::File { mode: 0o644, content: content(7, 0) });
-        add("b", Entry::File { mode: 0o4755, content: content(3 << 20, 3) });
+        add(
+            "a/x",
+            Entry::File {
+                mode: 0o644,
+                content: content(7, 0),
+            },
+        );
+        add(
+            "b",
+            Entry::File {
+                mode: 0o4755,
+                content: content(3 << 20, 3),
+            },
+        );
         let target = PathText::from_bytes(b"a/x");
-        add("l", Entry::Link { target: target.clone(), content: None });
-        add("m", Entry::Link { target, content: Some(content(7, 0)) });
+        add(
+            "l",
+            Entry::Link {
+                target: target.clone(),
+                content: None,
+            },
+        );
+        add(
+            "m",
+            Entry::Link {
+                target,
+                content: Some(content(7, 0)),
+            },
+        );
         manifest
     }
 
@@ -123,12 +166,27 @@ pub(crate) mod seeds {
         let (a, b) = (name("a/x"), name("b:0:1"));
         let digest = Digest::of(b"x");
         let ignored = [name(".git")];
-        let many = oms::encode("m", &[(Some(&a), digest), (Some(&b), digest)], &ignored, true, "00");
+        let many = oms::encode(
+            "m",
+            &[(Some(&a), digest), (Some(&b), digest)],
+            &ignored,
+            true,
+            "00",
+        );
         let one = oms::encode("m", &[(None, digest)], &[], false, "00");
-        let mut all: Vec<_> = [many, one].into_iter().flatten().map(|(_, text)| text).collect();
-        let text = all.first().map(|text| String::from_utf8_lossy(text).into_owned());
+        let mut all: Vec<_> = [many, one]
+            .into_iter()
+            .flatten()
+            .map(|(_, text)| text)
+            .collect();
+        let text = all
+            .first()
+            .map(|text| String::from_utf8_lossy(text).into_owned());
         let shards = text.unwrap_or_default();
-        let shards = shards.replace("\"method\":\"files\"", "\"method\":\"shards\",\"shard_size\":100.0");
+        let shards = shards.replace(
+            "\"method\":\"files\"",
+            "\"method\":\"shards\",\"shard_size\":100.0",
+        );
         all.push(shards.replace("a/x", "a/x:0:100").into_bytes());
         all
     }

@@ -79,16 +79,12 @@ pub(crate) fn examine(
 }
 
 /// What git printed; what is missing of it becomes a gap.
-fn taken(
-    output: Result<Output, String>,
-    what: &str,
-    limit: u64,
-    gaps: &mut Vec<Gap>,
-) -> Vec<u8> {
+fn taken(output: Result<Output, String>, what: &str, limit: u64, gaps: &mut Vec<Gap>) -> Vec<u8> {
     let (bytes, why) = match output {
-        Ok(Output { bytes, cut }) => {
-            (bytes, cut.then(|| format!("longer than {limit} bytes: cut there")))
-        }
+        Ok(Output { bytes, cut }) => (
+            bytes,
+            cut.then(|| format!("longer than {limit} bytes: cut there")),
+        ),
         Err(why) => (Vec::new(), Some(why)),
     };
     gaps.extend(why.map(|why| Gap {
