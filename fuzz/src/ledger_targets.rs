@@ -119,7 +119,13 @@ pub fn wal(data: &[u8]) -> bool {
         }
         assert_eq!(count, record.count);
         size += u64::from(count);
-        let again = write_ahead::encode(record.position, record.first, count, &entries, record.note());
+        let again = write_ahead::encode(
+            record.position,
+            record.first,
+            count,
+            &entries,
+            record.note(),
+        );
         assert_eq!(again, data[record.position..record.end], "a second form");
     }
     let _ = walk.is_torn();
@@ -135,7 +141,11 @@ pub fn tlog_proof(data: &[u8]) -> bool {
     assert!(proof.hashes.len() <= ledger::proof::MAX_HASHES);
     if let Ok((entry, head)) = proof.verify(&seeds::verifier_key(), None) {
         assert!(proof.index < head.size);
-        assert_eq!(entry, seeds::PROVED_ENTRY, "believed what was never in the tree");
+        assert_eq!(
+            entry,
+            seeds::PROVED_ENTRY,
+            "believed what was never in the tree"
+        );
     }
     true
 }

@@ -13,6 +13,7 @@ mod container_targets;
 mod domain_targets;
 mod environment_targets;
 mod formats_targets;
+mod ledger_seeds;
 mod ledger_targets;
 mod models_seeds;
 mod models_targets;
