@@ -35,7 +35,6 @@ store=project/.taintline
 "$here/run.sh" "$store"
 
 GO111MODULE=off GOPATH="${CONFORMANCE_GOPATH:-/usr/share/gocode}" go build -o audit "$here/audit.go"
-failed=0 noticed=0
 must_notice() { # WHAT LOG
   local checker
   for checker in "$work/audit" "python3 $here/verify.py"; do
@@ -55,8 +54,10 @@ must_notice() { # WHAT LOG
 log=$(dirname "$(ls "$store"/ledger/*/checkpoint)")
 
 # Proofs that we write, checked by Go; and a changed one by neither.
+failed=0 noticed=0
 size=$(sed -n 2p "$log/checkpoint")
 for entry in 0 1 $((size / 2)) 255 256 $((size - 1)); do
+  ((entry < size)) || continue
   "$taintline" --store "$store" ledger prove "$entry" --output proof >/dev/null
   go_says=$("$work/audit" proof proof "$log/vkey") || { say "Go refuses the proof of entry $entry"; failed=1; }
   [[ $go_says == *" $entry" ]] || failed=1
