@@ -7,7 +7,7 @@ use ledger::TreeHead;
 use ledger::note::VerifierKey;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-pub(crate) const ORIGIN: &str = "taintline/fuzz/log@host";
+const ORIGIN: &str = "taintline/fuzz/log@host";
 
 fn key() -> Ed25519KeyPair {
     match Ed25519KeyPair::from_seed_unchecked(&[42; 32]) {
