@@ -30,8 +30,6 @@ pub struct Trust {
     pub allowed_signers: Option<PathBuf>,
     /// SSH keys that were taken back: public keys, one a line, or an OpenSSH KRL.
     pub revoked_keys: Option<PathBuf>,
-    /// Root certificates of time stamping authorities, PEM.
-    pub time_roots: Option<PathBuf>,
 }
 
 /// The settings cannot be used.
@@ -89,12 +87,8 @@ impl Settings {
         let Trust {
             allowed_signers,
             revoked_keys,
-            time_roots,
         } = &mut self.trust;
-        for path in [allowed_signers, revoked_keys, time_roots]
-            .into_iter()
-            .flatten()
-        {
+        for path in [allowed_signers, revoked_keys].into_iter().flatten() {
             *path = folder.join(&*path);
         }
     }
