@@ -128,14 +128,15 @@ fn is_pe(bytes: &[u8], place: usize) -> bool {
         && matches!(number(24), Some(0x10b | 0x20b))
 }
 
-/// Where the file starts whose signature stands at `place`.
+/// Where the file starts whose signature stands at `place`: of several starts that point there the earliest, for that is
+/// the one that a loader of all these bytes would take.
 fn pe_start(bytes: &[u8], place: usize) -> Option<usize> {
     if !is_pe(bytes, place) {
         return None;
     }
-    let distances = PE_DISTANCES.take_while(|distance| *distance <= place);
-    let distances = distances.step_by(PE_STEP);
-    let mut starts = distances.map(|distance| (distance, place - distance));
+    let steps = place.min(*PE_DISTANCES.end()) / PE_STEP;
+    let distances = (1..=steps).map(|step| step * PE_STEP);
+    let mut starts = distances.rev().map(|distance| (distance, place - distance));
     starts
         .find(|(distance, start)| {
             let header = bytes.get(*start..).unwrap_or_default();
@@ -419,6 +420,17 @@ mod tests {
             assert!(!found || is_possible, "{distance:#x}");
             assert!(found || !is_possible || distance < 0x40, "{distance:#x}");
         }
+    }
+
+    #[test]
+    fn of_two_starts_with_one_signature_the_earliest_is_told() {
+        let mut twice = pe();
+        twice[0x40..0x42].copy_from_slice(b"MZ");
+        twice[0x7c..0x80].copy_from_slice(&0x40_u32.to_le_bytes());
+        assert_eq!(recognise(&twice), Some(Native::Pe));
+        assert_eq!(search(&twice, 13), [(0, Native::Pe)]);
+        assert_eq!(recognise(&twice[0x40..]), Some(Native::Pe));
+        assert_eq!(search(&twice[0x40..], 13), [(0, Native::Pe)]);
     }
 
     /// Bytes without structure, the same at each run.
