@@ -92,6 +92,15 @@ pub(crate) fn headers() -> Vec<Vec<u8>> {
     ]
 }
 
+/// Lock files: one array very often, tables within tables, one requirement of many lines.
+pub(crate) fn lock_bombs() -> Vec<Vec<u8>> {
+    let array = format!("\0version = 1\na = [{}]\n", "1,".repeat(LONG));
+    let deep = format!("\0a = {}", "[".repeat(LONG));
+    let keys = format!("\x01{} = 1\n", "a.".repeat(LONG));
+    let lines = format!("\x02six==1 {}", "\\\n --hash=sha256:ab ".repeat(LONG / 16));
+    [array, deep, keys, lines].map(String::into_bytes).to_vec()
+}
+
 /// JSON that nests until a reader that recurses without a limit has no stack left.
 pub(crate) fn nested() -> Vec<Vec<u8>> {
     let deep = |open: &str| open.repeat(LONG).into_bytes();

@@ -6,6 +6,10 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use domain::Digest;
+use environment::compiled::{Dialect, HEADER_BYTES, Header, differences, facts, meaning};
+use environment::reference::lock::{Lock, LockKind};
+use environment::reference::{Manifest, read_wheel};
 use environment::{Cache, Layout, Options, RootKind, Snapshot, records, scan};
 
 /// Papers whose form is read, the first byte of the input chooses which one it is.
@@ -40,6 +44,78 @@ pub fn papers(data: &[u8]) -> bool {
             fs::create_dir_all(path.parent().unwrap_or(site)).and_then(|()| fs::write(&path, text));
         written.is_ok() && check(site, text.len()).packages > 0
     })
+}
+
+/// The input behind its first byte as a byte code file, header and all, of the version that the byte says.
+pub fn byte_code(data: &[u8]) -> bool {
+    let Some((minor, file)) = data.split_first() else {
+        return false;
+    };
+    let Some(dialect) = Dialect::of(8 + minor % 8) else {
+        return false;
+    };
+    let header = Header::read(file);
+    let body = file.get(HEADER_BYTES..).unwrap_or_default();
+    let found = meaning(body, dialect);
+    let Ok(told) = facts(body, dialect) else {
+        // Facts are told of fewer objects than are read, and of nothing that cannot be read.
+        return found.is_ok() && header.is_ok();
+    };
+    let again = facts(body, dialect).unwrap_or_default();
+    assert!(found.is_ok() && !told.is_empty());
+    assert!(
+        differences(&told, &again).is_empty(),
+        "it differs from itself"
+    );
+    header.is_ok()
+}
+
+/// The forms of lock files; the first byte of the input chooses which one it is.
+const LOCKS: [LockKind; 3] = [LockKind::Uv, LockKind::Pylock, LockKind::Requirements];
+
+/// The input behind its first byte as a lock file.
+pub fn lock_file(data: &[u8]) -> bool {
+    let Some((first, text)) = data.split_first() else {
+        return false;
+    };
+    let kind = LOCKS[usize::from(*first) % LOCKS.len()];
+    let Ok(lock) = Lock::parse(kind, text) else {
+        return false;
+    };
+    assert_eq!(
+        Lock::parse(kind, text).as_ref(),
+        Ok(&lock),
+        "two looks differ"
+    );
+    let mut digests = 0;
+    for (name, all) in lock.iter() {
+        digests += all.iter().map(|it| it.artifacts.len()).sum::<usize>();
+        // Each is looked for among all of its name: the time of that would be the square of a hostile text.
+        for locked in all.iter().take(20) {
+            let version = locked.version.as_deref().unwrap_or("1");
+            let allowed = lock.allowed(name, version).unwrap_or_default();
+            assert!(allowed.contains(&locked), "a locked version is not allowed");
+        }
+    }
+    assert_eq!(digests, lock.digests());
+    digests > 0
+}
+
+/// The input as a wheel.
+pub fn wheel(data: &[u8]) -> bool {
+    let digest = Digest::of(data);
+    let Ok(manifest) = read_wheel(&data, digest) else {
+        return false;
+    };
+    assert_eq!(
+        Manifest::decode(&manifest.encode()).as_ref(),
+        Some(&manifest)
+    );
+    for file in &manifest.files {
+        let path = file.path.to_bytes();
+        assert!(!path.is_empty() && !path.split(|byte| *byte == b'/').any(|part| part == b".."));
+    }
+    !manifest.files.is_empty()
 }
 
 /// A new `site-packages` with two modules, removed afterwards also when the target panics.

@@ -105,6 +105,33 @@ pub(crate) fn proofs() -> Vec<Vec<u8>> {
     vec![proved, proof.encode()]
 }
 
+/// The keys of the cosigned head: one of each algorithm, made elsewhere.
+pub(crate) const COSIGNERS: &str = include_str!("../../crates/ledger/tests/vectors/cosigned.keys");
+
+/// A head that another implementation cosigned twice.
+pub(crate) fn cosigned_heads() -> Vec<Vec<u8>> {
+    let head = include_bytes!("../../crates/ledger/tests/vectors/cosigned");
+    vec![head.to_vec(), notes()[2].clone()]
+}
+
+/// Policies: with a group, and with nobody.
+pub(crate) fn policies() -> Vec<Vec<u8>> {
+    let mut text = format!("# a policy\nlog {} https://log.example/\n", key_text());
+    for (name, key) in ["a", "b"].iter().zip(COSIGNERS.lines()) {
+        text += &format!("witness {name} {key} https://{name}.example/\n");
+    }
+    text += "group g 1 a b\ngroup h any g\nquorum h\n";
+    vec![text.into_bytes(), b"quorum none\n".to_vec()]
+}
+
+/// Requests to a witness.
+pub(crate) fn requests() -> Vec<Vec<u8>> {
+    let hash = STANDARD.encode([7; 32]);
+    let first = [b"old 0\n\n", notes()[1].as_slice()].concat();
+    let with = format!("old 3\n{hash}\n{hash}\n\n");
+    vec![first, [with.as_bytes(), &notes()[2]].concat()]
+}
+
 pub(crate) fn bundles() -> Vec<Vec<u8>> {
     let mut small = Vec::new();
     for entry in crate::seeds::entries()

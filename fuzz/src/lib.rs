@@ -21,12 +21,14 @@ pub mod mutate;
 mod seeds;
 mod text_seeds;
 mod texts_targets;
+mod time_targets;
 mod training_targets;
 mod trust_targets;
+mod witness_targets;
 
 pub use container_targets::{compressed, joblib, npy, tar, torch_legacy};
 pub use domain_targets::{entry, envelope, names, path_text, tree};
-pub use environment_targets::{papers, record};
+pub use environment_targets::{byte_code, lock_file, papers, record, wheel};
 pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, pickle_shown, pickle_stream, safetensors,
     safetensors_header, sniff, zip,
@@ -36,8 +38,10 @@ pub use ledger_targets::{
 };
 pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use texts_targets::{gguf, jinja, markup, python, texts};
-pub use training_targets::{sketch, summary};
+pub use time_targets::{time_request, time_token};
+pub use training_targets::{sketch, step_sample, summary};
 pub use trust_targets::{dsse, oms_bundle, oms_statement, seal_manifest};
+pub use witness_targets::{add_checkpoint, cosignature, policy};
 
 /// One function to be fuzzed, and where to start.
 pub struct Target {
@@ -89,6 +93,9 @@ targets! {
     tree_head_signed tree_head_texts none NOTE;
     wal wals none NONE;
     tlog_proof proofs none NOTE;
+    policy policies none NOTE;
+    cosignature cosigned_heads none NOTE;
+    add_checkpoint requests none NOTE;
     tree trees none TREE;
     entry entries nested JSON;
     envelope envelopes nested JSON;
@@ -96,8 +103,12 @@ targets! {
     names names none NONE;
     record records none RECORD;
     papers papers none RECORD;
+    byte_code byte_codes none NONE;
+    lock_file lock_files lock_bombs LOCK;
+    wheel wheels zips ZIP;
     summary summaries none SUMMARY;
     sketch sketches none NONE;
+    step_sample step_samples none NONE;
     models models model_bombs MODELS;
     keras_config keras_configs json_bombs KERAS;
     torchscript scripts none SCRIPT;
@@ -112,4 +123,6 @@ targets! {
     dsse dsse_envelopes nested SIGNED;
     oms_statement oms_statements nested SIGNED;
     seal_manifest seal_manifests nested SIGNED;
+    time_token time_tokens none DER;
+    time_request time_requests none DER;
 }

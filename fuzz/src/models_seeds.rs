@@ -153,6 +153,41 @@ pub(crate) fn marshals() -> Vec<Vec<u8>> {
     vec![code.concat()]
 }
 
+/// The version, a header, a module with one function; in the layouts of before and after 3.11.
+pub(crate) fn byte_codes() -> Vec<Vec<u8>> {
+    let newer = |inner: &[u8]| {
+        let constants = [b")\x03N\xe9\x07\0\0\0".as_slice(), inner].concat();
+        [
+            &[b'c'],
+            &[0; 20][..],
+            b"s\x02\0\0\0xx",
+            &constants,
+            b")\x01\xda\x01f",
+            b"r\x01\0\0\0s\x01\0\0\0\x20",
+            b"z\x01pz\x08<module>r\x01\0\0\0",
+            &[1, 0, 0, 0],
+            b"s\0\0\0\0s\0\0\0\0",
+        ]
+        .concat()
+    };
+    let older = [
+        &[b'c'],
+        &[0; 24][..],
+        b"s\0\0\0\0)\x01>\x02\0\0\0z\x01aN)\x01\xda\x01f)\0)\0)\0z\x01pr\0\0\0\0",
+        &[1, 0, 0, 0],
+        b"s\0\0\0\0",
+    ]
+    .concat();
+    let header = b"\xa7\x0d\x0d\x0a\0\0\0\0\x01\0\0\0\x02\0\0\0";
+    let file = |minor: u8, body: &[u8]| [&[minor], &header[..], body].concat();
+    let one = newer(b"N");
+    vec![
+        file(3, &newer(&newer(b"T"))),
+        file(5, &one),
+        file(1, &older),
+    ]
+}
+
 pub(crate) fn natives() -> Vec<Vec<u8>> {
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0\x01\0\0\0".to_vec();
     elf.resize(300, 0);

@@ -16,13 +16,14 @@ pub(crate) use crate::container_seeds::{
     NPY, STREAM, TAR, arrays, dumps, old_files, streams, tars,
 };
 pub(crate) use crate::ledger_seeds::{
-    PROVED_ENTRY, bundles, notes, proofs, sign, tile_names, tree_head_texts, verifier_key,
-    verifier_keys, wals,
+    COSIGNERS, PROVED_ENTRY, bundles, cosigned_heads, notes, policies, proofs, requests, sign,
+    tile_names, tree_head_texts, verifier_key, verifier_keys, wals,
 };
 pub(crate) use crate::models_seeds::{
-    KERAS, MODELS, SCRIPT, keras_configs, marshals, models, natives, scripts,
+    KERAS, MODELS, SCRIPT, byte_codes, keras_configs, marshals, models, natives, scripts,
 };
 pub(crate) use crate::text_seeds::{TEXT, ggufs, markups, named_texts, sources, templates};
+pub(crate) use crate::time_targets::seeds::{DER, time_requests, time_tokens};
 pub(crate) use crate::trust_targets::seeds::{
     SIGNED, dsse_envelopes, oms_bundles, oms_statements, seal_manifests,
 };
@@ -585,6 +586,11 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
         rng: RngStates::default(),
         batches: vec![Fingerprint::from_bits(1)],
         phases: Phases::default(),
+        sample: Some(Box::new(domain::Sample {
+            joined: true,
+            values: "AQID".to_owned(),
+            ..domain::Sample::default()
+        })),
     };
     let hello = Hello {
         protocol: PROTOCOL,
@@ -651,6 +657,51 @@ pub(crate) fn records() -> Vec<Vec<u8>> {
     vec![good.into_bytes(), b"x.py,\"\n".to_vec()]
 }
 
+/// Words of lock files.
+pub(crate) const LOCK: &[&[u8]] = &[
+    b"version = 1",
+    b"lock-version = \"1.0\"",
+    b"[[package]]",
+    b"[[packages]]",
+    b"name = ",
+    b"wheels = [",
+    b"hashes = {",
+    b"sha256:",
+    b"--hash=",
+    b"==",
+    b"-r ",
+    b"\\\n",
+    b" # ",
+    b" @ file:///",
+];
+
+pub(crate) fn lock_files() -> Vec<Vec<u8>> {
+    let digest = Digest::of(b"x");
+    let texts = [
+        format!(
+            "\0version = 1\n[[package]]\nname = \"six\"\nversion = \"1.0\"\nsource = {{ registry = \"r\" }}\nwheels = [{{ url = \"h/six-1.0-py3-none-any.whl\", hash = \"sha256:{digest}\" }}]\n"
+        ),
+        format!(
+            "\x01lock-version = \"1.0\"\n[[packages]]\nname = \"six\"\nversion = \"1.0\"\n[[packages.wheels]]\nname = \"six-1.0-py3-none-any.whl\"\nhashes = {{ sha256 = \"{digest}\" }}\n"
+        ),
+        format!(
+            "\x02six[a]==1.0 ; python_version > '3' \\\n  --hash=sha256:{digest} # note\n-r more.txt\n"
+        ),
+    ];
+    texts.map(String::into_bytes).to_vec()
+}
+
+/// A wheel of files without bytes, whose check sums are nought.
+pub(crate) fn wheels() -> Vec<Vec<u8>> {
+    let members: [(&str, &[u8]); 4] = [
+        ("six.py", b""),
+        ("six-1.0.data/scripts/six", b""),
+        ("six-1.0.dist-info/METADATA", b""),
+        ("six-1.0.dist-info/RECORD", b""),
+    ];
+    vec![zip_of(&members)]
+}
+
 pub(crate) fn papers() -> Vec<Vec<u8>> {
     let texts: [&[u8]; 7] = [
         b"\0Metadata-Version: 2.1\nName: torch\nVersion: 2.0\n\nName: no\n",
@@ -688,6 +739,49 @@ pub(crate) fn summaries() -> Vec<Vec<u8>> {
         summary.encode(),
         training::checkpoint::CheckpointSummary::default().encode(),
     ]
+}
+
+/// One of each class, with state, a value that changed between two steps, and a parameter without gradient.
+pub(crate) fn step_samples() -> Vec<Vec<u8>> {
+    use base64::Engine as _;
+    use training::recheck::wire::{self, Block, Odd, OddValue, Values};
+
+    let column = |value: f32| value.to_le_bytes().repeat(3);
+    let block = Block {
+        index: 4,
+        steps_before: Some(6),
+        steps_behind: Some(7),
+        positions: vec![1, 500, 100_000],
+        weights: column(0.5),
+        gradients: Some(column(0.25)),
+        state: Some(vec![column(0.1), column(0.01)]),
+        weights_behind: column(0.499),
+        state_behind: Some(vec![column(0.115), column(0.010_05)]),
+    };
+    let frozen = Block {
+        index: 9,
+        gradients: None,
+        state: None,
+        state_behind: None,
+        weights_behind: column(0.5),
+        ..block.clone()
+    };
+    let touched = OddValue {
+        what: Odd::WeightEarlier,
+        block: 1,
+        slot: 2,
+        bytes: 0.75f32.to_le_bytes().to_vec(),
+    };
+    let values = Values {
+        blocks: vec![block, frozen],
+        odd: vec![touched],
+    };
+    let text = wire::write(&values);
+    let bytes = base64::engine::general_purpose::STANDARD_NO_PAD.decode(text);
+    let bytes = bytes.unwrap_or_default();
+    (0..6)
+        .map(|class| [&[class], bytes.as_slice()].concat())
+        .collect()
 }
 
 pub(crate) fn sketches() -> Vec<Vec<u8>> {

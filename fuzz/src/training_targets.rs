@@ -1,6 +1,16 @@
-//! `training`: the one text of a summary and of a sketch.
+//! `training`: the one text of a summary and of a sketch, and the sampled values of a step with what is made of them.
 
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use domain::Number;
+use training::ElementKind;
 use training::checkpoint::CheckpointSummary;
+use training::recheck::bounds::Arithmetic;
+use training::recheck::judge::{Tensor, judge};
+use training::recheck::update::{Hyper, STATE_MAX};
+use training::recheck::{between, wire};
 use training::sketch::Sketch;
 
 /// [`CheckpointSummary::decode`].
@@ -39,5 +49,65 @@ pub fn sketch(data: &[u8]) -> bool {
         back.map(|back| back.to_string().into_bytes()),
         Some(data.to_vec())
     );
+    true
+}
+
+/// [`wire::read`], and the judgement of what it gives. The first byte chooses class and type.
+pub fn step_sample(data: &[u8]) -> bool {
+    const CLASSES: [&str; 6] = ["SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adamax"];
+    const KINDS: [ElementKind; 4] = [
+        ElementKind::F32,
+        ElementKind::F64,
+        ElementKind::F16,
+        ElementKind::Bf16,
+    ];
+    let Some((choice, values)) = data.split_first() else {
+        return false;
+    };
+    let chosen = usize::from(*choice);
+    let kind = KINDS[chosen / CLASSES.len() % KINDS.len()];
+    let columns = |_| Some((kind.size(), 2));
+    let Ok(values) = wire::read(&STANDARD_NO_PAD.encode(values), columns) else {
+        return false;
+    };
+    assert_eq!(
+        wire::read(&wire::write(&values), columns).as_ref(),
+        Ok(&values)
+    );
+    let numbers = [
+        ("momentum", 0.9),
+        ("dampening", 0.0),
+        ("weight_decay", 0.01),
+        ("nesterov", 0.0),
+        ("maximize", 0.0),
+        ("beta1", 0.9),
+        ("beta2", 0.999),
+        ("eps", 1e-8),
+        ("amsgrad", 0.0),
+        ("lr_decay", 0.0),
+        ("alpha", 0.99),
+        ("centered", 0.0),
+    ];
+    let numbers: BTreeMap<String, Number> = numbers
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Number(value)))
+        .collect();
+    let hyper = Hyper::new(CLASSES[chosen % CLASSES.len()], 1e-3, &numbers);
+    let (Some(Ok(hyper)), Some(arithmetic)) = (hyper, Arithmetic::of(kind)) else {
+        panic!("the rule of a known class needs more than it is given");
+    };
+    let mut columns = [None; STATE_MAX];
+    for (number, column) in columns.iter_mut().enumerate().take(2) {
+        *column = Some(number);
+    }
+    let tensor = Tensor {
+        kind,
+        arithmetic,
+        hyper,
+        columns,
+    };
+    let verdict = judge(&values, |_| Some(tensor.clone()));
+    assert_eq!(verdict.wrong.is_empty(), verdict.cause.is_none());
+    between::compare(&values, |_| Some(kind));
     true
 }

@@ -51,15 +51,19 @@ class Checkpoints:
 
             @functools.wraps(original)
             def wrapper(*args, **kwargs):
-                tell(path_in, args, kwargs, way)
+                path = tell(path_in, args, kwargs, way)
+                self._look_before()
                 guard = None if loader is None else _guard.active()
                 if guard is None:
-                    return original(*args, **kwargs)
-                if way == "distributed":
+                    result = original(*args, **kwargs)
+                elif way == "distributed":
                     # A folder, whatever names it; what else its reader may read is asked about pickle by pickle.
-                    return guard.loading(loader, _folder(path_in, args, kwargs), lambda given: original(*args, **kwargs))
-                restricted = kwargs.get("weights_only") is True
-                return guard.wrapped(loader, original, args, kwargs, position, names[0], restricted)
+                    result = guard.loading(loader, _folder(path_in, args, kwargs), lambda given: original(*args, **kwargs))
+                else:
+                    restricted = kwargs.get("weights_only") is True
+                    result = guard.wrapped(loader, original, args, kwargs, position, names[0], restricted)
+                self._look_behind(result, path)
+                return result
 
         for module in modules:
             if getattr(module, name, None) is original:
@@ -69,13 +73,24 @@ class Checkpoints:
         self._tell("saved", path_in, args, kwargs, way)
 
     def loading(self, path_in, args, kwargs, way):
-        self._tell("loading", path_in, args, kwargs, way)
+        if self.sensor.recheck is not None:
+            self.sensor.recheck.loading(None)
+        return self._tell("loading", path_in, args, kwargs, way)
+
+    def _look_before(self):
+        if self.sensor.memory is not None:
+            self.sensor.memory.loading()
+
+    def _look_behind(self, result, path):
+        if self.sensor.memory is not None:
+            self.sensor.memory.loaded(result, path or b"")
 
     def _tell(self, what, path_in, args, kwargs, way):
         try:
             path = _path(path_in(args, kwargs))
             if path is not None:
                 self.sensor.send({"type": what, "path": path, "step": self.sensor.last_step, "way": way})
+            return path
         except Exception as error:
             self.sensor.gap(f"checkpoints {what}", error)
 

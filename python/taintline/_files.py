@@ -8,6 +8,7 @@ seen here; the supervisor's sensors outside the process are for that.
 import os
 import stat
 import sys
+from types import FunctionType
 
 # Most different files and targets that are told.
 FILES_MAX = 100_000
@@ -25,6 +26,7 @@ def install(sensor):
         "urllib.Request": files.requested,
         "socket.getaddrinfo": files.resolved,
         "socket.connect": files.connected,
+        "object.__setattr__": files.set,
     }
 
     def hook(event, args):
@@ -97,6 +99,10 @@ class Files:
         if isinstance(address, tuple) and len(address) >= 2 and isinstance(address[0], str) and not _local(address[0]):
             host = f"[{address[0]}]" if ":" in address[0] else address[0]
             self._target(f"{host}:{address[1]}")
+
+    def set(self, owner, name, value):
+        if type(owner) is FunctionType and self.sensor.memory is not None:
+            self.sensor.memory.set_on_function(owner, name, value)
 
     def _target(self, target):
         if target in self.targets:

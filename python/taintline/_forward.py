@@ -66,19 +66,23 @@ class Roots:
             if not self.recording() or self.steps.in_backward or self.tracing():
                 return
             self.disarm()
+            self.sensor.memory.hooks.seen_model(module)
+            self.sensor.recheck.seen_model(module)
             kwargs = sys._getframe(1).f_locals.get("kwargs")
             self.steps.forward_starts(args, kwargs if isinstance(kwargs, dict) else {})
             self._mark(type(module))
         except Exception as error:
             self.sensor.gap("batches", error)
 
-    def enter(self, args, kwargs):
-        """Before a call of a root; answers whether it is the outermost one."""
+    def enter(self, model, args, kwargs):
+        """Before a call of the root `model`; answers whether it is the outermost one."""
         if self.inside or self.steps.in_backward or self.tracing():
             return False
         self.inside = True
         try:
             self.disarm()
+            self.sensor.memory.hooks.seen_model(model)
+            self.sensor.recheck.seen_model(model)
             self.steps.forward_starts(args, kwargs)
         except Exception as error:
             self.sensor.gap("batches", error)
@@ -108,7 +112,7 @@ class Roots:
         if own is None:
 
             def call(self, *args, **kwargs):
-                if roots is None or compiling() or not recording() or not roots.enter(args, kwargs):
+                if roots is None or compiling() or not recording() or not roots.enter(self, args, kwargs):
                     return super(kind, self).__call__(*args, **kwargs)
                 try:
                     return super(kind, self).__call__(*args, **kwargs)
@@ -118,7 +122,7 @@ class Roots:
         else:
 
             def call(self, *args, **kwargs):
-                if roots is None or compiling() or not recording() or not roots.enter(args, kwargs):
+                if roots is None or compiling() or not recording() or not roots.enter(self, args, kwargs):
                     return own(self, *args, **kwargs)
                 try:
                     return own(self, *args, **kwargs)

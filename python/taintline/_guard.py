@@ -13,18 +13,23 @@ import os
 import struct
 import sys
 import threading
+import time
 import unicodedata
 
 from . import _target
 
-# Seconds to wait for an answer.
+# Seconds to wait for an answer, whole.
 PATIENCE = 120.0
 _PROTOCOL = 1
 # Modules that unpickle what they receive, when they themselves do it; of these, the ones that read files.
-_OWN_TRAFFIC = ("multiprocessing.", "torch.multiprocessing.", "torch.distributed.", "concurrent.futures.")
+_OWN_TRAFFIC = ("multiprocessing.", "torch.multiprocessing.", "torch.distributed.", "concurrent.futures.", "joblib.externals.loky.")
 _FILES = ("torch.distributed.checkpoint.", "torch.distributed.flight_recorder.", "torch.distributed._tools.")
+# Modules that unpickle a part of what they were given to load.
+_LOADERS = ("torch.serialization", "torch.storage", "numpy.lib.", "joblib.")
 # It loads its bytes with `torch.load`, which asks about them.
 _ASKS_ITSELF = ("torch.storage", "_load_from_bytes")
+
+_OURS = f"{__package__}."
 
 _guard = None
 
@@ -81,12 +86,13 @@ class Guard:
 
     def _exchange(self, question):
         sockets = self.sockets
+        until = time.monotonic() + PATIENCE
         with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as link:
-            link.settimeout(PATIENCE)
+            _bound(link, until)
             link.connect(self.address)
             link.sendall(struct.pack("<I", len(question)) + question)
-            (length,) = struct.unpack("<I", _exactly(link, 4))
-            return json.loads(_exactly(link, length))
+            (length,) = struct.unpack("<I", _exactly(link, 4, until))
+            return json.loads(_exactly(link, length, until))
 
     def admit(self, loader, find, target):
         """What the loader gets for `target`, once that may be loaded."""
@@ -98,8 +104,11 @@ class Guard:
         try:
             if not isinstance(admitted, _target.Nothing):
                 self.ask(loader, admitted.name, **self._subject(loader, admitted))
+        except BaseException:
+            admitted.over()
+            raise
         finally:
-            admitted.close()
+            admitted.answered()
         return admitted
 
     def _subject(self, loader, admitted):
@@ -113,15 +122,21 @@ class Guard:
     def loading(self, loader, target, call, find=_target.of, restricted=False):
         """Asks about `target`, then gives `call` what may be loaded. `restricted` loads run no code of what they load."""
         loads = self._loads()
-        if loads and self._covered(loads[-1], None if find is _target.of_bytes else target, restricted):
+        if loads and self._covered(loads[-1], None if find is _target.of_bytes else target, restricted, _asker(sys._getframe(1))):
             return call(target)
         admitted = _target.Own(target, b"") if _own_traffic() else self.admit(loader, find, target)
+        try:
+            return self._load(loader, admitted, call, loads)
+        finally:
+            admitted.over()
+
+    def _load(self, loader, admitted, call, loads):
         loads.append(admitted)
         try:
             result = call(admitted.given)
         finally:
             loads.pop()
-        self._same(loader, admitted)
+        self._same(loader, admitted, under_way=False)
         try:
             admitted.done()
         except Exception as error:
@@ -135,15 +150,15 @@ class Guard:
         return self.local.loads
 
     @staticmethod
-    def _covered(outer, target, restricted):
+    def _covered(outer, target, restricted, asker):
         try:
-            return outer.covers(target, restricted)
+            return outer.covers(target, restricted, asker)
         except Exception:
             return False
 
     @staticmethod
-    def _same(loader, admitted):
-        if admitted.changed():
+    def _same(loader, admitted, under_way):
+        if admitted.changed(under_way):
             name = os.fsdecode(admitted.name)
             raise _refused(f"{loader} of {name!r}: it changed after it was examined, so what is loaded may be something else")
 
@@ -160,6 +175,8 @@ class Guard:
         def guarded_loads(data, *args, **kwargs):
             return self.loading("pickle.loads", data, lambda given: loads(given, *args, **kwargs), find=_target.of_bytes)
 
+        # A process that is sent one of these finds it where it lies, not where the original came from.
+        guarded_load.__module__ = guarded_loads.__module__ = "pickle"
         pickle.load, pickle.loads = guarded_load, guarded_loads
 
     def wrap(self, module, name, loader, position, keyword, wanted=lambda args, kwargs: True):
@@ -204,8 +221,9 @@ class Guard:
             return
         loads = self._loads()
         if loads and loads[-1].whole:
-            self._same("a look-up", loads[-1])
-            return
+            self._same("a look-up", loads[-1], under_way=True)
+            if _asker(sys._getframe(1)) is not None:
+                return
         module, name = args
         if (module, name) in self.names or _own_traffic():
             return
@@ -226,6 +244,9 @@ class Guard:
         self.names.add((module, name))
 
 
+_UNDER_WAY = Guard.loading.__code__
+
+
 def _refused(what):
     return RefusedLoad(f"taintline refused {what}")
 
@@ -237,21 +258,46 @@ def _own_traffic():
         module = frame.f_globals.get("__name__")
         # Ours, and the unpickler in Python, stand between.
         if frame.f_globals is not globals() and module != "pickle":
+            if module == "__main__":
+                # A worker that is started as `python -m MODULE`.
+                module = getattr(frame.f_globals.get("__spec__"), "name", module)
             module = f"{module}."
             return module.startswith(_OWN_TRAFFIC) and not module.startswith(_FILES)
         frame = frame.f_back
     return False
 
 
-def _exactly(link, length):
+def _asker(frame):
+    """The loader's module that unpickles in `frame`, `""` if what the guard called does; `None` if code of others stands between."""
+    asker = ""
+    while frame is not None and frame.f_code is not _UNDER_WAY:
+        module = frame.f_globals.get("__name__")
+        if not (isinstance(module, str) and module.startswith((_OURS, *_LOADERS)) or module == "pickle"):
+            return None
+        if not asker and module.startswith(_LOADERS):
+            asker = module
+        frame = frame.f_back
+    return None if frame is None else asker
+
+
+def _exactly(link, length, until):
     parts = []
     while length:
+        _bound(link, until)
         part = link.recv(min(length, 1 << 16))
         if not part:
             raise ConnectionError("the answer broke off")
         parts.append(part)
         length -= len(part)
     return b"".join(parts)
+
+
+def _bound(link, until):
+    """What is next done with `link` ends by `until`: a limit of the socket's own begins anew with each piece that comes."""
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no answer in time")
+    link.settimeout(left)
 
 
 def _text(path):

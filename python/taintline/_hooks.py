@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from . import _checkpoints, _files, _forward, _native, _spans, _steps
+from . import _checkpoints, _files, _forward, _memory, _native, _spans, _steps
 
 
 def install(sensor, torch):
@@ -22,6 +22,7 @@ def install(sensor, torch):
 
 def _train(sensor, torch):
     steps = _steps.Steps(sensor, torch, _native.Recorder(), _spans.Spans(torch))
+    sensor.memory = _memory.Memory(sensor, torch, steps.known)
     optimizer = sys.modules["torch.optim.optimizer"]
     optimizer.register_optimizer_step_pre_hook(steps.before_step)
     optimizer.register_optimizer_step_post_hook(steps.after_step)
@@ -30,6 +31,9 @@ def _train(sensor, torch):
     steps.roots = _forward.Roots(sensor, torch, steps)
     steps.roots.search()
     _wrap_groups(steps, optimizer.Optimizer)
+    sensor.recheck = steps.recheck
+    _wrap_loads(steps.recheck, optimizer.Optimizer)
+    _wrap_loads(steps.recheck, torch.nn.Module)
     sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)
 
 
@@ -40,9 +44,24 @@ def _wrap_groups(steps, kind):
     @functools.wraps(add)
     def add_param_group(self, *args, **kwargs):
         steps.roots.search()
+        steps.sensor.memory.pulse()
         return add(self, *args, **kwargs)
 
     kind.add_param_group = add_param_group
+
+
+def _wrap_loads(recheck, kind):
+    """What is loaded into a model or an optimizer is no change that nobody made."""
+    load = kind.load_state_dict
+
+    @functools.wraps(load)
+    def load_state_dict(self, *args, **kwargs):
+        try:
+            return load(self, *args, **kwargs)
+        finally:
+            recheck.loading(self)
+
+    kind.load_state_dict = load_state_dict
 
 
 def _wrap_backward(steps, torch):

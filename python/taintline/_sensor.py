@@ -36,6 +36,7 @@ class Sensor:
     def __init__(self, socket, watcher):
         self.socket = os.fsencode(os.path.abspath(socket))
         self.watcher = watcher
+        self.begun = time.perf_counter_ns()
         self.gaps = set()
         self.ended = False
         self.ready = None
@@ -44,6 +45,10 @@ class Sensor:
         self.files_known = set()
         self.modules_at = None
         self.program = None
+        # What looks at memory, from when torch is there.
+        self.memory = None
+        # What samples the model around steps.
+        self.recheck = None
         self._connect()
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.bye)
@@ -106,6 +111,10 @@ class Sensor:
             self.modules_known = set()
             self.files_known = set()
             self.modules_at = None
+            if self.memory is not None:
+                self.memory.forked()
+            if self.recheck is not None:
+                self.recheck.forked()
         except Exception:
             self.ended = True
 
@@ -161,7 +170,7 @@ class Sensor:
 
     def modules(self):
         """Says the files of the modules that came since the last time."""
-        files, size = [], 0
+        files, folders, size = [], set(), 0
         for name in [name for name in list(sys.modules) if name not in self.modules_known]:
             self.modules_known.add(name)
             file = _file_of(sys.modules.get(name), name)
@@ -170,13 +179,17 @@ class Sensor:
             if file is None or file in self.files_known:
                 continue
             self.files_known.add(file)
-            if size + len(file) > CHUNK_BYTES:
-                self.send({"type": "modules", "files": files})
-                files, size = [], 0
+            folder = _imported_from(file, name)
+            if size + len(file) + len(folder or b"") > CHUNK_BYTES:
+                self.send({"type": "modules", "files": files, "folders": sorted(folders)})
+                files, folders, size = [], set(), 0
             files.append(file)
             size += len(file)
+            if folder is not None and folder not in folders:
+                folders.add(folder)
+                size += len(folder)
         if files:
-            self.send({"type": "modules", "files": files})
+            self.send({"type": "modules", "files": files, "folders": sorted(folders)})
 
     # The end
 
@@ -186,6 +199,8 @@ class Sensor:
             if self.ended or self.link is None:
                 return
             self.modules()
+            if self.memory is not None:
+                self.memory.finish()
             error = getattr(sys, "last_exc", None)
             kind = getattr(sys, "last_type", None) if error is None else type(error)
             name = None if kind is None else kind.__name__
@@ -260,11 +275,27 @@ def _file_of(module, name):
         file = vars(module).get("__file__")
         if not isinstance(file, str):
             return None
-        if name == "__main__":
+        if name == "__main__" or _is_in_archive(module, file):
             file = os.path.abspath(file)
         return os.fsencode(file) if file.startswith("/") else None
     except Exception:
         return None
+
+
+def _imported_from(file, name):
+    """The folder of the search path that the module came from, if its file stands there under its name; the path itself may
+    have been put back since."""
+    head, stem = os.path.split(file)
+    stem = stem.split(b".", 1)[0]
+    inner = os.fsencode(name.replace(".", "/"))
+    whole = head if stem == b"__init__" else head + b"/" + stem
+    return whole[: -len(inner) - 1] or b"/" if whole.endswith(b"/" + inner) else None
+
+
+def _is_in_archive(module, file):
+    """Whether the module came out of a zip file: only then Python leaves its name as it stands on the path, maybe relative."""
+    archive = getattr(vars(module).get("__loader__"), "__dict__", {}).get("archive")
+    return isinstance(archive, str) and file.startswith(archive)
 
 
 def _accelerators(torch):

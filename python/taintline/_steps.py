@@ -9,6 +9,7 @@ import weakref
 from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
+from . import _recheck
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -51,6 +52,7 @@ class Steps:
         self.optimizers = 0
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
         self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
+        self.recheck = _recheck.Recheck(sensor, torch, spans)
         self.spent = [0] * 8
         self.phase = DATA
         self.mark = clock()
@@ -132,6 +134,8 @@ class Steps:
             self._turn(now, AFTER_BACKWARD)
             if self.roots is not None:
                 self.roots.arm()
+            if self.sensor.memory.eager:
+                self.sensor.memory.pulse()
             self._leave(now)
         except Exception as error:
             self.sensor.gap("phases", error)
@@ -167,6 +171,10 @@ class Steps:
             self.sensor.gap("norm of the gradients", error)
         except Exception as error:
             self.sensor.gap("steps", error)
+        try:
+            self.recheck.before(optimizer, args, kwargs)
+        except Exception as error:
+            self.recheck.gap("updates", error)
         self._leave(now)
 
     def _gradient_norm(self, optimizer):
@@ -188,15 +196,24 @@ class Steps:
             self._turn(now, DATA)
             interval = None if self.ended is None else now - self.ended
             self.ended = now
-            self._record(optimizer, now)
+            self._record(optimizer, now, self._sampled(optimizer))
             self.gradients.step(interval)
             self.model.step(interval)
+            self.recheck.ahead(optimizer, now)
             self._look_around()
+            self.sensor.memory.pulse(interval)
         except Exception as error:
             self.sensor.gap("steps", error)
         self._leave(now)
 
-    def _record(self, optimizer, now):
+    def _sampled(self, optimizer):
+        try:
+            return self.recheck.behind(optimizer)
+        except Exception as error:
+            self.recheck.gap("updates", error)
+            return None
+
+    def _record(self, optimizer, now, sample):
         link = self.sensor.live()
         if link is None:
             return
@@ -216,7 +233,7 @@ class Steps:
         told = [max(0, spent[phase]) // 1000 for phase in range(SENSOR)]
         told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
         self.spent = [0] * 8
-        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told)
+        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample)
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number

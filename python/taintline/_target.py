@@ -21,36 +21,46 @@ class Unfit(Exception):
 class Target:
     """Something to be loaded. `given` is what its loader gets; `ask` says what is asked about."""
 
-    # Whether what its loader looks up was examined with it.
+    # Whether what its loader itself looks up was examined with it.
     whole = True
     identity = None
 
     def __init__(self, given, name):
         self.given, self.name = given, name
 
-    def changed(self):
-        """Whether it is no longer what was asked about."""
+    def changed(self, under_way):
+        """Whether it is no longer what was asked about: at a look-up of a load that is under way, or after it."""
         return False
 
-    def covers(self, inner, restricted):
+    def covers(self, inner, restricted, asker):
         """Whether a load of `inner`, or of bytes in memory if that is `None`, within this load needs no question of its own.
 
-        What a loader unpickles within a load comes from what it loads, unless it opens something else.
+        `asker` is the module of the loader that does it, `None` if code of the job stands between: that may read anything,
+        this very file at another place too. A loader reads on in what it was given, decodes that, or loads
+        a storage that stands in the program and was examined with it; whatever else it opens is another file.
         """
-        if isinstance(inner, (str, bytes, os.PathLike)):
+        if not asker or inner is None or isinstance(inner, (str, bytes, os.PathLike)):
             return False
         descriptor = _plain(inner)
-        return descriptor is None or _identity(os.fstat(descriptor)) == self.identity
+        if descriptor is not None:
+            return _identity(os.fstat(descriptor)) == self.identity
+        return inner is self.given or asker == "torch.storage" or asker.startswith("joblib.")
 
-    def close(self):
+    def answered(self):
         """The answer is there."""
 
     def done(self):
         """The load was carried out."""
 
+    def over(self):
+        """It was loaded, or refused."""
+
 
 class Own(Target):
-    """What processes of the job send to each other."""
+    """What processes of the job send to each other, and the bytes that are packed in it."""
+
+    def covers(self, inner, restricted, asker):
+        return inner is None or type(inner) is io.BytesIO
 
 
 class Nothing(Target):
@@ -58,33 +68,56 @@ class Nothing(Target):
 
     whole = False
 
-    def covers(self, inner, restricted):
+    def covers(self, inner, restricted, asker):
         return False
 
 
 class File(Target):
-    """A regular file, by the path or the open file that the loader gets."""
+    """A regular file that is open: the loader gets what was examined."""
 
-    def __init__(self, given, name, descriptor, offset=0, path=None):
+    def __init__(self, given, name, descriptor, offset=0):
         super().__init__(given, name)
-        self.descriptor, self.offset, self.path = descriptor, offset, path
+        self.descriptor, self.offset = descriptor, offset
         self.identity = _identity(os.fstat(descriptor))
 
     def ask(self):
         return {"descriptor": self.descriptor, "offset": self.offset}
 
-    def changed(self):
-        if self.path is None and self.given.closed:
-            return False  # by the loader, which had read it
+    def changed(self, under_way):
+        # The loader may have closed what it had read.
+        return not self.given.closed and not self._is_open_as(self.descriptor)
+
+    def _is_open_as(self, descriptor):
         try:
-            now = os.fstat(self.descriptor) if self.path is None else os.stat(self.path)
+            return _identity(os.fstat(descriptor)) == self.identity
+        except OSError:
+            return False
+
+
+class Named(File):
+    """A regular file by its path, which the loader opens once more: a path can lead elsewhere for that moment.
+
+    It gets no file in the place of the path, because loaders do other things with one (mapping, names in errors, old forms in
+    several files). So what it has open is looked at.
+    """
+
+    def __init__(self, given, path, descriptor):
+        super().__init__(given, path, descriptor)
+        self.opened = None
+
+    def changed(self, under_way):
+        try:
+            if not under_way:
+                return _identity(os.stat(self.name)) != self.identity
+            if self.opened is None or not self._is_open_as(self.opened):
+                known = map(int, os.listdir("/proc/self/fd"))
+                self.opened = next((it for it in known if it != self.descriptor and self._is_open_as(it)), None)
+            return self.opened is None
         except OSError:
             return True
-        return _identity(now) != self.identity
 
-    def close(self):
-        if self.path is not None:
-            os.close(self.descriptor)
+    def over(self):
+        os.close(self.descriptor)
 
 
 class Folder(Target):
@@ -99,7 +132,7 @@ class Folder(Target):
     def ask(self):
         return {"path": self.path}
 
-    def covers(self, inner, restricted):
+    def covers(self, inner, restricted, asker):
         # Tensors by the thousand, which torch's own restricted unpickler reads; never another file.
         return restricted and not isinstance(inner, (str, bytes, os.PathLike)) and _plain(inner) is None
 
@@ -121,7 +154,7 @@ class Memory(Target):
             content = content[os.write(self.descriptor, content) :]
         return {"descriptor": self.descriptor}
 
-    def close(self):
+    def answered(self):
         if self.descriptor is not None:
             os.close(self.descriptor)
 
@@ -170,7 +203,7 @@ def _of_path(target):
     try:
         kind = os.fstat(descriptor).st_mode
         if stat.S_ISREG(kind):
-            opened = File(target, path, descriptor, path=path)
+            opened = Named(target, path, descriptor)
             descriptor = None
             return opened
     finally:

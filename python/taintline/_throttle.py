@@ -18,10 +18,11 @@ TOLD_MAX = 32
 class Throttle:
     """Says whether a look is due, and tells the supervisor how often it is."""
 
-    def __init__(self, what, share, sensor):
+    def __init__(self, what, share, sensor, free=FREE):
         self.what = what
         self.share = share
         self.sensor = sensor
+        self.free = free
         self.power = 0
         self.count = 0
         self.cost = None
@@ -46,7 +47,7 @@ class Throttle:
         self.interval = interval if self.interval is None else self.interval + WEIGHT * (interval - self.interval)
         if self.cost is None or self.looks < SETTLE:
             return
-        needed = self.cost / max(self.share * self.interval, FREE)
+        needed = self.cost / max(self.share * self.interval, self.free)
         power = self.power
         if needed > 1 << power and power < POWER_MAX:
             power += 1
@@ -62,9 +63,10 @@ class Throttle:
             return
         every = "every step" if self.power == 0 else f"every {1 << self.power} steps"
         cost, interval = self.cost / 1e6, self.interval / 1e6
+        least = "" if self.free == FREE else f", or {self.free / 1e6:.0f} ms"
         self.sensor.gap(
             self.what,
             f"looked at {every}, from step {self.count + 1} of this process on: {cost:.2f} ms a look, "
-            f"{interval:.0f} ms a step, of which {self.share:.1%} may be used",
+            f"{interval:.0f} ms a step, of which {self.share:.1%}{least} may be used",
             again=True,
         )

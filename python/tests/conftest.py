@@ -111,6 +111,16 @@ class Job:
         """Messages of `kind` of all processes."""
         return [message for messages in self.said for message in messages if message["type"] == kind]
 
+    def gaps(self):
+        """All gaps but the one, at most one a process, that says how much of the memory a job of seconds was too short for."""
+        found = []
+        for messages in self.said:
+            gaps = [message for message in messages if message["type"] == "gap"]
+            short = [gap for gap in gaps if gap["what"].startswith("memory: ") and "the process was too short for it" in gap["why"]]
+            assert len(short) <= 1, short
+            found += [gap for gap in gaps if gap not in short]
+        return found
+
 
 class World:
     """Starts jobs with and without the sensor, in one folder."""

@@ -40,7 +40,7 @@ def test_checkpoints_are_told_by_whatever_name_they_are_given(world):
     assert loading == [f"{here}/{name}.pt" for name in ("text", "path", "file")] + ["/gone.pt"]
     assert {"type": "renamed", "from": f"{here}/last.tmp", "to": f"{here}/last.pt"} in job.of("renamed")
     assert {"type": "opened", "path": strange, "write": False} in job.of("opened")
-    assert job.of("gap") == []
+    assert job.gaps() == []
 
 
 def test_files_are_told_once_for_each_mode_and_again_when_replaced(world):

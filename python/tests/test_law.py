@@ -91,7 +91,7 @@ def test_an_exception_passes_through_every_hook(world):
     assert job.out == without.out and job.out.count("KeyError 'forward'") == 3
     assert [step["step"] for step in job.of("step")] == [1, 2, 3]
     assert job.of("saved") == []
-    assert {gap["what"] for gap in job.of("gap")} == {"batches", "loss"}
+    assert {gap["what"] for gap in job.gaps()} == {"batches", "loss"}
 
 
 def test_an_interrupt_ends_the_job_as_without_us(world):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zipfile
 
 LOOK = """
     import sys, threading
@@ -132,3 +133,25 @@ def test_a_modules_file_is_told_with_its_absolute_path(world):
     files = [file for message in job.of("modules") for file in message["files"]]
     assert str(world.folder / "mine.py") in files and str(world.folder / "job.py") in files
     assert all(os.path.isabs(file) for file in files) and len(files) == len(set(files))
+
+
+def test_where_a_module_was_found_is_told_although_the_path_was_put_back(world):
+    fake_torch(world)
+    parts = world.folder / "parts"
+    (parts / "inner").mkdir(parents=True)
+    (parts / "inner/__init__.py").write_text("")
+    (parts / "inner/deep.py").write_text("")
+    with zipfile.ZipFile(world.folder / "packed.zip", "w") as packed:
+        packed.writestr("zipped.py", "")
+    job = world.run(
+        "import sys, torch\n"
+        "sys.path[:0] = ['parts', 'packed.zip']\n"
+        "import inner.deep, zipped\n"
+        "del sys.path[:2]\n"
+    )
+    told = job.of("modules")
+    files = {file for message in told for file in message["files"]}
+    assert {str(parts / "inner/deep.py"), str(world.folder / "packed.zip/zipped.py")} <= files
+    folders = {folder for message in told for folder in message["folders"]}
+    assert {str(parts), str(world.folder / "packed.zip")} <= folders
+    assert str(parts / "inner") not in folders and str(parts.parent.parent) not in folders

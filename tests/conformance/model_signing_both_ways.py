@@ -216,9 +216,9 @@ def other_methods(world):
 def certificates(world):
     root_key, middle_key = world.key("root", ec.SECP384R1()), world.key("middle", ec.SECP521R1())
     other_key = world.key("other", ec.SECP256R1())
-    root = world.certificate("root", root_key, None, root_key, ca=True)
+    root = world.certificate("root", root_key, None, root_key, ca=True, start=-400 * DAY)
     world.certificate("other", other_key, None, other_key, ca=True)
-    middle = world.certificate("middle", middle_key, root, root_key, ca=True)
+    middle = world.certificate("middle", middle_key, root, root_key, ca=True, start=-400 * DAY)
     cases = {
         "good": {},
         "usage-alone": {"purpose": None},
@@ -254,10 +254,51 @@ def certificates(world):
         trusted[1] = theirs
         world.expect(f"{name}: theirs", VALID if name in good else INVALID, trusted, *([told[name]] if name in told else []))
     at = (NOW - 15 * DAY).strftime("%Y-%m-%dT%H:%M:%SZ")
-    root_then = world.certificate("root-then", root_key, None, root_key, ca=True, start=-400 * DAY)
-    del root_then
-    words = ["verify", world.folder / "certified-expired", "--certificate-root", world.folder / "root-then.crt", "--at", at]
-    world.expect("the chain above was not valid then", INVALID, words, "not valid before")
+    expired = world.folder / "certified-expired"
+    words = ["verify", expired, "--certificate-root", world.folder / "root.crt"]
+    world.expect("expired: valid then", VALID, [*words, "--at", at], "certificate")
+    world.expect("expired: not valid now", INVALID, words, "expired")
+    # The same key and name from a certificate above that came later: it vouches for nothing before.
+    world.certificate("middle", middle_key, root, root_key, ca=True)
+    above = ["--certificate", world.folder / "expired.crt", "--certificate", world.folder / "middle.crt"]
+    world.expect("expired: sealed below a younger one", 0, ["seal", expired, "--key", world.folder / "expired.key", *above])
+    world.expect("the chain above was not valid then", INVALID, [*words, "--at", at], "not valid before")
+
+
+def stamped(world):
+    """A time stamp beside the signature: the reference tool still accepts the bundle, and we judge the certificate by it."""
+    def openssl(line):
+        done = subprocess.run(["openssl", *line.split()], cwd=world.folder, capture_output=True, env=world.env, timeout=60)
+        world.check(f"openssl {line.split()[0]}", done.returncode == 0, done.stderr.decode())
+
+    (world.folder / "tsa.cnf").write_text(
+        "[ca]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n"
+        "[tsa]\nbasicConstraints = CA:FALSE\nextendedKeyUsage = critical, timeStamping\n"
+        "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = tsa\n"
+        "[here]\nserial = serial\ncrypto_device = builtin\nsigner_digest = sha256\ndefault_policy = 1.2.3.4.1\n"
+        "digests = sha256\ness_cert_id_chain = no\ness_cert_id_alg = sha256\n")
+    openssl("req -config tsa.cnf -x509 -newkey rsa:2048 -nodes -keyout tsa-ca.key -out tsa-ca.pem -days 9 -extensions ca -subj /CN=tsa-root")
+    openssl("req -config tsa.cnf -new -newkey rsa:2048 -nodes -keyout tsa.key -out tsa.csr")
+    openssl("x509 -req -in tsa.csr -CA tsa-ca.pem -CAkey tsa-ca.key -CAcreateserial -out tsa.pem -days 9 -extfile tsa.cnf -extensions tsa")
+    model = make_model(world.folder / "stamped")
+    private, leaf, above = (world.folder / it for it in ("good.key", "good.crt", "middle.crt"))
+    seal = ["seal", model, "--key", private, "--certificate", leaf, "--certificate", above]
+    world.expect("stamped: sealed", 0, [*seal, "--time-request", "s.tsq"])
+    openssl("ts -reply -config tsa.cnf -section here -queryfile s.tsq -signer tsa.pem -inkey tsa.key -out s.tsr")
+    roots = ["--time-roots", world.folder / "tsa-ca.pem"]
+    world.expect("stamped: taken", 0, ["seal", model, "--time-response", "s.tsr", *roots], "STAMPED")
+    refused = reference_verifies(model, model / "model.sig", root=world.folder / "root.crt")
+    world.check("stamped: the reference verifies it", not refused, refused)
+    words = ["verify", model, "--certificate-root", world.folder / "root.crt"]
+    world.expect("stamped: we verify it as of the stamp", VALID, [*words, *roots], "(stamped)")
+    world.expect("stamped: without roots as of now", VALID, words, "NOT CHECKED", "(now)")
+    stamp = json.loads((model / "model.sig").read_bytes())["verificationMaterial"]["timestampVerificationData"]
+    (model / "a.txt").write_bytes(b"other")
+    world.expect("stamped: sealed anew", 0, seal)
+    bundle = json.loads((model / "model.sig").read_bytes())
+    bundle["verificationMaterial"]["timestampVerificationData"] = stamp
+    (model / "model.sig").write_text(json.dumps(bundle))
+    world.expect("stamped: an older stamp", INVALID, [*words, *roots], "over other bytes")
 
 
 def rewritten(path, change):
@@ -422,7 +463,7 @@ def signed_but_hostile(world):
         ("leaving the folder", add(), "`..`"),
         ("an absolute name", add(name="/etc/passwd"), "absolute"),
         ("an empty part", add(name="a//x"), "empty"),
-        ("the folder itself", add(name="."), "."),
+        ("the folder itself", add(name="."), "`.` or `..` as a part"),
         ("the same name twice", lambda it: it["predicate"]["resources"].append(first), "twice"),
         ("a name with NUL", add(name="a\0b"), "no file name"),
         ("another algorithm", add(name="x", algorithm="blake3"), "not one of its kind"),
@@ -443,7 +484,7 @@ def main():
         return 2
     with tempfile.TemporaryDirectory() as folder:
         world = World(os.path.abspath(sys.argv[1]), pathlib.Path(folder))
-        for part in [both_ways_with_keys, other_methods, certificates, signed_but_hostile, changes]:
+        for part in [both_ways_with_keys, other_methods, certificates, stamped, signed_but_hostile, changes]:
             part(world)
         print(f"{world.count} checks, {len(world.failures)} failed")
         return 1 if world.failures else 0

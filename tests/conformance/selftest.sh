@@ -60,7 +60,7 @@ for entry in 0 1 $((size / 2)) 255 256 $((size - 1)); do
   ((entry < size)) || continue
   "$taintline" --store "$store" ledger prove "$entry" --output proof >/dev/null
   go_says=$("$work/audit" proof proof "$log/vkey") || { say "Go refuses the proof of entry $entry"; failed=1; }
-  [[ $go_says == *" $entry" ]] || failed=1
+  [[ $go_says == *" $entry" ]] || { say "Go says of the proof of entry $entry: $go_says"; failed=1; }
   "$taintline" ledger verify-proof proof --key "$log/vkey" >/dev/null || { say "we refuse our proof of entry $entry"; failed=1; }
   for offset in 30 -20 200; do
     cp proof changed && damage changed "$offset"

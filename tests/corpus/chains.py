@@ -4,6 +4,7 @@ A chain returns (tree, reach): `reach` names what a loader would really resolve 
 """
 
 import payloads
+import zips
 from assembly import (
     AddItems,
     Again,
@@ -110,6 +111,25 @@ def default_factory(rng):
     table = Call(Name("collections", "defaultdict"), (factory,))
     asked = Call(Name("operator", "getitem"), (table, payloads.marker(rng)))
     return rng.choice([asked, table]), (f"find {function.module}:{function.name}",)
+
+
+def stored_by_name(rng):
+    """A function that checkpoints call under conditions, taken by numpy's import by name and stored for somebody to call."""
+    module, word = rng.choice(
+        [
+            ("torch.storage", "_load_from_bytes"),
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("torch._tensor", "_rebuild_from_type_v2"),
+            ("copyreg", "_reconstructor"),
+            ("builtins", "getattr"),
+        ]
+    )
+    getter = Name(rng.choice(["numpy.core", "numpy._core", "numpy"]), "_ufunc_reconstruct")
+    inner = payloads.fill("$PICKLE", rng)
+    if rng.random() < 0.5:
+        inner = zips.write([zips.Entry("a/data.pkl", inner, True), zips.Entry("a/version", b"3\n")])
+    factory = Call(Name("functools", "partial"), (Call(getter, (module, word)), inner))
+    return Call(Name("collections", "defaultdict"), (factory,)), (called(getter),)
 
 
 def compiled(rng):
@@ -342,6 +362,7 @@ def nested_containers(rng):
 
 CHAINS = [
     rebuild_hooks,
+    stored_by_name,
     rebuild_from_type,
     estimator_function,
     reconstructor,

@@ -1,9 +1,11 @@
 """Mechanisms in checkpoints of several files: each part is honest by itself, and what names the parts is not."""
 
+import copyreg
 import io
 import json
 import pickle
 import struct
+from collections import OrderedDict
 
 from carriers import Sample, program
 from mechanism import Mechanism
@@ -92,6 +94,71 @@ def hidden_range(rng, files, storage, info):
     storage[key] = info("__1_0.distcp", len(front), len(evil))
 
 
+class OddPickler(pickle._Pickler):
+    """Writes one object's state otherwise than torch does; what the loader has in the end is the same."""
+
+    def __init__(self, file, protocol, odd, form):
+        super().__init__(file, protocol)
+        self.odd, self.form = odd, form
+
+    def reducer_override(self, value):
+        if value is not self.odd:
+            return NotImplemented
+        self.state = dict(value.__getstate__())
+        state = self.state
+        if self.form == "ordered":
+            state = OrderedDict(state)
+        elif self.form == "slots":
+            state = (None, state)
+        elif self.form in ("again", "later"):
+            state = state | {"offset": 0} if self.form == "again" else state
+        self.kept = state
+        return copyreg.__newobj__, (type(value),), state
+
+    def save_reduce(self, *arguments, obj=None, **named):
+        super().save_reduce(*arguments, obj=obj, **named)
+        if obj is not self.odd or obj is None:
+            return
+        if self.form == "again":
+            self.save({"offset": self.state["offset"]})
+            self.write(pickle.BUILD)
+        elif self.form == "later":
+            # The object has taken what stood in the dict; then the dict is changed.
+            self.write(self.get(self.memo[id(self.kept)][0]))
+            self.save("offset")
+            self.save(0)
+            self.write(pickle.SETITEM + pickle.POP)
+
+
+def odd_range(carriers, form):
+    """As `hidden_range`, and where the item lies is told in a form that torch does not write."""
+
+    def make(rng, variant):
+        from torch.distributed.checkpoint.filesystem import _StorageInfo
+
+        files = dict(carriers.bases["dcp"]["it"])
+        # Our own bytes, made by torch a moment ago.
+        metadata = pickle.loads(files[".metadata"])
+        storage = metadata.storage_data
+        known = set(map(id, storage.values()))
+        hidden_range(rng, files, storage, _StorageInfo)
+        (odd,) = (item for item in storage.values() if id(item) not in known)
+        if form == "scalar":
+            import numpy
+
+            odd.offset = rng.choice([numpy.int64, numpy.uint32])(odd.offset)
+        elif form == "truth":
+            shift = odd.offset - 1
+            files[odd.relative_path] = files[odd.relative_path][shift:]
+            odd.offset = True
+        buffer = io.BytesIO()
+        OddPickler(buffer, rng.choice([2, 4]), odd, form).dump(metadata)
+        files[".metadata"] = buffer.getvalue()
+        return Sample(files, "torch.distributed.checkpoint.load")
+
+    return make
+
+
 def path_out(rng, files, storage, info):
     """An item lies in a file outside of the folder."""
     key = rng.choice(list(storage))
@@ -157,6 +224,8 @@ def mechanisms(carriers):
     yield Mechanism(group, "tensor_in_two_shards", tensor_in_two, 4)
     yield Mechanism(group, "shard_nobody_names", unnamed_file, 4)
     yield Mechanism(group, "dcp_hidden_range", distributed(carriers, hidden_range), 8)
+    for form, variants in [("again", 4), ("later", 4), ("ordered", 4), ("slots", 4), ("scalar", 3), ("truth", 3)]:
+        yield Mechanism(group, f"dcp_hidden_range_{form}", odd_range(carriers, form), variants)
     yield Mechanism(group, "dcp_path_out", distributed(carriers, path_out), 5)
     yield Mechanism(group, "dcp_shared_range", distributed(carriers, shared_range), 4)
     yield Mechanism(group, "dcp_behind_end", distributed(carriers, behind_end), 3)

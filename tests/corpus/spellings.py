@@ -123,6 +123,15 @@ def cut_short(rng, _):
     return raw(rng, (data[: end + 1] if end > 0 else data) + tail, reach)
 
 
+def long_name(rng, _):
+    """A name that walks in circles for longer than anybody keeps names, in a stream without a head that breaks."""
+    walk = rng.choice(["path.os.", "path.genericpath.os.", "path.os.path.genericpath.os."])
+    name = walk * ((65_536 + rng.randrange(40)) // len(walk) + rng.randrange(3)) + "system"
+    argument = Assembler(rng, plain(4)).push((payloads.command(rng),))
+    front = rng.choice([b"N0", b"I1\n0", b"(1"])
+    return raw(rng, front + b"\x80\x04cos\n" + name.encode() + b"\n" + argument + b"R\xff", (f"call os:{name}",))
+
+
 def framing(rng, _):
     """Frames that are too short, empty, nested or straddle an opcode: the C unpickler reads on."""
     tree, reach = payload(rng)
@@ -451,6 +460,7 @@ def mechanisms(carriers):
     yield Mechanism("m07_stream", "second_pickle", second_pickle)
     yield Mechanism("m07_stream", "after_honest_pickle", tail_of_checkpoint(carriers))
     yield Mechanism("m07_stream", "cut_short", cut_short, 10)
+    yield Mechanism("m07_stream", "long_name", long_name, 8)
     yield Mechanism("m07_stream", "framing", framing, 12)
     yield Mechanism("m07_stream", "headers", headers, 10)
     yield Mechanism("m08_parser_diff", "differential", differential, len(DIFFERENTIALS))

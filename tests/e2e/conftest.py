@@ -33,7 +33,7 @@ class Done:
     def __init__(self, code, out, err):
         self.code, self.out, self.err = code, out, err
 
-    def __str__(self):
+    def __repr__(self):
         return f"exit {self.code}\n{self.out}\n{self.err}"
 
     @property

@@ -140,6 +140,7 @@ HELPED = """
         optimizer.zero_grad()
         model(torch.ones(1, 4)).sum().backward()
         optimizer.step()
+    time.sleep(2)  # who it is can be asked only as long as it lives: a busy machine must have heard it before it is stopped
     worker.terminate()
     worker.join()
 """

@@ -77,19 +77,23 @@ def link_all(source, target, without):
             (target / entry.name).symlink_to(entry.path)
 
 
-@pytest.fixture(scope="module")
-def copy(base, tmp_path_factory, clean):
-    """An environment of its own, and a good run with it."""
-    folder = tmp_path_factory.mktemp("environment")
+def prepared(base, tmp_path_factory, clean, *lines):
+    """A world with an environment of its own, and a good run with it."""
+    folder = tmp_path_factory.mktemp("own")
     environment = Environment(clean.python, folder / "env")
     world = World(base, folder, environment.python)
     world.site = environment
     world.script(STEP)
-    world.good = guard(world)
+    world.good = guard(world, *lines)
     assert world.good.code == 0, world.good
     world.name = world.show()["name"]
     assert rules(world.show()) == [], world.show()["findings"]
     return world
+
+
+@pytest.fixture(scope="module")
+def copy(base, tmp_path_factory, clean):
+    return prepared(base, tmp_path_factory, clean)
 
 
 def guard(world, *lines):

@@ -1,7 +1,9 @@
 """What a load would do is known before it is done, and with `--refuse-dangerous` it is not done."""
 
 import json
+import subprocess
 
+import pytest
 from conftest import rules, words
 
 # Everything that loads, each with a payload that would leave a marker; then honest loads, which must work.
@@ -291,11 +293,73 @@ def test_a_file_that_is_replaced_after_the_question_is_not_loaded(world):
     assert not marker.exists()
 
 
+def test_a_link_that_leads_elsewhere_only_while_the_loader_opens_it_gains_nothing(world):
+    """A cache of models is a folder of links. Each is put back before anything is looked up, so its path tells nothing."""
+    job = world.script(
+        """
+        import builtins, gc, os, pathlib, sys
+        import numpy, torch
+
+        class Payload:
+            def __reduce__(self):
+                return (os.system, (f"touch {sys.argv[1]}",))
+
+        torch.save({"p": Payload()}, "bad.pt")
+        torch.save({"w": torch.ones(2)}, "good.pt")
+        numpy.save("bad.npy", numpy.array([Payload()], dtype=object), allow_pickle=True)
+        numpy.save("good.npy", numpy.array([{}], dtype=object), allow_pickle=True)
+
+        def lead(link, target):
+            os.symlink(target, "next")
+            os.replace("next", link)
+
+        honest, armed = builtins.open, []
+
+        def exchange(name, *args, **kwargs):
+            if not armed or os.fspath(name) != armed[-1]:
+                return honest(name, *args, **kwargs)
+            link = armed.pop()
+            lead(link, f"bad{link[4:]}")
+            try:
+                return honest(name, *args, **kwargs)
+            finally:
+                lead(link, f"good{link[4:]}")
+
+        builtins.open = exchange
+        for link, load in {
+            "link.pt": lambda: torch.load("link.pt", weights_only=False),
+            "link.npy": lambda: numpy.load(pathlib.Path("link.npy"), allow_pickle=True),
+        }.items():
+            lead(link, f"good{link[4:]}")
+            assert len(load()) == 1
+            gc.collect()
+            before = len(os.listdir("/proc/self/fd"))
+            armed.append(link)
+            try:
+                load()
+                print("LOADED", link)
+            except RuntimeError as error:
+                # numpy unpickles by a function that asks once more, about what is really open.
+                assert ("runs a command" if link == "link.npy" else "changed after it was examined") in str(error), error
+                print("refused", link)
+            assert not armed and len(load()) == 1
+            gc.collect()
+            assert len(os.listdir("/proc/self/fd")) == before, "a descriptor is left"
+        assert torch.load("link.pt", mmap=True)["w"].sum() == 2
+        print("over")
+        """
+    )
+    marker = world.folder / "marker"
+    done = world.guarded(world.python, job, marker, options=["--refuse-dangerous"])
+    assert done.out.splitlines() == ["refused link.pt", "refused link.npy", "over"], done
+    assert not marker.exists()
+
+
 def test_who_asks_in_the_depths_of_a_library_is_asked_for_too(world):
     """A data set that loads in a worker, a rank that was spawned, a pickle that loads another file, a folder's subfolder."""
     job = world.script(
         """
-        import os, pickle, sys
+        import gzip, os, pickle, sys
         import torch, torch.distributed.checkpoint as dcp
         import torch.multiprocessing as multiprocessing
 
@@ -320,7 +384,20 @@ def test_who_asks_in_the_depths_of_a_library_is_asked_for_too(world):
             def __setstate__(self, state):
                 self.said = refused(pickle.load, open(state["path"], "rb"))
 
-        def rank(index):
+        class Sent:
+            '''Opens its file again in each process; what it packs itself is the job's own too, code and all.'''
+            def __getstate__(self):
+                return pickle.dumps([os.getpid, pickle.loads])
+            def __setstate__(self, packed):
+                assert pickle.loads(packed) == [os.getpid, pickle.loads]
+                self.said = [
+                    refused(pickle.load, open("bad.pkl", "rb")),
+                    refused(pickle.load, gzip.open("bad.gz")),
+                    refused(pickle.Unpickler(open("bad.pkl", "rb")).load),
+                ]
+
+        def rank(index, sent):
+            print("sent", *sent.said, flush=True)
             print("rank", refused(torch.load, "bad.pt", weights_only=False), flush=True)
 
         if __name__ == "__main__":
@@ -329,7 +406,8 @@ def test_who_asks_in_the_depths_of_a_library_is_asked_for_too(world):
             for workers in (0, 1):
                 (said,) = torch.utils.data.DataLoader(Files(), batch_size=None, num_workers=workers)
                 print("data", said, flush=True)
-            multiprocessing.spawn(rank, nprocs=1)
+            gzip.open("bad.gz", "wb").write(pickle.dumps(Payload()))
+            multiprocessing.spawn(rank, (Sent(),), nprocs=1)
             outer = Opens()
             outer.path = "bad.pkl"
             torch.save(outer, "outer.pt")
@@ -345,8 +423,172 @@ def test_who_asks_in_the_depths_of_a_library_is_asked_for_too(world):
     )
     marker = world.folder / "marker"
     done = world.guarded(world.python, job, marker, options=["--refuse-dangerous"])
-    wanted = ["data refused", "data refused", "rank refused", "nested refused", "folder refused"]
+    sent = "sent refused refused refused"
+    wanted = ["data refused", "data refused", sent, "rank refused", "nested refused", "folder refused"]
     assert done.out.splitlines() == wanted, done
+    assert not marker.exists()
+
+
+# An object of the job's own class that loads more while it is loaded, in every way that there is; then the nested loads
+# that the frameworks themselves do, which are a part of what was examined.
+NESTED = """
+    import bz2, gzip, io, os, pickle, shutil, sys, tarfile, tempfile
+    import numpy, torch
+    from numpy.lib.format import read_array
+    try:
+        import joblib
+    except ImportError:
+        joblib = None
+
+    marker = sys.argv[1]
+
+    class Payload:
+        def __reduce__(self):
+            return (os.system, (f"touch {marker}",))
+
+    class Own(pickle.Unpickler):
+        def find_class(self, module, name):
+            return super().find_class(module, name)
+
+    def put(name, data):
+        with open(name, "wb") as file:
+            file.write(data)
+        return name
+
+    def temporary(data):
+        file = tempfile.NamedTemporaryFile()
+        file.write(data)
+        file.seek(0)
+        return file
+
+    def saved():
+        file = io.BytesIO()
+        torch.save(Payload(), file)
+        return file.getvalue()
+
+    payload = pickle.dumps(Payload())
+    array = io.BytesIO()
+    numpy.save(array, numpy.array([Payload()], dtype=object), allow_pickle=True)
+    put("array.npy", array.getvalue())
+    hidden = pickle.dumps([1]) + payload
+    inner = {
+        "loads": lambda: pickle.loads(payload),
+        "a stream in memory": lambda: pickle.load(io.BytesIO(payload)),
+        "gzip": lambda: pickle.load(gzip.open(put("inner.gz", gzip.compress(payload)))),
+        "bz2": lambda: pickle.load(bz2.open(put("inner.bz2", bz2.compress(payload)))),
+        "a temporary file": lambda: pickle.load(temporary(payload)),
+        "Unpickler": lambda: pickle.Unpickler(io.BytesIO(payload)).load(),
+        "Unpickler in Python": lambda: pickle._Unpickler(io.BytesIO(payload)).load(),
+        "an unpickler of its own": lambda: Own(open(put("inner.pkl", payload), "rb")).load(),
+        "torch.load of bytes": lambda: torch.load(io.BytesIO(saved()), weights_only=False),
+        "a storage": lambda: torch.storage._load_from_bytes(saved()),
+        "an array": lambda: read_array(open("array.npy", "rb"), allow_pickle=True),
+        "the loader's own file": lambda: pickle.load(at_the_end(open("outer.file", "rb"))),
+    }
+
+    def at_the_end(file):
+        file.seek(-len(payload), os.SEEK_END)
+        return file
+
+    class Outer:
+        def __init__(self, way):
+            self.way = way
+        def __setstate__(self, state):
+            try:
+                inner[state["way"]]()
+                print("LOADED", state["way"])
+            except RuntimeError as error:
+                assert type(error).__name__ == "RefusedLoad" and "runs a command" in str(error), error
+                print("refused", state["way"])
+
+    def each(way):
+        torch.save(Outer(way), "outer.pt")
+        torch.load("outer.pt", weights_only=False)
+        pickle.loads(pickle.dumps(Outer(way)))
+        if joblib:
+            joblib.dump(Outer(way), "outer.joblib", compress=3)
+            joblib.load("outer.joblib")
+
+    for way in inner:
+        if way != "the loader's own file":
+            each(way)
+    # What lies behind the program that a loader reads is no part of what was asked about.
+    with open("outer.file", "wb") as file:
+        pickle.dump(Outer("the loader's own file"), file)
+        file.write(bytes(64) + payload)
+    pickle.load(open("outer.file", "rb"))
+
+    # The frameworks' own.
+    tensors = {"w": torch.arange(6.0), "b": torch.ones(2), "s": torch.ones(2).to_sparse()}
+    def same(other):
+        return all(torch.equal(tensors[name].to_dense(), other[name].to_dense()) for name in tensors)
+
+    for old in (False, True):
+        torch.save(tensors, "honest.pt", _use_new_zipfile_serialization=not old)
+        content = open("honest.pt", "rb").read()
+        for given in ("honest.pt", io.BytesIO(content), gzip.open(put("honest.gz", gzip.compress(content)))):
+            for only in (True, False):
+                assert same(torch.load(given, weights_only=only))
+                getattr(given, "seek", int)(0)
+        with open("honest.pt", "rb") as file:
+            assert same(torch.load(file, weights_only=False))
+    assert same(pickle.loads(pickle.dumps(tensors)))
+    objects = numpy.array([{"a": 1}, numpy.arange(3)], dtype=object)
+    numpy.savez("objects.npz", objects=objects, numbers=numpy.arange(4))
+    numpy.savez_compressed("compressed.npz", objects=objects)
+    numpy.save("objects.npy", objects, allow_pickle=True)
+    for name in ("objects.npz", "compressed.npz"):
+        with numpy.load(name, allow_pickle=True) as archive:
+            assert archive["objects"][0] == {"a": 1}
+    content = open("objects.npy", "rb").read()
+    for given in ("objects.npy", io.BytesIO(content), open("objects.npy", "rb"), gzip.open(put("npy.gz", gzip.compress(content)))):
+        assert numpy.load(given, allow_pickle=True)[1][2] == 2
+    for way in (0, 3, ("gzip", 3), ("bz2", 3), ("xz", 3)) if joblib else ():
+        joblib.dump({"t": tensors["w"], "o": objects, "n": numpy.arange(5)}, "honest.joblib", compress=way)
+        for given in ("honest.joblib", open("honest.joblib", "rb")):
+            got = joblib.load(given)
+            assert got["o"][0] == {"a": 1} and got["n"][4] == 4 and torch.equal(got["t"], tensors["w"]), way
+    print("over with joblib" if joblib else "over")
+"""
+
+
+def test_a_load_within_a_load_is_asked_about_unless_the_loader_itself_does_it(world):
+    marker = world.folder / "marker"
+    done = world.guarded(world.python, world.script(NESTED), marker, options=["--refuse-dangerous"])
+    lines = done.out.splitlines()
+    loaders = {"over": 2, "over with joblib": 3}.get(lines[-1] if lines else None)
+    assert loaders, done
+    assert not marker.exists() and not any(line.startswith("LOADED") for line in lines), done
+    assert sum(line.startswith("refused ") for line in lines) == loaders * 11 + 1, done
+
+
+def test_workers_of_joblib_are_the_jobs_own_and_what_they_load_is_asked_about(world):
+    if subprocess.run([world.python, "-c", "import joblib"], capture_output=True).returncode:
+        pytest.skip("joblib is not installed in this Python")
+    job = world.script(
+        """
+        import os, pickle, sys
+        import joblib
+
+        class Payload:
+            def __reduce__(self):
+                return (os.system, (f"touch {sys.argv[1]}",))
+
+        def load(name):
+            try:
+                return pickle.load(open(name, "rb"))
+            except RuntimeError as error:
+                return "refused" if "runs a command" in str(error) else repr(error)
+
+        if __name__ == "__main__":
+            open("good.pkl", "wb").write(pickle.dumps("plain"))
+            open("bad.pkl", "wb").write(pickle.dumps(Payload()))
+            print(*joblib.Parallel(n_jobs=2)(joblib.delayed(load)(name) for name in ("good.pkl", "bad.pkl")))
+        """
+    )
+    marker = world.folder / "marker"
+    done = world.guarded(world.python, job, marker, options=["--refuse-dangerous"])
+    assert done.out.splitlines() == ["plain refused"], done
     assert not marker.exists()
 
 
@@ -364,3 +606,37 @@ def test_without_an_answer_nothing_is_loaded(world):
     )
     done = world.guarded(world.python, job, options=["--refuse-dangerous"])
     assert "gave no answer" in done.out, done
+
+
+def test_an_answer_that_comes_drop_by_drop_is_not_waited_for_for_ever(world):
+    job = world.script(
+        """
+        import gc, json, pickle, socket, struct, sys, threading
+        (guard,) = [known for known in gc.get_objects() if type(known).__name__ == "Guard"]
+        sys.modules[type(guard).__module__].PATIENCE = 1.0
+        guard.address = "drops"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(guard.address)
+        listener.listen()
+        ended = threading.Event()
+
+        def drip():
+            with listener.accept()[0] as link:
+                answer = json.dumps({"refuse": False, "why": ""}).encode()
+                for byte in struct.pack("<I", len(answer)) + answer:
+                    try:
+                        link.sendall(bytes([byte]))
+                    except OSError:
+                        return
+                    ended.wait(0.2)
+
+        threading.Thread(target=drip).start()
+        try:
+            print("LOADED", pickle.loads(pickle.dumps([1])))
+        except RuntimeError as error:
+            print(error)
+        ended.set()
+        """
+    )
+    done = world.guarded(world.python, job, options=["--refuse-dangerous"])
+    assert "gave no answer (TimeoutError" in done.out, done

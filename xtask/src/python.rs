@@ -17,10 +17,15 @@ const PACKAGES: &[&str] = &[
     "torch==2.15.0",
     "numpy",
     "accelerate==1.15.0",
+    "joblib==1.6.0",
     "pytest==9.2.0",
 ];
 /// The reference tool of OpenSSF Model Signing, and what it needs and does not say.
 const MODEL_SIGNING: &[&str] = &["model-signing==1.1.1", "pyOpenSSL==26.4.0"];
+/// Another implementation of ML-DSA, in plain Python.
+const DILITHIUM: &[&str] = &["dilithium-py==1.5.1"];
+/// An independent validator of JSON schemas.
+const JSONSCHEMA: &[&str] = &["jsonschema==4.26.0"];
 const PYTEST: &str = "pytest==9.2.0";
 
 /// A Python that can import torch.
@@ -67,6 +72,16 @@ pub(crate) fn for_tests() -> Outcome<Python> {
 /// A Python with the reference tool of model signing: an environment of its own, for it brings many packages.
 pub(crate) fn with_model_signing() -> Outcome<Python> {
     environment("model-signing-venv", MODEL_SIGNING)
+}
+
+/// A Python with another implementation of ML-DSA.
+pub(crate) fn with_dilithium() -> Outcome<Python> {
+    environment("dilithium-venv", DILITHIUM)
+}
+
+/// A Python with a validator of JSON schemas.
+pub(crate) fn with_jsonschema() -> Outcome<Python> {
+    environment("jsonschema-venv", JSONSCHEMA)
 }
 
 /// A folder to put on `PYTHONPATH` that holds pytest, for a Python that lacks it and is not ours to change.

@@ -67,6 +67,7 @@ pub(crate) fn run(project: &Project, scope: Scope) -> Outcome<()> {
     session.corpus(ready, scope);
     session.unpickler(scope);
     session.conformance(sensor.is_some());
+    session.statements(sensor.is_some());
     session.model_signing(sensor.is_some(), scope);
     session.fuzz_smoke();
     session.note_absences();
@@ -128,11 +129,16 @@ impl Session<'_> {
             });
             return;
         };
-        if !python.imports("accelerate") {
-            self.not_checked.push(format!(
-                "launching with accelerate: {} has it not",
-                python.executable.display()
-            ));
+        for (module, what) in [
+            ("accelerate", "launching with accelerate"),
+            ("joblib", "loading with joblib under guard"),
+        ] {
+            if !python.imports(module) {
+                self.not_checked.push(format!(
+                    "{what}: {} has it not",
+                    python.executable.display()
+                ));
+            }
         }
         let project = self.project;
         // Two runs: each folder has a `conftest` that its tests import, and one process can have only one.
@@ -206,7 +212,26 @@ impl Session<'_> {
             }
             let mut script = Command::new("bash");
             let script = script.arg(project.root.join("tests/conformance/selftest.sh"));
-            command::run(script.arg(project.binary()))
+            command::run(script.arg(project.binary()))?;
+            let script = project.root.join("tests/conformance/witnesses.sh");
+            let mut witnesses = Command::new("bash");
+            witnesses.arg(script).arg(project.binary());
+            witnesses.arg(python::with_dilithium()?.executable);
+            command::run(&mut witnesses)
+        });
+    }
+
+    /// Time stamps, approvals and statements, checked by OpenSSL, OpenSSH and a validator of JSON schemas.
+    fn statements(&mut self, built: bool) {
+        let project = self.project;
+        self.stage("statements", || {
+            if !built {
+                let names = vec!["the binary, which this needs"];
+                return Err(Failure::Stages { names });
+            }
+            let script = project.root.join("tests/conformance/statements.py");
+            let mut checked = python::with_jsonschema()?.command(&[]);
+            command::run(checked.arg(script).arg(project.binary()))
         });
     }
 

@@ -1,11 +1,14 @@
 //! The project's code as `git` sees it: commit, what differs, the difference itself.
 //!
-//! A repository can name programs in its own configuration (file-system monitor, external diff, text conversion, hooks).
-//! It is the job's code that is looked at, so none of them is allowed to run.
+//! It is the job's code that is looked at, so no program that its repository names is run ([`git`]), and who signed the
+//! commit is read out of the very object whose name is recorded.
 
-use std::io::Read as _;
+mod dirt;
+mod git;
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use domain::entry::{Code, CommitSignature};
 use domain::{Gap, PathText};
@@ -13,9 +16,9 @@ use host::job::Helpers;
 use trust::commit::{self, Commit};
 
 use crate::people::People;
+use git::{Git, Output};
 
 const DIFF_BYTES_MAX: u64 = 8 << 20;
-const LIST_BYTES_MAX: u64 = 1 << 20;
 
 /// The code around `folder`, and what could not be seen of it.
 pub(crate) fn examine(
@@ -24,50 +27,26 @@ pub(crate) fn examine(
     people: &People,
 ) -> (Option<Code>, Vec<Gap>) {
     let mut gaps = Vec::new();
-    let top = match git(folder, helpers, &["rev-parse", "--show-toplevel"], 1 << 16) {
-        Ok(output) => output,
+    let plain = Git::of(folder, helpers);
+    let top = match top(folder, &plain) {
+        Ok(top) => top,
         Err(why) => {
-            gaps.push(Gap {
-                what: "commit of the code".to_owned(),
-                why,
-            });
+            gaps.push(gap("commit of the code", why));
             return (None, gaps);
         }
     };
-    let top = top.bytes.strip_suffix(b"\n").unwrap_or(&top.bytes).to_vec();
-    let commit = git(folder, helpers, &["rev-parse", "--verify", "HEAD"], 128).ok();
+    let commit = plain.ask(&["rev-parse", "--verify", "HEAD"], 128).ok();
     let commit = commit.map(|output| String::from_utf8_lossy(&output.bytes).trim().to_owned());
-    let mut take = |what: &str, arguments: &[&str], limit| {
-        let output = git(folder, helpers, arguments, limit);
-        taken(output, what, limit, &mut gaps)
-    };
-    let status = take(
-        "list of changed files",
-        &["status", "--porcelain=v1", "-z", "--no-renames"],
-        LIST_BYTES_MAX,
-    );
-    let dirty: Vec<_> = status
-        .split(|byte| *byte == 0)
-        .filter_map(|line| line.get(3..))
-        .map(PathText::from_bytes)
-        .collect();
+    let place = Path::new(OsStr::from_bytes(&top));
+    let dirty = dirt::look(place, helpers, &mut gaps);
     let diff = if dirty.is_empty() || commit.is_none() {
         Vec::new()
     } else {
-        take(
-            "difference to the commit",
-            &["diff", "--no-ext-diff", "--no-textconv", "--binary", "HEAD"],
-            DIFF_BYTES_MAX,
-        )
+        difference(folder, helpers, &mut gaps)
     };
-    let signature = commit.as_deref().and_then(|id| {
-        let object = take(
-            "signature of the commit",
-            &["cat-file", "commit", id],
-            commit::MAX_COMMIT_BYTES as u64,
-        );
-        (!object.is_empty()).then(|| signature(&object, people))
-    });
+    let signature = commit
+        .as_deref()
+        .and_then(|id| signature_of(&plain, id, people, &mut gaps));
     let code = Code {
         top: PathText::from_bytes(&top),
         commit,
@@ -76,6 +55,39 @@ pub(crate) fn examine(
         signature,
     };
     (Some(code), gaps)
+}
+
+fn gap(what: &str, why: impl Into<String>) -> Gap {
+    Gap {
+        what: what.to_owned(),
+        why: why.into(),
+    }
+}
+
+/// The top of the work tree in which `folder` lies. A repository can say that its work tree is somewhere else.
+fn top(folder: &Path, git: &Git<'_>) -> Result<Vec<u8>, String> {
+    let top = git.ask(&["rev-parse", "--show-toplevel"], 1 << 16)?.bytes;
+    let top = top.strip_suffix(b"\n").unwrap_or(&top);
+    let at = |path: &Path| path.canonicalize().map_err(|why| why.to_string());
+    if !at(folder)?.starts_with(at(Path::new(OsStr::from_bytes(top)))?) {
+        return Err("the repository names a work tree elsewhere".to_owned());
+    }
+    Ok(top.to_vec())
+}
+
+fn difference(folder: &Path, helpers: &Helpers, gaps: &mut Vec<Gap>) -> Vec<u8> {
+    let words = [
+        "diff",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--submodule=short",
+        "--ignore-submodules=dirty",
+        "--binary",
+        "HEAD",
+    ];
+    let output =
+        Git::without_filters(folder, helpers).and_then(|git| git.ask(&words, DIFF_BYTES_MAX));
+    taken(output, "difference to the commit", DIFF_BYTES_MAX, gaps)
 }
 
 /// What git printed; what is missing of it becomes a gap.
@@ -87,11 +99,32 @@ fn taken(output: Result<Output, String>, what: &str, limit: u64, gaps: &mut Vec<
         ),
         Err(why) => (Vec::new(), Some(why)),
     };
-    gaps.extend(why.map(|why| Gap {
-        what: what.to_owned(),
-        why,
-    }));
+    gaps.extend(why.map(|why| gap(what, why)));
     bytes
+}
+
+/// How the commit of this name is signed; `None` with a gap where its whole object cannot be had.
+fn signature_of(
+    git: &Git<'_>,
+    id: &str,
+    people: &People,
+    gaps: &mut Vec<Gap>,
+) -> Option<CommitSignature> {
+    let limit = commit::MAX_COMMIT_BYTES as u64;
+    let why = match git.ask(&["cat-file", "commit", id], limit) {
+        Ok(Output { cut: true, .. }) => {
+            format!("the commit is longer than {limit} bytes: not judged")
+        }
+        Ok(Output { bytes, .. }) if commit::is_named(&bytes, id) => {
+            return Some(signature(&bytes, people));
+        }
+        Ok(_) => {
+            "what the repository gives for the commit is not the object of that name".to_owned()
+        }
+        Err(why) => why,
+    };
+    gaps.push(gap("signature of the commit", why));
+    None
 }
 
 /// How a commit object is signed. The key is judged at the committer's time, as git does; that time is the committer's
@@ -105,66 +138,11 @@ fn signature(object: &[u8], people: &People) -> CommitSignature {
         commit::CommitSignature::Malformed(_) | commit::CommitSignature::Unknown => {
             CommitSignature::Unreadable
         }
-        commit::CommitSignature::Ssh(signature) => {
-            let at = commit.committed_at.unwrap_or_default();
-            CommitSignature::Ssh {
-                key: signature.key().fingerprint(),
-                holds: signature.verify(commit::NAMESPACE, &commit.signed).is_ok(),
-                signer: people.signer(signature.key(), commit::NAMESPACE, at),
-            }
-        }
-    }
-}
-
-struct Output {
-    bytes: Vec<u8>,
-    cut: bool,
-}
-
-/// Runs git. Its exit code comes in band, behind a NUL at the end of the output: the host's event loop reaps every child of
-/// this process and may well be faster than we are.
-fn git(folder: &Path, helpers: &Helpers, arguments: &[&str], limit: u64) -> Result<Output, String> {
-    let mut child = Command::new("/bin/sh")
-        .args(["-c", "\"$@\"; printf '\\0%d' $?", "sh", "git", "-C"])
-        .arg(folder)
-        .args([
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.pager=cat",
-        ])
-        .args(arguments)
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env_remove("GIT_EXTERNAL_DIFF")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| format!("git cannot be started: {error}"))?;
-    helpers.add(child.id());
-    let mut bytes = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let mut stdout = stdout.take(limit + 8);
-        stdout
-            .read_to_end(&mut bytes)
-            .map_err(|error| format!("git cannot be read: {error}"))?;
-    }
-    let _ = child.wait();
-    helpers.remove(child.id());
-    let length = usize::try_from(limit).unwrap_or(usize::MAX);
-    if bytes.len() > length {
-        bytes.truncate(length);
-        return Ok(Output { bytes, cut: true });
-    }
-    let end = bytes.iter().rposition(|byte| *byte == 0);
-    let code = end.and_then(|end| bytes.get(end + 1..)).map(<[u8]>::to_vec);
-    bytes.truncate(end.unwrap_or(0));
-    match code.as_deref() {
-        Some(b"0") => Ok(Output { bytes, cut: false }),
-        Some(b"127") => Err("git is not installed".to_owned()),
-        _ => Err("not in a git work tree that this user may read".to_owned()),
+        commit::CommitSignature::Ssh(signature) => CommitSignature::Ssh {
+            key: signature.key().fingerprint(),
+            holds: signature.verify(commit::NAMESPACE, &commit.signed).is_ok(),
+            signer: people.signer(signature.key(), commit::NAMESPACE, commit.committed_at),
+        },
     }
 }
 
@@ -173,6 +151,7 @@ mod tests {
     use super::*;
     use crate::settings::Trust;
     use domain::entry::Signer;
+    use std::process::Command;
 
     #[test]
     fn a_folder_outside_git_is_a_gap_and_not_clean_code() {
@@ -210,6 +189,180 @@ mod tests {
         assert!(code.diff.contains("+two"));
         assert_eq!(code.signature, Some(CommitSignature::Absent));
         assert!(!marker.exists());
+    }
+
+    /// Runs a line in a folder.
+    fn sh(folder: &Path, line: &str) {
+        let mut shell = Command::new("/bin/sh");
+        let done = shell
+            .args(["-ec", line])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{line}: {done:?}");
+    }
+
+    const NEW: &str = "git init -q . && git config user.email a@b.c && git config user.name n \
+        && echo one > a.py && git add a.py && git commit -qm first";
+
+    fn paths(code: &Code) -> Vec<&str> {
+        code.dirty.iter().map(PathText::as_str).collect()
+    }
+
+    #[test]
+    fn no_filter_of_file_contents_runs_in_the_work_tree_or_in_a_submodule() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("work/sub")).unwrap();
+        let filter = |name: &str| {
+            let marker = at("ran");
+            let run = format!("touch {}; cat", marker.display());
+            format!(
+                "echo '*.py filter={name}' > .git/info/attributes && git config filter.{name}.clean '{run}' \
+                && git config filter.{name}.smudge '{run}' && git config filter.{name}.required true \
+                && git config filter.{name}.process 'touch {}'",
+                marker.display()
+            )
+        };
+        for place in ["work/sub", "work"] {
+            sh(&at(place), NEW);
+        }
+        sh(&at("work"), "git add sub 2>&1 && git commit -qm sub");
+        for (place, name) in [("work/sub", "Deep.er"), ("work", "x")] {
+            sh(&at(place), &filter(name));
+            std::fs::write(at(place).join("a.py"), "two\n").unwrap();
+        }
+        let (code, gaps) = examine(&at("work"), &Helpers::default(), &People::default());
+        let code = code.unwrap();
+        assert!(gaps.is_empty(), "{gaps:?}");
+        assert_eq!(paths(&code), ["a.py", "sub/a.py"]);
+        assert!(code.diff.contains("+two"));
+        assert!(!at("ran").exists(), "a filter ran");
+        // A name that no switch can hold: nothing that would run it is asked, and that is told.
+        sh(&at("work"), &filter("a=b"));
+        let (code, gaps) = examine(&at("work"), &Helpers::default(), &People::default());
+        assert!(code.unwrap().commit.is_some() && !gaps.is_empty());
+        assert!(!at("ran").exists(), "a filter ran");
+        // It is the filters that were kept from running, not the fixture that has none.
+        sh(&at("work"), "git status --short >&2 || true");
+        assert!(at("ran").exists());
+    }
+
+    #[test]
+    fn what_is_missing_is_not_fetched() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("source")).unwrap();
+        sh(&at("source"), NEW);
+        sh(
+            folder.path(),
+            &format!(
+                "git -C source config uploadpack.allowFilter true && git clone -q --filter=blob:none file://$PWD/source work \
+                && rm -f work/.git/objects/pack/* && git -C work config remote.origin.uploadpack 'touch {}; false' \
+                && git -C work config protocol.file.allow always && echo two > work/a.py",
+                at("ran").display()
+            ),
+        );
+        let (_, gaps) = examine(&at("work"), &Helpers::default(), &People::default());
+        assert!(!gaps.is_empty());
+        assert!(!at("ran").exists(), "it was fetched");
+        sh(&at("work"), "git diff HEAD >&2 || true");
+        assert!(at("ran").exists(), "the fixture fetches where it may");
+    }
+
+    #[test]
+    fn what_git_is_told_not_to_look_at_is_a_gap() {
+        let folder = tempfile::tempdir().unwrap();
+        sh(folder.path(), NEW);
+        sh(
+            folder.path(),
+            "echo s > s.py && git add s.py && git commit -qm s && git config status.showUntrackedFiles no \
+            && git update-index --assume-unchanged a.py && git update-index --skip-worktree s.py \
+            && echo two > a.py && echo two > s.py && echo new > b.py",
+        );
+        let (code, gaps) = examine(folder.path(), &Helpers::default(), &People::default());
+        assert_eq!(paths(&code.unwrap()), ["b.py"]);
+        assert!(
+            gaps.len() == 1 && gaps[0].why.starts_with("2 files"),
+            "{gaps:?}"
+        );
+        // A work tree elsewhere is not this code.
+        let other = tempfile::tempdir().unwrap();
+        let line = format!("git config core.worktree {}", other.path().display());
+        sh(folder.path(), &line);
+        let (code, gaps) = examine(folder.path(), &Helpers::default(), &People::default());
+        assert!(code.is_none() && gaps.len() == 1, "{gaps:?}");
+    }
+
+    #[test]
+    fn a_signature_cannot_be_borrowed_from_another_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        sh(
+            folder.path(),
+            "ssh-keygen -q -N '' -t ed25519 -f key -C ada && mkdir work && cd work && git init -q . \
+            && git config user.email a@b.c && git config user.name n && git config gpg.format ssh \
+            && git config user.signingkey ../key.pub && echo good > a.py && git add a.py && git commit -qS -m signed \
+            && git tag good && echo evil > a.py && git commit -qam evil && git replace HEAD good \
+            && git replace HEAD^{tree} good^{tree}",
+        );
+        let work = folder.path().join("work");
+        let seen = || examine(&work, &Helpers::default(), &People::default());
+        let (code, gaps) = seen();
+        assert_eq!(code.unwrap().signature, Some(CommitSignature::Absent));
+        assert!(gaps.is_empty(), "{gaps:?}");
+        // Nor by an object under a name that is not its own.
+        sh(
+            &work,
+            "git replace -d HEAD && f() { echo .git/objects/$(git rev-parse $1 | sed 's/^../&\\//'); } \
+            && cp -f $(f good) $(f HEAD)",
+        );
+        let (code, gaps) = seen();
+        assert_eq!(code.unwrap().signature, None);
+        assert!(
+            gaps.iter().any(|gap| gap.why.contains("of that name")),
+            "{gaps:?}"
+        );
+    }
+
+    #[test]
+    fn a_commit_that_is_too_long_or_has_no_time_is_not_judged_as_another() {
+        let folder = tempfile::tempdir().unwrap();
+        sh(
+            folder.path(),
+            "ssh-keygen -q -N '' -t ed25519 -f key -C ada && mkdir work && cd work && git init -q . \
+            && git config user.email a@b.c && git config user.name n && echo one > a.py && git add a.py && git commit -qm m \
+            && git cat-file commit HEAD | sed 's/^committer .*/committer nobody/' > ../plain \
+            && ssh-keygen -q -Y sign -f ../key -n git ../plain \
+            && { sed '/^$/,$d' ../plain; printf gpgsig; sed 's/^/ /' ../plain.sig; sed -n '/^$/,$p' ../plain; } > ../object \
+            && git update-ref HEAD $(git hash-object -t commit -w --literally ../object)",
+        );
+        let work = folder.path().join("work");
+        let allowed = folder.path().join("allowed");
+        let key = std::fs::read_to_string(folder.path().join("key.pub")).unwrap();
+        std::fs::write(&allowed, format!("ada valid-before=\"20200101Z\" {key}")).unwrap();
+        let people = People::load(&Trust {
+            allowed_signers: Some(allowed),
+            ..Trust::default()
+        });
+        let people = people.unwrap();
+        let (code, _) = examine(&work, &Helpers::default(), &people);
+        match code.unwrap().signature.unwrap() {
+            CommitSignature::Ssh { holds, signer, .. } => {
+                assert_eq!((holds, signer), (true, Signer::Open));
+            }
+            other => panic!("{other:?}"),
+        }
+        sh(
+            &work,
+            "{ cat ../object; head -c 2000000 /dev/zero | tr '\\0' x; } > ../long \
+            && git update-ref HEAD $(git hash-object -t commit -w --literally ../long)",
+        );
+        let (code, gaps) = examine(&work, &Helpers::default(), &people);
+        assert_eq!(code.unwrap().signature, None);
+        assert!(
+            gaps.iter().any(|gap| gap.why.contains("not judged")),
+            "{gaps:?}"
+        );
     }
 
     #[test]

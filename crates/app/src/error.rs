@@ -90,9 +90,30 @@ pub enum AppError {
     /// A seal, or its verification.
     #[error(transparent)]
     Seal(#[from] crate::seal::SealError),
+    /// An approval.
+    #[error(transparent)]
+    Approve(Box<crate::approve::ApproveError>),
+    /// A statement about a run.
+    #[error(transparent)]
+    Attest(#[from] crate::attest::AttestError),
+    /// An environment.
+    #[error(transparent)]
+    Env(Box<crate::env::EnvError>),
+    /// A time stamp.
+    #[error(transparent)]
+    Stamp(Box<crate::stamp::StampError>),
     /// Evidence of the ledger.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),
+    /// Witnesses, or being one.
+    #[error(transparent)]
+    Witness(#[from] crate::witness::WitnessFault),
+    /// The log's key was not rotated.
+    #[error(transparent)]
+    Rotation(#[from] crate::rotation::RotationError),
+    /// Keeping house.
+    #[error(transparent)]
+    StoreUse(#[from] crate::store::StoreUseError),
     /// The demo.
     #[error(transparent)]
     Demo(#[from] crate::demo::DemoError),
@@ -112,6 +133,9 @@ impl AppError {
             Self::Store(ledger::StoreError::Newer { .. }) => {
                 Some("use the newer Taintline, or another store with --store")
             }
+            Self::Store(ledger::StoreError::Ground { .. }) => Some(
+                "keep the store on a local disk: --store FOLDER or TAINTLINE_STORE; nothing was started",
+            ),
             Self::Store(_)
             | Self::Ledger(_)
             | Self::Blob(_)
@@ -133,7 +157,8 @@ impl AppError {
             Self::Evidence(
                 EvidenceError::NoName { .. }
                 | EvidenceError::WhichLog { .. }
-                | EvidenceError::NoLog { .. },
+                | EvidenceError::NoLog { .. }
+                | EvidenceError::WhichHead { .. },
             )
             | Self::Log(ledger::LogError::NoSuchEntry { .. }) => {
                 Some("`taintline ledger log` lists entries by log and number")
@@ -141,10 +166,17 @@ impl AppError {
             Self::Evidence(EvidenceError::Key { .. }) => {
                 Some("the key is the text in the file `vkey` of the log")
             }
+            Self::StoreUse(crate::store::StoreUseError::Unreadable { .. }) => {
+                Some("`taintline ledger audit` says more")
+            }
             Self::NoSuchRun { .. } => Some("`taintline runs` lists them"),
             Self::ManyRuns { .. } => Some("use the id that `taintline runs --json` gives"),
+            Self::Witness(error) => error.hint(),
             Self::Scan(error) => error.hint(),
             Self::Seal(error) => error.hint(),
+            Self::Env(error) => error.hint(),
+            Self::Stamp(error) => error.hint(),
+            Self::Approve(error) => error.hint(),
             _ => None,
         }
     }

@@ -1,17 +1,18 @@
 //! The ledger's own use-cases: list entries, show one, prove one, verify a proof that came from elsewhere.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use domain::{Body, Entry};
 use ledger::note::VerifierKey;
 use ledger::tlog_proof::{MAX_PROOF_BYTES, ProofError, ProofSyntax, TlogProof};
-use ledger::{Log, MAX_ENTRY_BYTES, Store};
+use ledger::{KeptHead, Log, MAX_ENTRY_BYTES, Store};
 use report::time::rfc3339;
-use report::view::{EntriesView, EntryLine, EntryView, ProofView, ProvedView};
+use report::view::{EntriesView, EntryLine, EntryView, HeadView, ProofView, ProvedView};
 
+use crate::bounded;
 use crate::error::AppError;
 use crate::place::Surroundings;
+use crate::witness;
 
 /// Entries that are read at once.
 const BATCH: u64 = 256;
@@ -62,6 +63,20 @@ pub enum EvidenceError {
         path: PathBuf,
         /// Why not.
         why: ProofSyntax,
+    },
+    /// The file holds no tree head.
+    #[error("{}: {why}", path.display())]
+    Head {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: ledger::KeptSyntax,
+    },
+    /// The store has several logs, or none, and none was named.
+    #[error("the store has {logs} logs; say which with --log")]
+    WhichHead {
+        /// How many there are.
+        logs: usize,
     },
     /// The proof holds no entry, and none was given.
     #[error("{}: the proof does not hold the entry; give it with --entry", path.display())]
@@ -125,13 +140,12 @@ pub fn prove(
 ) -> Result<ProofView, AppError> {
     let store = Store::open(&surroundings.store_to_read()?)?;
     let (log, number) = find_entry(&store, asked)?;
-    let snapshot = log.snapshot()?;
-    let proof = snapshot.prove(number)?;
+    let proof = log.of_snapshot(|snapshot| witness::prove(&log, snapshot, number))?;
     let path = surroundings.cwd.join(output.map_or_else(
         || PathBuf::from(format!("{}-{number}.tlog-proof", log.name())),
         Path::to_owned,
     ));
-    let bytes = proof.encode();
+    let bytes = proof.proof.encode();
     std::fs::write(&path, &bytes).map_err(|source| EvidenceError::File {
         path: path.clone(),
         source,
@@ -142,9 +156,10 @@ pub fn prove(
         bytes: bytes.len() as u64,
         log: log.name().to_owned(),
         number,
-        size: snapshot.head().size,
-        root: snapshot.head().root.to_string(),
+        size: proof.head.size,
+        root: proof.head.root.to_string(),
         key: log.key()?.encode(),
+        cosigners: proof.cosigners,
     })
 }
 
@@ -152,10 +167,13 @@ pub fn prove(
 pub fn verify_proof(
     surroundings: &Surroundings,
     file: &Path,
-    key: &str,
+    trusted: &Trusted<'_>,
     entry: Option<&Path>,
 ) -> Result<ProvedView, AppError> {
-    let key = read_key(surroundings, key)?;
+    let named = trusted.key.map(|key| read_key(surroundings, key));
+    let named = named.transpose()?;
+    let policy = trusted.policy.map(|policy| surroundings.cwd.join(policy));
+    let policy = policy.map(|path| witness::read_policy(&path)).transpose()?;
     let path = surroundings.cwd.join(file);
     let bytes = read(&path, MAX_PROOF_BYTES as u64)?;
     let given = match entry {
@@ -169,14 +187,24 @@ pub fn verify_proof(
         path: path.clone(),
         why,
     })?;
+    let key = match named {
+        Some(key) => key,
+        None => witness::log_of(policy.as_ref(), &proof)?,
+    };
     let verified = proof.verify(&key, given.as_deref());
     if verified == Err(ProofError::NoEntry) {
         return Err(EvidenceError::NoEntry { path }.into());
     }
-    let (proved, problem) = match verified {
+    let (proved, mut problem) = match verified {
         Ok(proved) => (Some(proved), None),
         Err(why) => (None, Some(why.to_string())),
     };
+    let mut witnesses = None;
+    if let (Some(policy), Some((_, head))) = (&policy, proved) {
+        let judged = witness::judge_proof(policy, &proof, &key, head);
+        problem = judged.1;
+        witnesses = Some(judged.0);
+    }
     Ok(ProvedView {
         schema: "taintline.proved/1",
         file: surroundings.shown(&path),
@@ -186,11 +214,69 @@ pub fn verify_proof(
         root: proved.map(|(_, head)| head.root.to_string()),
         entry: proved.map(|(entry, _)| String::from_utf8_lossy(entry).into_owned()),
         problem,
+        witnesses,
+    })
+}
+
+/// Whose word counts for a proof: the key of its log, or a policy, or both.
+#[derive(Debug, Clone, Copy)]
+pub struct Trusted<'a> {
+    /// The log's key, as text or as a file.
+    pub key: Option<&'a str>,
+    /// A policy file: the quorum in it is demanded, and its logs count where no key is given.
+    pub policy: Option<&'a Path>,
+}
+
+/// A tree head that was kept in a file: the file as a person reads it, and what it says.
+pub(crate) fn kept_head(
+    surroundings: &Surroundings,
+    file: &Path,
+) -> Result<(String, KeptHead), AppError> {
+    let path = surroundings.cwd.join(file);
+    let bytes = read(&path, MAX_PROOF_BYTES as u64)?;
+    let kept = KeptHead::parse(&bytes).map_err(|why| EvidenceError::Head {
+        path: path.clone(),
+        why,
+    })?;
+    Ok((surroundings.shown(&path), kept))
+}
+
+/// The newest signed head of a log, for keeping elsewhere; written to `output` where one is named.
+pub fn head(
+    surroundings: &Surroundings,
+    log: Option<&str>,
+    output: Option<&Path>,
+) -> Result<HeadView, AppError> {
+    let store = Store::open(&surroundings.store_to_read()?)?;
+    let log = if let Some(name) = log {
+        find_log(&store, name)?
+    } else {
+        let mut logs = store.logs()?;
+        let count = logs.len();
+        let only = logs.pop().filter(|_| count == 1);
+        only.ok_or(EvidenceError::WhichHead { logs: count })?
+    };
+    let (head, note) = log.signed_head()?;
+    let path = output.map(|output| surroundings.cwd.join(output));
+    if let Some(path) = &path {
+        std::fs::write(path, &note).map_err(|source| EvidenceError::File {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Ok(HeadView {
+        schema: "taintline.head/1",
+        log: log.name().to_owned(),
+        entries: head.size,
+        root: head.root.to_string(),
+        key: log.key()?.encode(),
+        note: String::from_utf8_lossy(&note).into_owned(),
+        file: path.map(|path| surroundings.shown(&path)),
     })
 }
 
 /// A key as text, or a file that holds it.
-fn read_key(surroundings: &Surroundings, given: &str) -> Result<VerifierKey, AppError> {
+pub(crate) fn read_key(surroundings: &Surroundings, given: &str) -> Result<VerifierKey, AppError> {
     let why = match VerifierKey::parse(given) {
         Ok(key) => return Ok(key),
         Err(why) => why,
@@ -209,24 +295,13 @@ fn read_key(surroundings: &Surroundings, given: &str) -> Result<VerifierKey, App
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, EvidenceError> {
-    let fault = |source| EvidenceError::File {
+    bounded::read(path, limit).map_err(|source| EvidenceError::File {
         path: path.to_owned(),
         source,
-    };
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(fault)?;
-    let facts = file.metadata().map_err(fault)?;
-    if !facts.is_file() {
-        return Err(fault(std::io::Error::other("not a regular file")));
-    }
-    // One byte more than may be there is refused by whoever parses it.
-    file.take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(fault)?;
-    Ok(bytes)
+    })
 }
 
-fn find_log(store: &Store, name: &str) -> Result<Log, AppError> {
+pub(crate) fn find_log(store: &Store, name: &str) -> Result<Log, AppError> {
     let mut logs = store.logs()?.into_iter();
     let found = logs.find(|log| log.name() == name);
     Ok(found.ok_or_else(|| EvidenceError::NoLog {
@@ -280,11 +355,21 @@ fn what(body: &Body) -> &'static str {
             Act::Joined(_) => "process joined",
             Act::Exit(_) => "process ended",
             Act::Signal(_) => "signal",
-            Act::ClockBack { .. } => "clock went back",
+            Act::ClockBack { .. } | Act::ClockStep { .. } => "clock was set",
+            Act::Clock(_) => "state of the clock",
             Act::EnvironmentAccepted => "environment accepted",
+            Act::WaysIn { .. } => "ways in",
             Act::End(_) => "end",
             Act::Interrupted => "interrupted",
             Act::Sealed(_) => "seal",
+            Act::Stamped(_) => "time stamp",
+            Act::Approved(_) => "approval",
+            Act::Alive(_) => "heartbeat",
+            Act::Pruned(_) => "blobs pruned",
+            Act::LogEnded(_) => "log ended",
+            Act::LogBegun(_) => "log begun",
+            Act::KeyRotated(_) => "seal key exchanged",
+            Act::EnvironmentChecked(_) => "environment checked",
         },
         Body::Load(_) => "load",
         Body::Write(_) => "write",

@@ -5,16 +5,17 @@
 //! from where the index stands to where the log stands, in one transaction a log.
 
 mod verdicts;
+mod vouched;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use domain::entry::{Act, Kind, Launch, Write};
+use domain::entry::{Act, End, Kind, Launch, Write};
 use domain::{Body, Digest, Entry, Gap, Outcome, PathText, Process, RunId};
 use ledger::{Log, Store};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 5;
 /// As many as lie in one file of a log, so that one that cannot be read costs no more than itself.
 const BATCH: u64 = 256;
 
@@ -25,7 +26,7 @@ CREATE TABLE runs (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, same TEXT NOT NULL, started_us INTEGER NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,
     ticks INTEGER NOT NULL, command TEXT NOT NULL, log TEXT NOT NULL, state TEXT NOT NULL DEFAULT 'open', ended_us INTEGER, wall_us INTEGER,
     outcome TEXT, steps INTEGER NOT NULL DEFAULT 0, findings INTEGER NOT NULL DEFAULT 0, environment_findings INTEGER NOT NULL DEFAULT 0,
-    accepted INTEGER NOT NULL DEFAULT 0) STRICT;
+    accepted INTEGER NOT NULL DEFAULT 0, last_us INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX runs_by_name ON runs (name);
 CREATE INDEX runs_by_same ON runs (same, started_us);
 CREATE TABLE saves (run TEXT NOT NULL, path TEXT NOT NULL, digest TEXT NOT NULL, step INTEGER, at_us INTEGER NOT NULL, summary TEXT) STRICT;
@@ -33,12 +34,17 @@ CREATE INDEX saves_by_path ON saves (path, at_us);
 CREATE INDEX saves_by_digest ON saves (digest);
 CREATE TABLE environments (run TEXT NOT NULL, prefix TEXT NOT NULL, tree TEXT NOT NULL, summary TEXT) STRICT;
 CREATE INDEX environments_by_run ON environments (run);
+CREATE TABLE ways (run TEXT PRIMARY KEY, list TEXT NOT NULL) STRICT;
 CREATE TABLE verdicts (
     log TEXT NOT NULL, number INTEGER NOT NULL, line INTEGER NOT NULL, at_us INTEGER NOT NULL, scanner TEXT NOT NULL, name TEXT NOT NULL,
     size INTEGER NOT NULL, layout TEXT NOT NULL, content TEXT NOT NULL, heavy INTEGER NOT NULL) STRICT;
 CREATE TABLE examined_loads (
     run TEXT NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, digest TEXT NOT NULL, examined TEXT NOT NULL, at_us INTEGER NOT NULL,
     log TEXT NOT NULL, number INTEGER NOT NULL) STRICT;
+CREATE TABLE vouched (kind TEXT NOT NULL, about TEXT NOT NULL, size INTEGER NOT NULL, log TEXT NOT NULL, number INTEGER NOT NULL) STRICT;
+CREATE INDEX vouched_by_kind ON vouched (kind, about, size);
+CREATE INDEX vouched_by_place ON vouched (kind, log, number);
+CREATE TABLE prunings (log TEXT NOT NULL, number INTEGER NOT NULL) STRICT;
 CREATE INDEX examined_loads_by_size ON examined_loads (size);
 CREATE INDEX verdicts_by_size ON verdicts (size, layout, content);
 CREATE INDEX verdicts_that_were_heavy ON verdicts (scanner, at_us) WHERE heavy = 1;
@@ -96,6 +102,8 @@ pub struct IndexedRun {
     pub command: Option<Digest>,
     /// Its log.
     pub log: String,
+    /// When its supervisor recorded something last, microseconds since 1970.
+    pub last_us: i64,
 }
 
 /// A checkpoint that a recorded run saved.
@@ -285,6 +293,12 @@ impl Index {
         Ok(self.runs()?.into_iter().filter(prefix).collect())
     }
 
+    /// Where it is said that blobs were pruned: log and number of each entry.
+    pub(crate) fn prunings(&self) -> Result<Vec<(String, u64)>, IndexError> {
+        let sql = "SELECT log, number FROM prunings ORDER BY log, number";
+        self.query(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
     /// Where the entries of a run are, in their order; one that was recorded again in a further log is there twice.
     pub(crate) fn entries_of(&self, run: RunId) -> Result<Vec<IndexedEntry>, IndexError> {
         let sql = "SELECT seq, log, number FROM entries WHERE run = ?1 ORDER BY seq, log";
@@ -345,6 +359,22 @@ impl Index {
             .next())
     }
 
+    /// The list of ways in of the last good run of the same command, with the run's name.
+    pub(crate) fn last_good_ways(
+        &self,
+        same: &Digest,
+        not: RunId,
+    ) -> Result<Option<(String, Digest)>, IndexError> {
+        let sql = "SELECT runs.name, ways.list FROM runs JOIN ways ON ways.run = runs.id
+            WHERE runs.same = ?1 AND runs.id != ?2 AND (runs.environment_findings = 0 OR runs.accepted = 1)
+            ORDER BY runs.started_us DESC LIMIT 1";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, digest(row, 1)?));
+        Ok(self
+            .query(sql, [same.to_string(), not.to_string()], row)?
+            .into_iter()
+            .next())
+    }
+
     fn query<T, P: rusqlite::Params>(
         &self,
         sql: &str,
@@ -365,6 +395,7 @@ impl Index {
 }
 
 pub(crate) use verdicts::{IndexedVerdict, scanner_name};
+pub(crate) use vouched::{STAMPS, about};
 
 /// How far a log is indexed, and the digest of the last entry there.
 fn indexed(connection: &Connection, log: &str) -> rusqlite::Result<(u64, Option<Digest>)> {
@@ -380,7 +411,7 @@ fn digest_at(log: &Log, number: u64) -> Result<Digest, ledger::LogError> {
     Ok(Digest::of(entries.first().map_or(&[][..], Vec::as_slice)))
 }
 
-const RUN: &str = "SELECT id, name, started_us, state, boot, pid, ticks, wall_us, outcome, steps, findings, command, log FROM runs";
+const RUN: &str = "SELECT id, name, started_us, state, boot, pid, ticks, wall_us, outcome, steps, findings, command, log, last_us FROM runs";
 const SAVE: &str = "SELECT runs.name, saves.path, saves.digest, saves.step, saves.at_us, saves.summary FROM saves JOIN runs ON runs.id = saves.run";
 
 fn apply(
@@ -399,22 +430,18 @@ fn apply(
     if known {
         return Ok(()); // recorded again, in a further log, after the first was rewritten
     }
+    note_life(transaction, &run, entry)?;
     let add = |sql: &str| transaction.prepare_cached(sql)?.execute([&run]).map(|_| ());
     match &entry.body {
         Body::Act(Act::Launch(launch)) => {
             apply_launch(transaction, log, &run, entry.event_us, launch)
         }
-        Body::Act(Act::End(end)) => {
-            let outcome = serde_json::to_string(&end.outcome).unwrap_or_default();
-            let sql = "UPDATE runs SET state = 'ended', ended_us = ?2, wall_us = ?3, outcome = ?4 WHERE id = ?1";
-            transaction
-                .prepare_cached(sql)?
-                .execute(params![run, entry.event_us, end.wall_us, outcome])
-                .map(|_| ())
-        }
+        Body::Act(Act::End(end)) => apply_end(transaction, &run, entry.event_us, end),
         Body::Act(Act::Interrupted) => {
             add("UPDATE runs SET state = 'interrupted' WHERE id = ?1 AND state = 'open'")
         }
+        Body::Act(Act::Pruned(_)) => note_pruning(transaction, log, number),
+        Body::Act(Act::WaysIn { list, .. }) => note_ways(transaction, &run, list),
         Body::Act(Act::EnvironmentAccepted) => add("UPDATE runs SET accepted = 1 WHERE id = ?1"),
         Body::Steps(steps) => {
             let sql = "UPDATE runs SET steps = steps + ?2 WHERE id = ?1";
@@ -448,8 +475,51 @@ fn apply(
         Body::Load(load) => {
             verdicts::apply_load(transaction, (log, number), (&run, entry.event_us), load)
         }
-        Body::Act(_) | Body::Gap(_) => Ok(()),
+        Body::Act(act) => vouched::apply(transaction, (log, number), act),
+        Body::Gap(_) => Ok(()),
     }
+}
+
+fn apply_end(
+    transaction: &Transaction<'_>,
+    run: &str,
+    ended_us: i64,
+    end: &End,
+) -> rusqlite::Result<()> {
+    let outcome = serde_json::to_string(&end.outcome).unwrap_or_default();
+    let sql =
+        "UPDATE runs SET state = 'ended', ended_us = ?2, wall_us = ?3, outcome = ?4 WHERE id = ?1";
+    transaction
+        .prepare_cached(sql)?
+        .execute(params![run, ended_us, end.wall_us, outcome])
+        .map(|_| ())
+}
+
+/// The ways into the processes of a run, for later ones to compare with.
+fn note_ways(transaction: &Transaction<'_>, run: &str, list: &Digest) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT OR REPLACE INTO ways VALUES (?1, ?2)")?
+        .execute(params![run, list.to_string()])
+        .map(|_| ())
+}
+
+fn note_pruning(transaction: &Transaction<'_>, log: &str, number: u64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("INSERT INTO prunings VALUES (?1, ?2)")?
+        .execute(params![log, number])
+        .map(|_| ())
+}
+
+/// What its own supervisor recorded is a sign of life; what others say of it later is none.
+fn note_life(transaction: &Transaction<'_>, run: &str, entry: &Entry) -> rusqlite::Result<()> {
+    if matches!(&entry.body, Body::Act(Act::Interrupted | Act::Launch(_))) {
+        return Ok(());
+    }
+    let sql = "UPDATE runs SET last_us = ?2 WHERE id = ?1 AND state = 'open'";
+    transaction
+        .prepare_cached(sql)?
+        .execute(params![run, entry.capture_us])
+        .map(|_| ())
 }
 
 fn apply_write(
@@ -478,8 +548,8 @@ fn apply_launch(
     launch: &Launch,
 ) -> rusqlite::Result<()> {
     let sql =
-        "INSERT OR IGNORE INTO runs (id, name, same, started_us, boot, pid, ticks, command, log)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        "INSERT OR IGNORE INTO runs (id, name, same, started_us, boot, pid, ticks, command, log, last_us)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?4)";
     let Process { boot, pid, started } = &launch.supervisor;
     let (name, same, command) = (
         launch.name.as_str(),
@@ -509,6 +579,7 @@ fn run_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<IndexedRun> {
         findings: row.get(10)?,
         command: optional_digest(row, 11)?,
         log: row.get(12)?,
+        last_us: row.get(13)?,
     })
 }
 

@@ -12,7 +12,12 @@ use crate::journal::wall_us;
 /// Whether the supervisor of an open run is alive. One of an earlier boot is not; one of another host cannot be seen from
 /// here and counts as alive.
 pub(crate) fn is_alive(run: &IndexedRun) -> bool {
-    is_elsewhere(&run.log) || process_lives(&run.supervisor)
+    may_live(&run.log, &run.supervisor)
+}
+
+/// The same of a supervisor by itself.
+pub(crate) fn may_live(log: &str, supervisor: &Process) -> bool {
+    is_elsewhere(log) || process_lives(supervisor)
 }
 
 /// Whether a process of this host lives.

@@ -8,15 +8,18 @@
 //!   writes there a finding, the tree head that it remembers, and once more all entries of this run.
 
 use domain::entry::{Act, ENTRY_VERSION};
+use domain::vouch::ClockState;
 use domain::{Body, Digest, Entry, Finding, Gap, Grade, Rule, RunId, Tier};
+use host::clock::Moment;
 pub(crate) use host::clock::wall_us;
+use host::clock::{both_us, discipline};
 use ledger::{LedgerError, Store, Writer};
 
+use crate::jumps::Jumps;
 use crate::record::RunRecord;
 
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 const KEPT_BYTES_MAX: usize = 16 << 20;
-const CLOCK_SLACK_US: i64 = 1_000_000;
 
 /// Writes the entries of one run.
 pub(crate) struct Journal {
@@ -29,7 +32,9 @@ pub(crate) struct Journal {
     /// Entries that are durable, kept so that they can be written again elsewhere.
     kept: Vec<Vec<u8>>,
     kept_bytes: usize,
-    last_capture_us: i64,
+    /// Nothing where the clocks could not be read at one moment yet.
+    jumps: Option<Jumps>,
+    last: Moment,
     lost: u64,
     failure: Option<String>,
     /// Why evidence could not be stored, told once a reason.
@@ -54,7 +59,8 @@ impl Journal {
             queued_bytes: 0,
             kept: Vec::new(),
             kept_bytes: 0,
-            last_capture_us: 0,
+            jumps: both_us().map(|(wall, boot)| Jumps::new(wall, boot)),
+            last: Moment::now(),
             lost: 0,
             failure: None,
             not_stored: None,
@@ -83,18 +89,36 @@ impl Journal {
 
     /// Queues a fact.
     pub(crate) fn record_at(&mut self, tier: Tier, event_us: i64, body: Body) {
-        let capture_us = wall_us();
-        let back = self.last_capture_us - capture_us;
-        self.last_capture_us = capture_us;
-        if back > CLOCK_SLACK_US {
-            self.push(
-                Tier::Supervisor,
-                capture_us,
-                capture_us,
-                Body::Act(Act::ClockBack { by_us: back }),
-            );
+        self.look_at_clock();
+        self.push(tier, event_us, wall_us(), body);
+    }
+
+    /// Records that the wall clock was set, if it was.
+    pub(crate) fn look_at_clock(&mut self) {
+        let Some((wall, boot)) = both_us() else {
+            return;
+        };
+        let jumps = self.jumps.get_or_insert(Jumps::new(wall, boot));
+        if let Some(by_us) = jumps.look(wall, boot) {
+            let body = Body::Act(Act::ClockStep { by_us });
+            self.push(Tier::Supervisor, wall, wall, body);
         }
-        self.push(tier, event_us, capture_us, body);
+    }
+
+    /// Records what the kernel says of the clock now.
+    pub(crate) fn record_clock(&mut self) {
+        self.record(match discipline() {
+            Ok(state) => Body::Act(Act::Clock(ClockState {
+                synchronised: state.synchronised,
+                offset_us: state.offset_us,
+                error_us: state.error_us,
+                max_error_us: state.max_error_us,
+            })),
+            Err(error) => Body::Gap(Gap {
+                what: "state of the clock".to_owned(),
+                why: error.to_string(),
+            }),
+        });
     }
 
     fn push(&mut self, tier: Tier, event_us: i64, capture_us: i64, body: Body) {
@@ -108,6 +132,7 @@ impl Journal {
             body,
         };
         self.seq += 1;
+        self.last = Moment::now();
         let encoded = entry.encode();
         self.record.apply(entry);
         match encoded {
@@ -264,6 +289,11 @@ impl Journal {
             what: "entries of the run".to_owned(),
             why,
         })
+    }
+
+    /// When the last fact was recorded.
+    pub(crate) fn last(&self) -> Moment {
+        self.last
     }
 
     /// The run as recorded so far, also what is queued.

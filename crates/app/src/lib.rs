@@ -4,34 +4,54 @@
 //! no terminal and no exit code is known on this floor.
 #![forbid(unsafe_code)]
 
+mod acts;
+pub mod approve;
+pub mod attest;
+mod audit;
+mod bounded;
 pub mod checkpoint;
 mod code;
+pub mod compiled;
 pub mod convert;
 pub mod demo;
 mod diff;
+pub mod env;
 pub mod error;
 pub mod evidence;
 mod examination;
 mod index;
 mod interrupted;
 mod journal;
+mod jumps;
+pub mod net;
 mod people;
 pub mod place;
 pub mod present;
 mod queries;
 pub mod record;
 mod redact;
+pub mod rotation;
 pub mod run;
 pub mod scan;
 pub mod seal;
 mod secret;
+mod sequence;
 pub mod settings;
+mod silence;
+pub mod stamp;
+pub mod store;
+#[cfg(test)]
+mod testing;
 mod variables;
 pub mod weights;
+pub mod witness;
+mod writing;
 
+pub use audit::audit;
 pub use diff::diff;
 pub use error::AppError;
 pub use index::{IndexError, IndexedRun};
 pub use people::PeopleError;
-pub use queries::{Reading, audit, reindex};
+pub use queries::{Reading, reindex};
 pub use secret::SecretError;
+pub use writing::WritingError;

@@ -1,7 +1,5 @@
 //! Whose signature it is: the user's lists of keys, asked.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use domain::entry::Signer;
@@ -70,15 +68,21 @@ impl People {
         Ok(people)
     }
 
-    /// What the lists say of a key for a purpose at a moment, in seconds since 1970.
-    pub(crate) fn signer(&self, key: &PublicKey, namespace: &str, at: i64) -> Signer {
+    /// What the lists say of a key for a purpose at a moment, in seconds since 1970. Where no moment is known, what would
+    /// depend on it is open.
+    pub(crate) fn signer(&self, key: &PublicKey, namespace: &str, at: Option<i64>) -> Signer {
         if self.revoked.contains(key) {
             return Signer::Revoked;
         }
         let Some(allowed) = &self.allowed else {
             return Signer::NotAsked;
         };
-        match allowed.standing(key, None, namespace, at) {
+        match allowed.standing(key, None, namespace, at.unwrap_or_default()) {
+            Standing::Allowed { .. } | Standing::NotYet { .. } | Standing::Expired { .. }
+                if at.is_none() =>
+            {
+                Signer::Open
+            }
             Standing::Allowed { principals, .. } => Signer::Allowed { principals },
             Standing::Unknown => Signer::Unknown,
             Standing::OtherPerson { .. } | Standing::OtherPurpose { .. } => Signer::OtherPurpose,
@@ -90,15 +94,8 @@ impl People {
 }
 
 fn read(path: &Path, limit: usize) -> Result<Vec<u8>, PeopleError> {
-    let error = |source| PeopleError::Read {
+    crate::bounded::read(path, limit as u64).map_err(|source| PeopleError::Read {
         path: path.to_owned(),
         source,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(error)?;
-    // One more than allowed, so that the list's reader sees that it is too long.
-    file.take(limit as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(error)?;
-    Ok(bytes)
+    })
 }

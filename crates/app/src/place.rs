@@ -18,6 +18,8 @@ pub struct Surroundings {
     pub cache_home: Option<PathBuf>,
     /// `TAINTLINE_CONFIG`, else `taintline/taintline.toml` in `XDG_CONFIG_HOME` or `~/.config`.
     pub settings: Option<PathBuf>,
+    /// It was `TAINTLINE_CONFIG`: then the file must be there.
+    pub settings_named: bool,
     /// `XDG_RUNTIME_DIR`, else the folder for temporary files.
     pub runtime: PathBuf,
     /// `TAINTLINE_SENSOR_DIR`, else beside the binary.
@@ -66,6 +68,7 @@ impl Surroundings {
             store: store.or_else(|| variable("TAINTLINE_STORE")),
             data_home: variable("XDG_DATA_HOME").or_else(|| under_home(".local/share")),
             cache_home: variable("XDG_CACHE_HOME").or_else(|| under_home(".cache")),
+            settings_named: variable("TAINTLINE_CONFIG").is_some(),
             settings: variable("TAINTLINE_CONFIG").or_else(|| {
                 let home = variable("XDG_CONFIG_HOME").or_else(|| under_home(".config"));
                 home.map(|home| home.join("taintline/taintline.toml"))

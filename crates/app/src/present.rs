@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 
 use domain::entry::{Code, Command, Identity, Kind, Load, Signal, Write};
 use domain::scan::{Examination, Weight};
-use domain::{Digest, Outcome, PathText, Process, StepRecord};
+use domain::vouch::ClockState;
+use domain::{Digest, Gap, Outcome, PathText, Process, StepRecord};
+use host::clock::wall_us;
 use ledger::Store;
 use report::time::rfc3339;
 use report::view::{
-    ActView, CodeView, CostView, EnvironmentView, FileView, Inside, RankView, RunLine, RunView,
-    State,
+    ActView, ClockView, CodeView, CostView, EnvironmentView, FileView, Inside, RankView, RunLine,
+    RunView, State,
 };
 
 use crate::index::IndexedRun;
 use crate::record::RunRecord;
 use crate::run::{EnvironmentSummary, signal_name};
-use crate::{interrupted, redact};
+use crate::{interrupted, redact, silence};
 
 /// Content of a sealed blob, without its 32 random bytes; `None` when it was erased or cannot be read.
 pub fn unsealed(store: &Store, digest: &Digest) -> Option<Vec<u8>> {
@@ -57,6 +59,7 @@ pub fn line(store: &Store, run: &IndexedRun) -> RunLine {
         name: run.name.clone(),
         id: run.id.to_string(),
         state,
+        last_sign: last_sign(state, run.last_us),
         started: rfc3339(run.started_us),
         wall_seconds: run.wall_us.map(|us| us as f64 / 1e6),
         steps: run.steps,
@@ -73,10 +76,12 @@ pub fn line(store: &Store, run: &IndexedRun) -> RunLine {
 pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
     let launch = record.launch.as_ref();
     let command = launch.and_then(|launch| command(store, &launch.command));
+    let state = state(record);
     let line = RunLine {
         name: record.name(),
         id: record.id.to_string(),
-        state: state(record),
+        state,
+        last_sign: last_sign(state, record.last_us),
         started: rfc3339(record.started_us),
         wall_seconds: record.end.as_ref().map(|(_, end)| end.wall_us as f64 / 1e6),
         steps: record.steps(),
@@ -104,19 +109,50 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
             .map(|load| load_view(store, load))
             .collect(),
         writes: writes(record),
-        acts: acts(record),
+        acts: acts(record, state),
         findings: record.findings.clone(),
-        gaps: record.gaps.clone(),
+        gaps: gaps(record, state),
         cost: record.end.as_ref().map(|(_, end)| CostView {
             wall_seconds: end.wall_us as f64 / 1e6,
             watch_cpu_seconds: end.watch_cpu_us as f64 / 1e6,
             sensor_seconds: end.sensor_us as f64 / 1e6,
         }),
         ledger,
+        witnesses: None,
+        clock: record.clock.iter().map(clock).collect(),
+        approvals: Vec::new(),
+        no_later_than: None,
+        not_before: None,
     }
 }
 
-fn state(record: &RunRecord) -> State {
+fn clock((at_us, state): &(i64, ClockState)) -> ClockView {
+    ClockView {
+        at: rfc3339(*at_us),
+        synchronised: state.synchronised,
+        offset_us: state.offset_us,
+        error_us: state.error_us,
+        max_error_us: state.max_error_us,
+    }
+}
+
+/// When a run that is over without an end was heard of last.
+fn last_sign(state: State, last_us: i64) -> Option<String> {
+    (state == State::Interrupted && last_us > 0).then(|| rfc3339(last_us))
+}
+
+/// What was not recorded; of a run that should be going on, also that it says nothing any more.
+fn gaps(record: &RunRecord, state: State) -> Vec<Gap> {
+    let mut gaps = record.gaps.clone();
+    let promised = record.launch.as_ref().and_then(|it| it.heartbeat_us);
+    if let (State::Running, Some(interval_us)) = (state, promised) {
+        gaps.extend(silence::since(record.last_us, wall_us(), interval_us));
+    }
+    gaps
+}
+
+/// Where a run stands.
+pub(crate) fn state(record: &RunRecord) -> State {
     match (&record.end, record.interrupted) {
         (Some(_), _) => State::Ended,
         (None, true) => State::Interrupted,
@@ -261,14 +297,7 @@ fn file(
 
 /// Checkpoints by their final name: what was written under a temporary one and renamed is one write.
 fn writes(record: &RunRecord) -> Vec<FileView> {
-    let mut kept: Vec<&Write> = Vec::new();
-    for (_, write) in &record.writes {
-        if let Some(from) = &write.from {
-            kept.retain(|earlier| !(earlier.path == *from && earlier.digest == write.digest));
-        }
-        kept.push(write);
-    }
-    let view = |write: &&Write| {
+    let view = |(_, write): &&(i64, Write)| {
         let at = (write.rank, write.step);
         file(
             "checkpoint".to_owned(),
@@ -278,10 +307,23 @@ fn writes(record: &RunRecord) -> Vec<FileView> {
             at,
         )
     };
-    kept.iter().map(view).collect()
+    final_writes(record).iter().map(view).collect()
 }
 
-fn acts(record: &RunRecord) -> Vec<ActView> {
+/// The writes of a run, without those that only were a step on the way to a final name.
+pub(crate) fn final_writes(record: &RunRecord) -> Vec<&(i64, Write)> {
+    let mut kept: Vec<&(i64, Write)> = Vec::new();
+    for write in &record.writes {
+        if let Some(from) = &write.1.from {
+            let same = |earlier: &Write| earlier.path == *from && earlier.digest == write.1.digest;
+            kept.retain(|(_, earlier)| !same(earlier));
+        }
+        kept.push(write);
+    }
+    kept
+}
+
+fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
     let mut acts: BTreeMap<i64, Vec<String>> = BTreeMap::new();
     let mut add = |at_us: i64, what: String| acts.entry(at_us).or_default().push(what);
     if record.launch.is_some() {
@@ -314,6 +356,9 @@ fn acts(record: &RunRecord) -> Vec<ActView> {
                 exit.process.pid
             ),
         );
+    }
+    if state == State::Interrupted && record.last_us > 0 {
+        add(record.last_us, "last sign of life".to_owned());
     }
     if record.interrupted {
         add(

@@ -1,22 +1,29 @@
-//! The use-cases that only read: `runs`, `show`, `diff`, and the ledger's `audit` and `reindex`.
+//! The use-cases that only read: `runs`, `show`, `diff`, and the ledger's `reindex`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use domain::{Entry, Gap, RunId};
 use ledger::{Log, Store};
-use report::view::{AuditView, LogView, ProblemView, RunView, RunsView};
+use report::stamp::StampView;
+use report::view::{RunView, RunsView};
 
 use crate::error::AppError;
 use crate::index::{Index, IndexedEntry, IndexedRun};
 use crate::place::Surroundings;
 use crate::present;
 use crate::record::RunRecord;
+use crate::settings::Settings;
+use crate::stamp::{self, TimeRoots};
+use crate::witness::{self, Witnesses};
 
 /// A store opened for reading, with its index up to date and interrupted runs told as such.
 pub struct Reading {
+    witnesses: Option<Witnesses>,
     pub(crate) store: Store,
     pub(crate) index: Index,
+    /// Whose time stamps are believed.
+    roots: TimeRoots,
+    surroundings: Surroundings,
 }
 
 impl Reading {
@@ -24,7 +31,16 @@ impl Reading {
     pub fn open(surroundings: &Surroundings) -> Result<Self, AppError> {
         let store = Store::open(&surroundings.store_to_read()?)?;
         let index = Index::open(&store)?;
-        Ok(Self { store, index })
+        let settings = Settings::load(surroundings)?;
+        let witnesses = Witnesses::load(&settings.ledger)?;
+        let roots = TimeRoots::load(surroundings, &settings, &[])?;
+        Ok(Self {
+            witnesses,
+            store,
+            index,
+            roots,
+            surroundings: surroundings.clone(),
+        })
     }
 
     /// All runs, newest last.
@@ -95,6 +111,32 @@ impl Reading {
         Ok(record)
     }
 
+    /// Log and number of the last entry of a run.
+    pub(crate) fn last_place(&self, run: &IndexedRun) -> Result<(String, u64), AppError> {
+        let entries = self.index.entries_of(run.id)?;
+        let last = entries.last().ok_or_else(|| AppError::NoSuchRun {
+            name: run.name.clone(),
+        })?;
+        Ok((last.log.clone(), last.number))
+    }
+
+    /// The first believed stamp over an entry; where there is none, the first that claims to be one.
+    pub(crate) fn no_later_than(&self, place: (&str, u64)) -> Option<StampView> {
+        stamp::no_later_than(&self.store, &self.index, &self.roots, place)
+    }
+
+    /// Adds what others vouch for.
+    fn vouch(&self, view: &mut RunView, entries: &[IndexedEntry]) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else {
+            return;
+        };
+        let (store, index, roots) = (&self.store, &self.index, &self.roots);
+        let at = |entry: &IndexedEntry| (entry.log.clone(), entry.number);
+        let (first, last) = (at(first), at(last));
+        view.no_later_than = stamp::no_later_than(store, index, roots, (&last.0, last.1));
+        view.not_before = stamp::not_before(store, index, roots, (&first.0, first.1));
+    }
+
     /// All that is known of a run.
     pub fn show(&self, name: &str) -> Result<RunView, AppError> {
         let run = self.find(name)?;
@@ -110,8 +152,15 @@ impl Reading {
                 )
             },
         );
-        let mut view = present::run(&self.store, &self.record(&run)?, place);
+        let record = self.record(&run)?;
+        let mut view = present::run(&self.store, &record, place);
+        let pruned = crate::store::pruned::of_run(&self.store, &self.index, &record)?;
+        view.gaps.extend(pruned);
         view.gaps.extend_from_slice(self.index.unread());
+        let log = entries.last().map_or(&run.log, |last| &last.log);
+        view.witnesses = witness::shown(&self.store, log, self.witnesses.as_ref());
+        self.vouch(&mut view, &entries);
+        view.approvals = crate::approve::of_run(&self.surroundings, self, run.id)?;
         Ok(view)
     }
 }
@@ -125,57 +174,6 @@ fn entry_at(log: &Log, place: &IndexedEntry, run: RunId) -> Result<Entry, String
     entry
         .filter(|entry| entry.run == run && entry.seq == place.seq)
         .ok_or_else(|| "another entry is there now".to_owned())
-}
-
-/// Checks every byte of the ledger and of the blob store.
-pub fn audit(surroundings: &Surroundings) -> Result<AuditView, AppError> {
-    let place = surroundings.store_to_read()?;
-    let referenced = |bytes: &[u8]| {
-        Entry::decode(bytes)
-            .map(|entry| entry.blobs())
-            .unwrap_or_default()
-    };
-    let report = match Store::open(&place) {
-        Ok(store) => ledger::audit(&store, &referenced),
-        Err(ledger::StoreError::Damaged { path }) => return Ok(damaged(&place, &path)),
-        Err(error) => return Err(error.into()),
-    };
-    let problem = |problem: &ledger::Problem| ProblemView {
-        file: problem.file.display().to_string(),
-        what: problem.what.to_string(),
-    };
-    Ok(AuditView {
-        schema: "taintline.audit/1",
-        logs: report
-            .logs
-            .iter()
-            .map(|log| LogView {
-                name: log.name.clone(),
-                entries: log.head.size,
-                root: log.head.root.to_string(),
-            })
-            .collect(),
-        blobs: report.blobs,
-        bytes: report.bytes,
-        problems: report.problems.iter().map(problem).collect(),
-    })
-}
-
-/// A store whose `version` file is damaged: named, and nothing else can be believed.
-fn damaged(place: &Path, file: &Path) -> AuditView {
-    let shown = file
-        .strip_prefix(place)
-        .unwrap_or(file)
-        .display()
-        .to_string();
-    let what = "it is not what Taintline wrote; the rest was not examined".to_owned();
-    AuditView {
-        schema: "taintline.audit/1",
-        logs: Vec::new(),
-        blobs: 0,
-        bytes: 0,
-        problems: vec![ProblemView { file: shown, what }],
-    }
 }
 
 /// Throws the index away and builds it from the ledger; the number of runs in it.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
-use domain::{Body, Entry, Finding, Gap, Process, RunId, RunName};
+use domain::vouch::ClockState;
+use domain::{Body, Digest, Entry, Finding, Gap, Process, RunId, RunName};
 
 /// All that is recorded of one run.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct RunRecord {
     pub signals: Vec<(i64, Signal)>,
     /// Loads, in order.
     pub loads: Vec<Load>,
+    /// When each of them happened.
+    pub load_times: Vec<i64>,
     /// Writes, in order, with their time.
     pub writes: Vec<(i64, Write)>,
     /// Segments of steps, in order.
@@ -38,6 +41,12 @@ pub struct RunRecord {
     pub interrupted: bool,
     /// Its environment was declared to be meant.
     pub environment_accepted: bool,
+    /// What the kernel said of the clock, and when.
+    pub clock: Vec<(i64, ClockState)>,
+    /// When its last entry was recorded, microseconds since 1970: the last sign of life of its supervisor.
+    pub last_us: i64,
+    /// Signs of life that it gave when it had nothing else to say.
+    pub heartbeats: u64,
     /// Next entry that is expected.
     next_seq: u64,
 }
@@ -54,6 +63,7 @@ impl RunRecord {
             exits: Vec::new(),
             signals: Vec::new(),
             loads: Vec::new(),
+            load_times: Vec::new(),
             writes: Vec::new(),
             segments: Vec::new(),
             findings: Vec::new(),
@@ -61,6 +71,9 @@ impl RunRecord {
             end: None,
             interrupted: false,
             environment_accepted: false,
+            clock: Vec::new(),
+            last_us: 0,
+            heartbeats: 0,
             next_seq: 0,
         }
     }
@@ -84,9 +97,13 @@ impl RunRecord {
         if self.started_us == 0 {
             self.started_us = entry.event_us;
         }
+        self.listen(&entry);
         match entry.body {
             Body::Act(act) => self.apply_act(entry.event_us, act),
-            Body::Load(load) => self.loads.push(load),
+            Body::Load(load) => {
+                self.load_times.push(entry.event_us);
+                self.loads.push(load);
+            }
             Body::Write(write) => self.writes.push((entry.event_us, write)),
             Body::Steps(steps) => self.segments.push(steps),
             Body::Examined(_) => {} // of a scan, which is no run
@@ -117,8 +134,54 @@ impl RunRecord {
             Act::EnvironmentAccepted => self.environment_accepted = true,
             Act::End(end) => self.end = Some((event_us, *end)),
             Act::Interrupted => self.interrupted = true,
-            Act::Sealed(_) => {} // an act of its own, in no run
+            Act::ClockStep { by_us } => self.add_gap(step_of_the_clock(by_us)),
+            Act::Clock(state) => self.clock.push((event_us, state)),
+            Act::Alive(_) => self.heartbeats += 1,
+            // Acts of their own, in no run.
+            Act::WaysIn { .. } // for the index, and for whoever reads the list
+            | Act::Sealed(_)
+            | Act::Stamped(_)
+            | Act::Approved(_)
+            | Act::Pruned(_)
+            | Act::LogEnded(_)
+            | Act::LogBegun(_)
+            | Act::KeyRotated(_)
+            | Act::EnvironmentChecked(_) => {}
         }
+    }
+
+    /// Notes a silence before this entry, and that it was a sign of life.
+    fn listen(&mut self, entry: &Entry) {
+        let promised = self.launch.as_ref().and_then(|launch| launch.heartbeat_us);
+        // What others say of a run after it is over is no sign of life of its supervisor.
+        let is_over = self.end.is_some()
+            || self.interrupted
+            || matches!(entry.body, Body::Act(Act::Interrupted));
+        if is_over {
+            return;
+        }
+        let silence = promised.and_then(|us| crate::silence::before(self.last_us, entry, us));
+        if let Some(gap) = silence {
+            self.add_gap(gap);
+        }
+        self.last_us = entry.capture_us;
+    }
+
+    /// Every blob that its entries refer to, some more than once.
+    pub(crate) fn blobs(&self) -> Vec<Digest> {
+        let launch = self.launch.iter();
+        let loads = self.loads.iter();
+        let findings = self.findings.iter();
+        launch
+            .flat_map(|launch| [launch.command, launch.variables])
+            .chain(loads.flat_map(|load| {
+                let content = load.digest.filter(|_| load.stored);
+                content.into_iter().chain(load.summary).chain(load.examined)
+            }))
+            .chain(self.writes.iter().filter_map(|(_, write)| write.summary))
+            .chain(self.segments.iter().map(|steps| steps.segment))
+            .chain(findings.flat_map(|finding| finding.evidence.iter().copied()))
+            .collect()
     }
 
     /// Whether the entry of this number, or a later one, was taken in.
@@ -147,6 +210,18 @@ impl RunRecord {
     /// Steps recorded, all ranks.
     pub fn steps(&self) -> u64 {
         self.segments.iter().map(|segment| segment.count).sum()
+    }
+}
+
+/// Times before and behind it cannot be compared.
+fn step_of_the_clock(by_us: i64) -> Gap {
+    let way = if by_us < 0 { "back" } else { "forward" };
+    Gap {
+        what: "times".to_owned(),
+        why: format!(
+            "the wall clock was set {way} by {:.1} s while the run was going",
+            by_us.unsigned_abs() as f64 / 1e6
+        ),
     }
 }
 

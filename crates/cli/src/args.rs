@@ -1,7 +1,12 @@
 //! What can be said on the command line. Help, man page and completions all come from here.
 
+mod env;
+mod papers;
 mod scan;
 mod seal;
+mod statements;
+mod store;
+mod witness;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,8 +14,13 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub(crate) use env::{Env, EnvBaseline, EnvCheck};
+pub(crate) use papers::{LedgerAudit, LedgerStamp};
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
+pub(crate) use statements::{Approvals, Approve, Attest, Whom};
+pub(crate) use store::{Prune, Store};
+pub(crate) use witness::{Cosign, Witness, WitnessServe};
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
 #[derive(Debug, Parser)]
@@ -36,6 +46,15 @@ pub(crate) enum Command {
     Seal(SealArgs),
     /// Tell whether a model still is what was signed, and by whom.
     Verify(VerifyArgs),
+    /// Tell who vouches for each file of a Python environment, or sign one.
+    #[command(subcommand)]
+    Env(Env),
+    /// Approve of a run, a sealed model or any bytes with your SSH key.
+    Approve(Approve),
+    /// List the recorded approvals, and say which of them count.
+    Approvals(Approvals),
+    /// State in signed files what is recorded of a run; or verify such a statement.
+    Attest(Attest),
     /// List the recorded runs.
     Runs(Json),
     /// Show all that is recorded of one run.
@@ -47,6 +66,9 @@ pub(crate) enum Command {
     /// Check or rebuild what is recorded.
     #[command(subcommand)]
     Ledger(Ledger),
+    /// See where the room goes, and take out what only old runs need.
+    #[command(subcommand)]
+    Store(Store),
     /// Play the whole story: a real training, clean and then sabotaged, found and explained.
     Demo(Demo),
     /// Write the man page or a shell's completions to standard output.
@@ -135,7 +157,11 @@ pub(crate) struct Convert {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ledger {
     /// Check every byte of the ledger and of the blob store; name what is wrong.
-    Audit(Json),
+    Audit(LedgerAudit),
+    /// Have a time stamping authority vouch that all that is recorded existed no later than now.
+    Stamp(LedgerStamp),
+    /// Print the newest signed tree head: keep it elsewhere, and nobody can put the log back or rewrite it unnoticed.
+    Head(LedgerHead),
     /// List the newest entries, oldest first.
     Log(LedgerLog),
     /// Show one entry in full.
@@ -144,8 +170,39 @@ pub(crate) enum Ledger {
     Prove(LedgerProve),
     /// Verify a proof with a public key, and nothing else.
     VerifyProof(LedgerVerify),
+    /// Ask the witnesses that the settings name to cosign the ledger as it is now.
+    Cosign(Cosign),
+    /// Be a witness for other ledgers.
+    #[command(subcommand)]
+    Witness(Witness),
+    /// Make a new key for this writer (its log ends, naming the new key, and a new log goes on), or for seals; the old private key is removed.
+    RotateKey(LedgerRotate),
     /// Throw the index away and build it from the ledger.
     Reindex,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LedgerRotate {
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT", default_value = "rotation")]
+    pub(crate) reason: String,
+    /// The key that signs seals and statements instead; seals that the ledger has from before stay valid.
+    #[arg(long)]
+    pub(crate) seal: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct LedgerHead {
+    /// Of which log, where the store has several.
+    #[arg(long, value_name = "LOG")]
+    pub(crate) log: Option<String>,
+    /// The file to write, instead of standard output.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -184,8 +241,11 @@ pub(crate) struct LedgerVerify {
     /// The proof (C2SP tlog-proof).
     pub(crate) proof: PathBuf,
     /// The log's public key, in signed-note form, or a file that holds it. Do not take it from where the proof comes from.
-    #[arg(long, value_name = "VKEY")]
-    pub(crate) key: String,
+    #[arg(long, value_name = "VKEY", required_unless_present = "policy")]
+    pub(crate) key: Option<String>,
+    /// A policy (C2SP tlog-policy): the tree head must be cosigned by its quorum of witnesses. Without --key its logs count.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     /// The entry, when the proof does not hold it.
     #[arg(long, value_name = "FILE")]
     pub(crate) entry: Option<PathBuf>,

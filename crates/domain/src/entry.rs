@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
+use crate::vouch::{Approval, ClockState, Stamp, StampOf};
 use crate::{Digest, Finding, PathText, Person, Process, RunId, RunName};
 
 /// Version of the entry's form.
@@ -77,19 +79,70 @@ pub enum Act {
     Exit(Exit),
     /// The supervisor was sent a signal.
     Signal(Signal),
-    /// The wall clock went back.
+    /// The wall clock went back. Written by earlier versions; now it is [`Act::ClockStep`].
     ClockBack {
         /// By how many microseconds.
         by_us: i64,
     },
+    /// The wall clock was set while the run was going: measured against the clock that counts from the machine's start.
+    ClockStep {
+        /// By how many microseconds; negative is back.
+        by_us: i64,
+    },
+    /// What the kernel says of the clock, at the start and at the end of a run.
+    Clock(ClockState),
     /// Somebody declared the environment of this run to be meant.
     EnvironmentAccepted,
+    /// The ways into the run's processes by variables and files outside of the environment, for later runs to compare with.
+    WaysIn {
+        /// How many.
+        count: u64,
+        /// The list, as JSON.
+        list: Digest,
+    },
     /// The run ended and its record is complete.
     End(Box<End>),
     /// The run's supervisor is gone without an end; said by the next command that noticed.
     Interrupted,
     /// A model, a checkpoint or data was sealed by somebody: an act of its own, outside of every run.
     Sealed(Box<Seal>),
+    /// A time stamping authority vouched for a time: an act of its own.
+    Stamped(Box<Stamp>),
+    /// Somebody approved of something: an act of its own.
+    Approved(Box<Approval>),
+    /// The run's supervisor lives and had nothing else to say.
+    Alive(Heartbeat),
+    /// Blobs were taken out of the store.
+    Pruned(Box<Pruned>),
+    /// This is the last entry of its log.
+    LogEnded(Box<LogEnded>),
+    /// This is the first entry of a log that goes on where another ended.
+    LogBegun(Box<LogBegun>),
+    /// The key that signs seals was exchanged: an act of its own.
+    KeyRotated(Box<KeyRotated>),
+    /// An environment was checked by itself: an act of its own, outside of every run.
+    EnvironmentChecked(Box<EnvironmentCheck>),
+}
+
+/// A Python environment and what its references said of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentCheck {
+    /// Where it is, absolute.
+    pub prefix: PathText,
+    /// Its tree; equal trees are equal environments. All of it is in the store.
+    pub tree: Digest,
+    /// Blob with the vouchers by package, the findings and the gaps, as JSON.
+    pub summary: Digest,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// How many findings.
+    pub findings: u64,
+    /// How many gaps.
+    pub gaps: u64,
+    /// Who.
+    pub person: Person,
 }
 
 /// What was sealed, and the two signed texts.
@@ -136,6 +189,9 @@ pub struct Launch {
     pub variables: Digest,
     /// Size of the log when the run began.
     pub head: u64,
+    /// After how many microseconds without an entry the supervisor writes a heartbeat; absent in records from before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_us: Option<u64>,
 }
 
 /// What was run, sealed because arguments can hold secrets.
@@ -266,6 +322,8 @@ pub enum Kind {
     Modules,
     /// Shared objects mapped into the process, a tree: loaded.
     Mapped,
+    /// What the process says stands in its memory: JSON lines of [`crate::memory::MemoryFact`].
+    Memory,
     /// The project's code: a sealed [`Code`].
     Code,
     /// One file of the project's own code.
@@ -442,7 +500,7 @@ pub enum Signer {
     NotYet,
     /// After it was valid.
     Expired,
-    /// The list leaves the time zone open, and it matters.
+    /// It depends on a time that is not known, or on a time zone that the list leaves open.
     Open,
     /// Taken back.
     Revoked,
@@ -493,6 +551,15 @@ impl Entry {
         match &self.body {
             Body::Act(Act::Launch(launch)) => vec![launch.command, launch.variables],
             Body::Act(Act::Sealed(seal)) => vec![seal.signature, seal.seal],
+            Body::Act(Act::Stamped(stamp)) => match &stamp.of {
+                StampOf::TreeHead { .. } => vec![stamp.over, stamp.token],
+                StampOf::Signature { bundle, .. } => vec![stamp.over, stamp.token, *bundle],
+            },
+            Body::Act(Act::Approved(approval)) => vec![approval.envelope],
+            Body::Act(Act::Pruned(pruned)) => vec![pruned.list],
+            Body::Act(Act::KeyRotated(rotated)) => vec![rotated.list],
+            Body::Act(Act::WaysIn { list, .. }) => vec![*list],
+            Body::Act(Act::EnvironmentChecked(check)) => vec![check.tree, check.summary],
             Body::Act(_) | Body::Gap(_) => Vec::new(),
             Body::Load(load) => load
                 .summary
@@ -537,6 +604,23 @@ mod tests {
             "{text}"
         );
         assert_eq!(Entry::decode(&bytes).unwrap(), entry);
+    }
+
+    #[test]
+    fn acts_of_earlier_versions_and_of_this_one_read_back() {
+        let old = br#"{"body":{"act":"clock_back","by_us":5,"kind":"act"},"capture_us":2,"event_us":1,"run":"00000000-0001-7303-8303-030303030303","seq":0,"tier":"supervisor","v":1}"#;
+        let read = Entry::decode(old).unwrap();
+        assert_eq!(read.body, Body::Act(Act::ClockBack { by_us: 5 }));
+        let state = ClockState {
+            synchronised: true,
+            offset_us: -3,
+            error_us: 4,
+            max_error_us: 5,
+        };
+        for act in [Act::ClockStep { by_us: -7 }, Act::Clock(state)] {
+            let entry = entry(Body::Act(act));
+            assert_eq!(Entry::decode(&entry.encode().unwrap()).unwrap(), entry);
+        }
     }
 
     #[test]

@@ -40,13 +40,29 @@ rules! {
     technique;
     EnvironmentChanged "environment-changed" "an installed file is not what the last good run of this command used" "C01";
     EnvironmentChangedDuringRun "environment-changed-during-run" "an installed file changed while the run was going" "C01";
+    EnvironmentChangedAndRestored "environment-changed-and-restored" "an installed file was changed while the run was going, and is as before again" "C01";
+    SourceChangedDuringRun "source-changed-during-run" "a process loaded a file that had changed since another process of the run loaded it" "C12";
     EnvironmentNotAsInstalled "environment-not-as-installed" "an installed file is not what its package's RECORD says" "C01";
+    EnvironmentNotAsVouched "environment-not-as-vouched" "an installed file is not what the wheel has that the lock file names" "C01";
     EnvironmentUnowned "environment-unowned" "a file that Python loads by itself belongs to no package" "C02";
+    CompiledDiffers "compiled-differs" "byte code that Python uses is not what its source compiles to" "C01";
+    CompiledUnchecked "compiled-unchecked" "byte code that Python uses whatever its source says is not that source's" "C01";
+    ImportShadowed "import-shadowed" "a module from elsewhere is imported instead of the installed one" "C03";
+    LibraryPreloaded "library-preloaded" "a library is loaded into the processes before all others" "C04";
+    WayInNew "way-in-new" "code comes into the processes by a way that the last good run of this command did not have" "C02";
+    CodeInMemory "code-in-memory" "a function in memory is not what its file compiles to" "C05";
+    FunctionReplaced "function-replaced" "something else stands at the name of a library's function" "C05";
+    HookUnexplained "hook-unexplained" "a hook or an interpreter's trap has code that nothing vouches for" "C05";
+    ModuleWithoutFile "module-without-file" "a module came from no file, or from another than it says" "C05";
     CheckpointChanged "checkpoint-changed" "a checkpoint is not what the run that saved it wrote" "K02";
     CheckpointOlder "checkpoint-older" "a checkpoint of an earlier step stands under a newer name" "K04";
     CheckpointRunsCode "checkpoint-runs-code" "a file that the run loads does more than give data" "K01";
+    UpdateDiffers "update-differs" "a step changed the weights or the optimizer's state otherwise than its rule gives" "N01";
+    WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
+    LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";
+    LedgerUnwitnessed "ledger-unwitnessed" "no quorum of witnesses cosigned the ledger for longer than the settings allow" "A07";
     CacheLied "cache-lied" "a file that the cache called unchanged has other content" "A07";
 }
 

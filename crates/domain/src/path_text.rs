@@ -16,6 +16,13 @@ pub struct PathText(String);
 impl PathText {
     /// Encodes the bytes of a path.
     pub fn from_bytes(bytes: &[u8]) -> Self {
+        // Nearly all paths are plain, and an environment has ten thousands.
+        let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b'\\';
+        if bytes.iter().all(is_plain)
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return Self(text.to_owned());
+        }
         let mut text = String::with_capacity(bytes.len());
         for chunk in bytes.utf8_chunks() {
             for character in chunk.valid().chars() {
@@ -42,6 +49,9 @@ impl PathText {
 
     /// The bytes of the path. Text that is no encoding is taken as it stands.
     pub fn to_bytes(&self) -> Vec<u8> {
+        if !self.0.contains('\\') {
+            return self.0.as_bytes().to_vec();
+        }
         let mut bytes = Vec::with_capacity(self.0.len());
         let mut rest = self.0.as_bytes();
         while let Some((first, tail)) = rest.split_first() {

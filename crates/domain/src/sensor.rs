@@ -4,8 +4,11 @@
 //! `seq` counts every message that the sensor *meant* to send, also those that it dropped when its queue was full, so that
 //! the supervisor sees a gap as a gap. All of it is a claim by the process under suspicion.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
+use crate::memory::MemoryFact;
 use crate::{PathText, StepRecord};
 
 /// Version of this protocol.
@@ -49,6 +52,9 @@ pub enum Message {
     Modules {
         /// Absolute paths.
         files: Vec<PathText>,
+        /// Folders, or zip files, that they were looked for and found in.
+        #[serde(default)]
+        folders: BTreeSet<PathText>,
     },
     /// A file was opened, the first time in this mode.
     Opened {
@@ -81,6 +87,15 @@ pub enum Message {
         from: PathText,
         /// Absolute path after.
         to: PathText,
+    },
+    /// What stands in memory, as far as it is new.
+    Memory {
+        /// Last finished optimizer step of this process.
+        step: Option<u64>,
+        /// `sys.flags.optimize`: what is compiled otherwise has other code.
+        optimize: u8,
+        /// The facts.
+        facts: Vec<MemoryFact>,
     },
     /// An optimizer step is done.
     Step(Box<StepRecord>),

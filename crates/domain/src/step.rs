@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, Number};
+use crate::{Fingerprint, Number, Sample};
 
 /// Where a step's number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,4 +82,7 @@ pub struct StepRecord {
     /// Wall time by phase.
     #[serde(default)]
     pub phases: Phases,
+    /// What stood at a few positions before the step and behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Box<Sample>>,
 }

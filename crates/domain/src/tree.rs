@@ -101,17 +101,7 @@ impl Tree {
 
     /// Files and bytes below this tree, all levels.
     pub fn totals(&self) -> (u64, u64) {
-        self.entries
-            .values()
-            .fold((0, 0), |(files, bytes), node| match node {
-                Node::File { size, .. } => (files + 1, bytes.saturating_add(*size)),
-                Node::Tree {
-                    files: more,
-                    bytes: size,
-                    ..
-                } => (files.saturating_add(*more), bytes.saturating_add(*size)),
-                Node::Link { .. } | Node::Unread { .. } => (files, bytes),
-            })
+        self.entries.values().fold((0, 0), add)
     }
 
     /// The node that stands for this tree in another one.
@@ -131,11 +121,11 @@ impl Tree {
 
     /// The one encoding of this tree.
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = format!("{HEADER}\n");
+        let mut encoder = TreeEncoder::new();
         for (name, node) in &self.entries {
-            text.push_str(&encode_line(name, node));
+            encoder.push(name.as_str(), node);
         }
-        text.into_bytes()
+        encoder.finish().1
     }
 
     /// Reads an encoding; refuses whatever [`Tree::encode`] would not have written.
@@ -146,12 +136,17 @@ impl Tree {
             return Err(TreeSyntax { line: 1 });
         }
         let mut tree = Self::new();
+        let mut again = String::new();
         for (index, line) in lines.enumerate() {
             let error = TreeSyntax { line: index + 2 };
             let (name, node) = line
                 .strip_suffix('\n')
                 .and_then(decode_line)
-                .filter(|(name, node)| encode_line(name, node) == line)
+                .filter(|(name, node)| {
+                    again.clear();
+                    encode_line(&mut again, name.as_str(), node);
+                    again == line
+                })
                 .ok_or(error.clone())?;
             if tree
                 .entries
@@ -166,20 +161,76 @@ impl Tree {
     }
 }
 
-fn encode_line(name: &PathText, node: &Node) -> String {
+/// Makes the encoding of a tree whose names come in order, without the tree: an environment has ten thousands of names.
+#[derive(Debug)]
+pub struct TreeEncoder {
+    text: String,
+    totals: (u64, u64),
+}
+
+impl Default for TreeEncoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TreeEncoder {
+    /// An empty tree.
+    pub fn new() -> Self {
+        Self {
+            text: format!("{HEADER}\n"),
+            totals: (0, 0),
+        }
+    }
+
+    /// Adds a name, which must be encoded as [`PathText`] is and come behind all names before; out of order makes bytes that
+    /// [`Tree::decode`] refuses.
+    pub fn push(&mut self, name: &str, node: &Node) {
+        self.totals = add(self.totals, node);
+        encode_line(&mut self.text, name, node);
+    }
+
+    /// The node that stands for the tree in another one, and the encoding.
+    pub fn finish(self) -> (Node, Vec<u8>) {
+        let bytes = self.text.into_bytes();
+        let (files, size) = self.totals;
+        let node = Node::Tree {
+            files,
+            bytes: size,
+            digest: Digest::of(&bytes),
+        };
+        (node, bytes)
+    }
+}
+
+fn add((files, bytes): (u64, u64), node: &Node) -> (u64, u64) {
     match node {
-        Node::File { size, mode, digest } => format!("f {mode:o} {size} {digest} {name}\n"),
-        Node::Link { target } => format!("l {target}\t{name}\n"),
+        Node::File { size, .. } => (files.saturating_add(1), bytes.saturating_add(*size)),
+        Node::Tree {
+            files: more,
+            bytes: size,
+            ..
+        } => (files.saturating_add(*more), bytes.saturating_add(*size)),
+        Node::Link { .. } | Node::Unread { .. } => (files, bytes),
+    }
+}
+
+fn encode_line(text: &mut String, name: &str, node: &Node) {
+    use std::fmt::Write as _;
+    // Writing to a string cannot fail.
+    let _ = match node {
+        Node::File { size, mode, digest } => writeln!(text, "f {mode:o} {size} {digest} {name}"),
+        Node::Link { target } => writeln!(text, "l {target}\t{name}"),
         Node::Tree {
             files,
             bytes,
             digest,
-        } => format!("t {files} {bytes} {digest} {name}\n"),
+        } => writeln!(text, "t {files} {bytes} {digest} {name}"),
         Node::Unread { reason } => {
             let reason = reason.replace(|c: char| c.is_control(), " ");
-            format!("u {reason}\t{name}\n")
+            writeln!(text, "u {reason}\t{name}")
         }
-    }
+    };
 }
 
 fn decode_line(line: &str) -> Option<(PathText, Node)> {

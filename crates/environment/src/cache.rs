@@ -148,6 +148,9 @@ impl Cache {
     pub(crate) fn put(&mut self, key: FileKey, digest: Digest, began: SystemTime) {
         let slot = (key.device, key.inode);
         if older_than(key.changed, began, RACY_WINDOW) {
+            if self.get(&key) == Some(digest) {
+                return; // read again by chance and as remembered: nothing to write for
+            }
             self.records.insert(
                 slot,
                 Record {

@@ -104,6 +104,9 @@ impl Reading {
     }
 }
 
+/// Memory that is made ready for a file at once, at most.
+const AT_ONCE: u64 = 16 << 20;
+
 /// The bytes of a small file, or `None` where it is larger than `limit`.
 pub(crate) fn read_small(
     path: &Path,
@@ -113,7 +116,11 @@ pub(crate) fn read_small(
     for _ in 0..2 {
         let mut bytes = Vec::new();
         let mut too_large = false;
-        let read = read_once(path, buffer, &mut |piece| {
+        let read = read_once(path, buffer, &mut |piece, size| {
+            if bytes.is_empty() {
+                // Grown bit by bit it is copied several times; what a size that is no file's says is not believed.
+                bytes.reserve(usize::try_from(size.min(limit).min(AT_ONCE)).unwrap_or(0));
+            }
             bytes.extend_from_slice(piece);
             too_large = bytes.len() as u64 > limit;
             !too_large
@@ -132,7 +139,7 @@ pub(crate) fn read_small(
 fn read_once(
     path: &Path,
     buffer: &mut [u8],
-    take: &mut dyn FnMut(&[u8]) -> bool,
+    take: &mut dyn FnMut(&[u8], u64) -> bool,
 ) -> Result<Option<FileKey>, Gap> {
     let mut reading = Reading::open(path)?;
     loop {
@@ -141,7 +148,7 @@ fn read_once(
         if piece.is_empty() {
             return reading.close();
         }
-        if !take(piece) {
+        if !take(piece, reading.before.size) {
             return Err(Gap::Stopped);
         }
     }

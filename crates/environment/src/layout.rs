@@ -96,6 +96,11 @@ impl Layout {
         self
     }
 
+    /// The folders that are left out.
+    pub fn left_out(&self) -> &[PathBuf] {
+        &self.left_out
+    }
+
     /// The folders, in the order in which they were added.
     pub fn roots(&self) -> &[Root] {
         &self.roots

@@ -66,18 +66,23 @@ pub enum Origin {
 impl Package {
     /// The name in the form in which names are compared (PEP 503).
     pub fn normalized(&self) -> String {
-        let mut name = String::with_capacity(self.name.len());
-        for character in self.name.chars() {
-            if matches!(character, '-' | '_' | '.') {
-                if !name.ends_with('-') {
-                    name.push('-');
-                }
-            } else {
-                name.extend(character.to_lowercase());
-            }
-        }
-        name
+        normalized(&self.name)
     }
+}
+
+/// A name in the form in which names are compared (PEP 503).
+pub(crate) fn normalized(spelled: &str) -> String {
+    let mut name = String::with_capacity(spelled.len());
+    for character in spelled.chars() {
+        if matches!(character, '-' | '_' | '.') {
+            if !name.ends_with('-') {
+                name.push('-');
+            }
+        } else {
+            name.extend(character.to_lowercase());
+        }
+    }
+    name
 }
 
 /// A `.pth` file at the top of a site folder: read by every start of the interpreter.
@@ -89,6 +94,8 @@ pub struct PathHook {
     pub code_lines: u64,
     /// How many lines name a folder.
     pub path_lines: u64,
+    /// The one module that it imports, where it does nothing else.
+    pub only_imports: Option<String>,
 }
 
 /// What a package says that it owns.
@@ -101,6 +108,15 @@ pub(crate) enum Claims {
     /// The bytes of a `top_level.txt`: whole modules.
     TopLevel(Vec<u8>),
     None,
+}
+
+impl Claims {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Record(bytes) | Self::InstalledFiles(bytes) | Self::TopLevel(bytes) => bytes,
+            Self::None => &[],
+        }
+    }
 }
 
 #[derive(Default)]
@@ -331,6 +347,7 @@ const HARMLESS: [&str; 2] = [
 /// tab are run. Versions of Python differ in what ends a line, so everything that does in one of them does here.
 fn path_hook(path: PathText, bytes: &[u8]) -> PathHook {
     let (mut code_lines, mut path_lines) = (0, 0);
+    let mut imported = None;
     let text = String::from_utf8_lossy(bytes);
     let ends_line = |character| {
         matches!(
@@ -344,6 +361,11 @@ fn path_hook(path: PathText, bytes: &[u8]) -> PathHook {
         }
         if line.starts_with("import ") || line.starts_with("import\t") {
             code_lines += u64::from(!HARMLESS.contains(&line.trim_end()));
+            let name = line.get("import ".len()..).unwrap_or_default().trim();
+            let is_name = |one: char| one == '_' || one.is_ascii_alphanumeric();
+            imported = Some(name)
+                .filter(|name| !name.is_empty() && name.chars().all(is_name))
+                .map(str::to_owned);
         } else {
             path_lines += 1;
         }
@@ -352,6 +374,7 @@ fn path_hook(path: PathText, bytes: &[u8]) -> PathHook {
         path,
         code_lines,
         path_lines,
+        only_imports: imported.filter(|_| code_lines == 1 && path_lines == 0),
     }
 }
 
@@ -445,6 +468,25 @@ mod tests {
             hook(format!("{}; evil()\n", HARMLESS[0]).as_bytes()),
             (1, 0)
         );
+    }
+
+    #[test]
+    fn a_hook_that_does_nothing_but_import_one_module_is_known_by_that() {
+        let hook = |bytes: &[u8]| path_hook(text("purelib/a.pth"), bytes).only_imports;
+        assert_eq!(
+            hook(b"import _virtualenv\n"),
+            Some("_virtualenv".to_owned())
+        );
+        for no in [
+            &b"import a; b()"[..],
+            b"import a.b",
+            b"import a as b",
+            b"import a\nimport a",
+            b"import a\n/src",
+            b"/src",
+        ] {
+            assert_eq!(hook(no), None);
+        }
     }
 
     #[test]

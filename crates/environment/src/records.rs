@@ -130,18 +130,26 @@ impl RecordReport {
         if let Some(owners) = self.owners.get(path) {
             return owners.clone();
         }
-        let covers = |prefix: &str| {
+        let by_prefix = self.by_prefix(path);
+        by_prefix
+            .map(|package| Owner {
+                package,
+                claim: Claim::WithoutDigest,
+            })
+            .collect()
+    }
+
+    /// Packages without a list of files that own the folder or module that `path` is in.
+    fn by_prefix(&self, path: &PathText) -> impl Iterator<Item = usize> {
+        let covers = move |prefix: &str| {
             path.as_str()
                 .strip_prefix(prefix)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".py")
         };
-        let by_prefix = self.prefixes.iter().filter(|(prefix, _)| covers(prefix));
-        by_prefix
-            .map(|(_, package)| Owner {
-                package: *package,
-                claim: Claim::WithoutDigest,
-            })
-            .collect()
+        self.prefixes
+            .iter()
+            .filter(move |(prefix, _)| covers(prefix))
+            .map(|(_, package)| *package)
     }
 
     /// All files that RECORDs name and that are there.
@@ -159,27 +167,55 @@ pub fn check(snapshot: &Snapshot) -> RecordReport {
         ..RecordReport::default()
     };
     let dark = unlisted(&snapshot.flat);
+    let packages: Vec<_> = snapshot
+        .packages
+        .iter()
+        .zip(&snapshot.claims)
+        .enumerate()
+        .map(|(index, (package, claims))| (index, package, claims))
+        .collect();
+    let (first, second) = packages.split_at(halfway(&packages));
+    let read_all = |packages: &[Paper<'_>], lines_left: &mut usize| {
+        let mut parts = Vec::with_capacity(packages.len());
+        for (index, package, claims) in packages {
+            let reader = Reader {
+                snapshot,
+                package,
+                index: *index,
+                report: RecordReport::default(),
+                claims: Vec::new(),
+                dark: &dark,
+                lines_left: &mut *lines_left,
+                oddities: 0,
+            };
+            parts.push(reader.read(claims));
+        }
+        parts
+    };
+    let lines = |packages: &[Paper<'_>]| -> usize {
+        let of = |(_, _, claims): &Paper<'_>| claims.bytes().split(|it| *it == b'\n').count();
+        packages.iter().map(of).sum()
+    };
     let mut lines_left = MAX_LINES;
-    for (index, (package, claims)) in snapshot.packages.iter().zip(&snapshot.claims).enumerate() {
-        let mut reader = Reader {
-            snapshot,
-            package,
-            index,
-            report: &mut report,
-            dark: &dark,
-            lines_left: &mut lines_left,
-            oddities: 0,
-        };
-        match claims {
-            Claims::Record(bytes) => reader.record(bytes),
-            Claims::InstalledFiles(bytes) => reader.installed_files(bytes),
-            Claims::TopLevel(bytes) => reader.top_level(bytes),
-            Claims::None => {}
-        }
-        if !matches!(claims, Claims::Record(_)) {
-            report.without_record.push(index);
-        }
+    // Only where the limit is far does it not matter who reads first.
+    let parts = if lines(&packages) <= MAX_LINES {
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| read_all(second, &mut { MAX_LINES }));
+            let mut parts = read_all(first, &mut lines_left);
+            match other.join() {
+                Ok(more) => parts.extend(more),
+                Err(payload) => std::panic::resume_unwind(payload),
+            }
+            parts
+        })
+    } else {
+        read_all(&packages, &mut lines_left)
+    };
+    let mut claims = Vec::new();
+    for part in parts {
+        report.take(part, &mut claims);
     }
+    report.own(claims);
     for owners in report.owners.values() {
         let has = |claim: Claim| owners.iter().any(|owner| owner.claim == claim);
         if has(Claim::Mismatched) {
@@ -195,11 +231,67 @@ pub fn check(snapshot: &Snapshot) -> RecordReport {
     report
 }
 
+/// A package, its number, and what it says that it owns.
+type Paper<'a> = (usize, &'a Package, &'a Claims);
+
+/// What one package says: everything of a report but the owners, and these as they come.
+struct Part {
+    report: RecordReport,
+    claims: Vec<(PathText, Owner)>,
+}
+
+/// Where the packages are to be divided so that both parts have about as much to read.
+fn halfway(packages: &[Paper<'_>]) -> usize {
+    let size = |(_, _, claims): &Paper<'_>| claims.bytes().len();
+    let half = packages.iter().map(size).sum::<usize>() / 2;
+    let mut read = 0;
+    let is_before = |paper: &&Paper<'_>| {
+        let begins = read;
+        read += size(paper);
+        begins + size(paper) / 2 < half
+    };
+    packages.iter().take_while(is_before).count()
+}
+
+impl RecordReport {
+    fn take(&mut self, part: Part, claims: &mut Vec<(PathText, Owner)>) {
+        let more = part.report;
+        self.unread += more.unread;
+        self.outside += more.outside;
+        self.without_record.extend(more.without_record);
+        self.mismatched.extend(more.mismatched);
+        self.missing.extend(more.missing);
+        self.oddities.extend(more.oddities);
+        self.prefixes.extend(more.prefixes);
+        claims.extend(part.claims);
+    }
+
+    /// Makes the owners of all claims at once: one by one costs twice the time.
+    fn own(&mut self, mut claims: Vec<(PathText, Owner)>) {
+        claims.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut all: Vec<(PathText, Vec<Owner>)> = Vec::with_capacity(claims.len());
+        for (path, owner) in claims {
+            let Some((_, owners)) = all.last_mut().filter(|(last, _)| *last == path) else {
+                all.push((path, vec![owner]));
+                continue;
+            };
+            // A RECORD that names one file twice makes one claim, its worst.
+            match owners.iter_mut().find(|it| it.package == owner.package) {
+                Some(it) if owner.claim == Claim::Mismatched => it.claim = owner.claim,
+                Some(_) => {}
+                None => owners.push(owner),
+            }
+        }
+        self.owners = BTreeMap::from_iter(all);
+    }
+}
+
 struct Reader<'a> {
     snapshot: &'a Snapshot,
     package: &'a Package,
     index: usize,
-    report: &'a mut RecordReport,
+    report: RecordReport,
+    claims: Vec<(PathText, Owner)>,
     /// Folders that were not wholly listed: nothing in them is known to be missing.
     dark: &'a HashSet<&'a str>,
     lines_left: &'a mut usize,
@@ -207,6 +299,22 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
+    fn read(mut self, claims: &Claims) -> Part {
+        match claims {
+            Claims::Record(bytes) => self.record(bytes),
+            Claims::InstalledFiles(bytes) => self.installed_files(bytes),
+            Claims::TopLevel(bytes) => self.top_level(bytes),
+            Claims::None => {}
+        }
+        if !matches!(claims, Claims::Record(_)) {
+            self.report.without_record.push(self.index);
+        }
+        Part {
+            report: self.report,
+            claims: self.claims,
+        }
+    }
+
     fn record(&mut self, bytes: &[u8]) {
         let Some(resolver) = Resolver::new(&self.snapshot.places, &self.package.root, b"") else {
             return;
@@ -306,13 +414,7 @@ impl Reader<'_> {
                 return;
             }
         };
-        let owners = self.report.owners.entry(path).or_default();
-        // A RECORD that names one file twice makes one claim, its worst.
-        match owners.iter_mut().find(|owner| owner.package == package) {
-            Some(owner) if claim == Claim::Mismatched => owner.claim = claim,
-            Some(_) => {}
-            None => owners.push(Owner { package, claim }),
-        }
+        self.claims.push((path, Owner { package, claim }));
     }
 
     fn spend_line(&mut self) -> bool {
@@ -410,7 +512,7 @@ impl<'a> Lines<'a> {
 }
 
 /// Turns names in a RECORD into logical names.
-struct Resolver<'a> {
+pub(crate) struct Resolver<'a> {
     places: &'a [Place],
     root: &'a str,
     /// Absolute path of the folder that names are relative to.
@@ -420,7 +522,7 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(places: &'a [Place], root: &'a str, below: &[u8]) -> Option<Self> {
+    pub(crate) fn new(places: &'a [Place], root: &'a str, below: &[u8]) -> Option<Self> {
         let real = places
             .iter()
             .find(|place| place.name == root)?
@@ -435,7 +537,7 @@ impl<'a> Resolver<'a> {
         })
     }
 
-    fn resolve(&self, name: &[u8]) -> Option<PathText> {
+    pub(crate) fn resolve(&self, name: &[u8]) -> Option<PathText> {
         let plain = |part: &[u8]| !matches!(part, b"" | b"." | b"..");
         if self.at_root && name.split(|byte| *byte == b'/').all(plain) {
             return Some(PathText::from_bytes(
@@ -503,10 +605,20 @@ fn unowned(snapshot: &Snapshot, report: &RecordReport) -> Vec<PathText> {
         .map(|place| place.name.as_str())
         .collect();
     let mut unowned = Vec::new();
+    // Both lists are in order: one pass through each.
+    let mut owned = report.owners.keys().peekable();
     for (path, node) in &snapshot.flat {
+        while owned.next_if(|it| *it < path).is_some() {}
+        if owned.peek() == Some(&path) {
+            continue;
+        }
         let (root, rest) = path.as_str().split_once('/').unwrap_or((path.as_str(), ""));
         let there = matches!(node, Node::File { .. });
-        if there && sites.contains(root) && is_loadable(rest) && report.owners(path).is_empty() {
+        if there
+            && sites.contains(root)
+            && is_loadable(rest)
+            && report.by_prefix(path).next().is_none()
+        {
             unowned.push(path.clone());
         }
     }

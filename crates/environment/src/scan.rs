@@ -48,6 +48,8 @@ pub struct Options<'a> {
     pub should_stop: &'a (dyn Fn() -> bool + Sync),
     /// How many of 1,000 files that the cache knows are read all the same.
     pub sample_rehash_per_mille: u32,
+    /// All of them are read again.
+    pub deep: bool,
     /// Decides which; must be new and secret each time, or a liar knows which files to spare.
     pub sample_seed: u64,
     /// Now. A cache record is made only of files that had not changed for [`crate::RACY_WINDOW`] by then.
@@ -64,6 +66,7 @@ impl Options<'_> {
             max_entries: MAX_ENTRIES,
             should_stop: &|| false,
             sample_rehash_per_mille: 5,
+            deep: false,
             sample_seed,
             began,
         }
@@ -105,11 +108,15 @@ enum Known {
 
 struct Slot {
     key: FileKey,
+    /// The first name that it was found under.
+    found: usize,
+    /// Where it is, once it is to be read.
     path: PathBuf,
     known: Known,
 }
 
-struct Work {
+struct Work<'a> {
+    found: &'a [Found],
     slots: Vec<Slot>,
     /// For each found name, its slot.
     slot_of: Vec<Option<usize>>,
@@ -120,30 +127,29 @@ struct Work {
     read_bytes: u64,
 }
 
-impl Work {
-    fn plan(found: &[Found], cache: &Cache, options: &Options<'_>) -> Self {
-        let mut slots = Vec::new();
-        let mut by_key = HashMap::with_capacity(found.len());
+impl<'a> Work<'a> {
+    fn plan(found: &'a [Found], cache: &Cache, options: &Options<'_>) -> Self {
+        let mut slots: Vec<Slot> = Vec::with_capacity(found.len());
+        let mut by_id: HashMap<(u64, u64), usize> = HashMap::with_capacity(found.len());
         let mut slot_of = Vec::with_capacity(found.len());
-        for entry in found {
+        for (index, entry) in found.iter().enumerate() {
             let What::File { key, .. } = &entry.what else {
                 slot_of.push(None);
                 continue;
             };
-            let slot = *by_key.entry(*key).or_insert_with(|| {
-                let known = match cache.get(key) {
-                    Some(digest) if is_sampled(key, options) => Known::Doubted(digest),
-                    Some(digest) => Known::Cached(digest),
-                    None => Known::Wanted,
-                };
+            let next = slots.len();
+            let slot = by_id.entry((key.device, key.inode)).or_insert(next);
+            // A file that changed between two of its names is two files.
+            if slots.get(*slot).is_none_or(|it| it.key != *key) {
+                *slot = next;
                 slots.push(Slot {
                     key: *key,
-                    path: entry.path(),
-                    known,
+                    found: index,
+                    path: PathBuf::new(),
+                    known: known(key, cache, options),
                 });
-                slots.len() - 1
-            });
-            slot_of.push(Some(slot));
+            }
+            slot_of.push(Some(*slot));
         }
         let first = options
             .first
@@ -151,6 +157,7 @@ impl Work {
             .filter_map(|path| rustix::fs::stat(path).ok())
             .map(|stat| id_of(&stat));
         Self {
+            found,
             slots,
             slot_of,
             first: first.collect(),
@@ -164,6 +171,13 @@ impl Work {
     /// Reads all slots that are wanted or doubted.
     fn read(&mut self, options: &Options<'_>, threads: usize) {
         let order = self.order();
+        for index in &order {
+            if let Some(slot) = self.slots.get_mut(*index)
+                && let Some(entry) = self.found.get(slot.found)
+            {
+                slot.path = entry.path();
+            }
+        }
         let next = AtomicUsize::new(0);
         let results = std::thread::scope(|scope| {
             let this = &*self;
@@ -311,6 +325,14 @@ impl Work {
     }
 }
 
+fn known(key: &FileKey, cache: &Cache, options: &Options<'_>) -> Known {
+    match cache.get(key) {
+        Some(digest) if is_sampled(key, options) => Known::Doubted(digest),
+        Some(digest) => Known::Cached(digest),
+        None => Known::Wanted,
+    }
+}
+
 fn unread(gap: &Gap) -> Node {
     Node::Unread {
         reason: gap.to_string(),
@@ -322,6 +344,9 @@ const SAMPLED_EVENLY: u64 = 4 * 1024 * 1024;
 
 /// Whether a file that the cache knows is read again: a keyed mix of its identity, so that it differs from scan to scan.
 fn is_sampled(key: &FileKey, options: &Options<'_>) -> bool {
+    if options.deep {
+        return true;
+    }
     let mut mixed = options.sample_seed;
     for word in [key.device, key.inode] {
         mixed = (mixed ^ word).wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -333,28 +358,29 @@ fn is_sampled(key: &FileKey, options: &Options<'_>) -> bool {
     mixed % all < u64::from(options.sample_rehash_per_mille)
 }
 
-fn assemble(resolved: Resolved, found: &[Found], work: &Work) -> Snapshot {
-    let mut flat = BTreeMap::new();
-    let mut compiled_flat = BTreeMap::new();
+fn assemble(resolved: Resolved, found: &[Found], work: &Work<'_>) -> Snapshot {
+    // Made at once of all names: one by one costs twice the time.
+    let mut flat = Vec::with_capacity(found.len());
+    let mut compiled_flat = Vec::with_capacity(found.len());
     let mut papers = Vec::new();
     for (name, gap) in &resolved.gaps {
-        flat.insert(
-            PathText::from_bytes(format!("{name}/.").as_bytes()),
-            unread(gap),
-        );
+        let path = PathText::from_bytes(format!("{name}/.").as_bytes());
+        flat.push((path, unread(gap)));
     }
     for (index, entry) in found.iter().enumerate() {
-        let path = PathText::from_bytes(&entry.logical());
+        let path = entry.logical.clone();
         let node = work.node(index, entry);
         if is_compiled(path.as_str()) {
-            compiled_flat.insert(path, node);
+            compiled_flat.push((path, node));
             continue;
         }
         if matches!(node, Node::File { .. }) && packages::is_paper(path.as_str()) {
             papers.push((path.clone(), entry.path()));
         }
-        flat.insert(path, node);
+        flat.push((path, node));
     }
+    let mut flat = BTreeMap::from_iter(flat);
+    let compiled_flat = BTreeMap::from_iter(compiled_flat);
     let papers = packages::collect(papers, &mut flat);
     let mut stored = Vec::new();
     let root = trees::build(&flat, &mut stored);
@@ -366,7 +392,7 @@ fn assemble(resolved: Resolved, found: &[Found], work: &Work) -> Snapshot {
             .position(|of| *of == Some(*slot))
             .and_then(|index| found.get(index))?;
         Some(CacheLie {
-            path: PathText::from_bytes(&entry.logical()),
+            path: entry.logical.clone(),
             remembered: *cached,
             read: *read,
         })

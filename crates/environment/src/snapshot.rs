@@ -1,9 +1,13 @@
 //! What a scan saw.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use domain::{Digest, Node, PathText, Tree};
 
+use crate::file::read_small;
 use crate::layout::Place;
 use crate::packages::{Claims, Package, PathHook};
 use crate::trees::StoredTree;
@@ -61,6 +65,38 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Where the file of a logical name is on this machine.
+    pub fn located(&self, name: &PathText) -> Option<PathBuf> {
+        let bytes = name.to_bytes();
+        let of = |place: &Place| {
+            let rest = bytes.strip_prefix(place.name.as_bytes())?;
+            let rest = match rest.strip_prefix(b"/") {
+                Some(rest) => rest,
+                None if rest.is_empty() => return Some(place.path.clone()),
+                None => return None,
+            };
+            Some(place.path.join(OsStr::from_bytes(rest)))
+        };
+        let places = self.places.iter().filter(|place| place.same_as.is_none());
+        places
+            .filter_map(|place| Some((place.name.len(), of(place)?)))
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, path)| path)
+    }
+
+    /// The bytes of a small file, if they still are those that the scan digested.
+    pub(crate) fn bytes(&self, name: &PathText, limit: u64) -> Option<Vec<u8>> {
+        let Some(Node::File { digest, size, .. }) = self.flat.get(name) else {
+            return None;
+        };
+        if *size > limit {
+            return None;
+        }
+        let mut buffer = vec![0; 16 << 10];
+        let bytes = read_small(&self.located(name)?, limit, &mut buffer).ok()??;
+        (Digest::of(&bytes) == *digest).then_some(bytes)
+    }
+
     /// What could not be read, with the reason. A name that ends in `/.` stands for the rest of that folder.
     pub fn unread(&self) -> impl Iterator<Item = (&PathText, &str)> {
         self.flat

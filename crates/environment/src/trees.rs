@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Digest, Node, PathText, Tree, TreeSyntax};
+use domain::{Digest, Node, PathText, Tree, TreeEncoder, TreeSyntax};
 
 /// The most names that [`flatten`] gives back.
 pub const MAX_NAMES: usize = 2_000_000;
@@ -88,16 +88,26 @@ pub fn flatten(
 /// Makes the trees of a flat list; all of them, the root's included, are added to `stored`.
 pub(crate) fn build(names: &BTreeMap<PathText, Node>, stored: &mut Vec<StoredTree>) -> Tree {
     let mut roots: BTreeMap<&str, Tree> = BTreeMap::new();
-    let mut packages: BTreeMap<(&str, &str), Tree> = BTreeMap::new();
     let mut root = Tree::new();
+    // Names below one folder follow each other in the order of names, so one package is open at a time.
+    let mut open: Option<(&str, &str, TreeEncoder)> = None;
     for (path, node) in names {
         let mut parts = path.as_str().splitn(3, '/');
-        match (parts.next(), parts.next(), parts.next()) {
+        let (first, second, rest) = (parts.next(), parts.next(), parts.next());
+        if let Some((at, below, package)) = &mut open
+            && first == Some(*at)
+            && second == Some(*below)
+            && let Some(rest) = rest
+        {
+            package.push(rest, node);
+            continue;
+        }
+        close(open.take(), &mut roots, stored);
+        match (first, second, rest) {
             (Some(first), Some(second), Some(rest)) => {
-                packages
-                    .entry((first, second))
-                    .or_default()
-                    .insert(encoded(rest), node.clone());
+                let mut package = TreeEncoder::new();
+                package.push(rest, node);
+                open = Some((first, second, package));
             }
             (Some(first), Some(second), None) => {
                 roots
@@ -110,17 +120,33 @@ pub(crate) fn build(names: &BTreeMap<PathText, Node>, stored: &mut Vec<StoredTre
             }
         }
     }
-    for ((first, second), tree) in packages {
-        roots
-            .entry(first)
-            .or_default()
-            .insert(encoded(second), store(&tree, stored));
-    }
+    close(open, &mut roots, stored);
     for (name, tree) in roots {
         root.insert(encoded(name), store(&tree, stored));
     }
     store(&root, stored);
     root
+}
+
+/// A package has no further names: it is stored and gets its name in its root.
+fn close<'a>(
+    package: Option<(&'a str, &'a str, TreeEncoder)>,
+    roots: &mut BTreeMap<&'a str, Tree>,
+    stored: &mut Vec<StoredTree>,
+) {
+    if let Some((first, second, package)) = package {
+        let (node, bytes) = package.finish();
+        if let Node::Tree { digest, .. } = &node {
+            stored.push(StoredTree {
+                digest: *digest,
+                bytes,
+            });
+        }
+        roots
+            .entry(first)
+            .or_default()
+            .insert(encoded(second), node);
+    }
 }
 
 fn store(tree: &Tree, stored: &mut Vec<StoredTree>) -> Node {

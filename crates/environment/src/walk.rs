@@ -39,8 +39,9 @@ pub(crate) struct Folder {
 
 /// One name that was found in a folder.
 pub(crate) struct Found {
+    /// Name in the environment, such as `purelib/torch/__init__.py`.
+    pub(crate) logical: PathText,
     folder: Arc<Folder>,
-    name: Vec<u8>,
     pub(crate) what: What,
 }
 
@@ -52,11 +53,17 @@ pub(crate) enum What {
 }
 
 impl Found {
-    pub(crate) fn logical(&self) -> Vec<u8> {
-        if self.folder.logical.is_empty() {
-            return self.name.clone();
+    fn new(folder: Arc<Folder>, name: &[u8], what: What) -> Self {
+        let logical = if folder.logical.is_empty() {
+            PathText::from_bytes(name)
+        } else {
+            PathText::from_bytes(&[folder.logical.as_slice(), b"/", name].concat())
+        };
+        Self {
+            logical,
+            folder,
+            what,
         }
-        [self.folder.logical.as_slice(), b"/", &self.name].concat()
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -64,9 +71,10 @@ impl Found {
         if self.folder.logical.is_empty() {
             return self.folder.path.clone();
         }
-        self.folder
-            .path
-            .join(std::ffi::OsStr::from_bytes(&self.name))
+        let bytes = self.logical.to_bytes();
+        let name = bytes.get(self.folder.logical.len() + 1..);
+        let name = name.unwrap_or_default();
+        self.folder.path.join(std::ffi::OsStr::from_bytes(name))
     }
 }
 
@@ -129,11 +137,7 @@ fn single_file((name, path): &(String, PathBuf)) -> Found {
         is_root: true,
         parent: None,
     };
-    Found {
-        folder: Arc::new(folder),
-        name: name.clone().into_bytes(),
-        what,
-    }
+    Found::new(Arc::new(folder), name.as_bytes(), what)
 }
 
 struct Queue {
@@ -199,17 +203,18 @@ impl Walker<'_> {
             self.enter(&mut folder)
         };
         let folder = Arc::new(folder);
+        let before = found.len();
         let outcome = match opened {
             Ok(Some(descriptor)) => self.read(&folder, &descriptor, listing, found, below),
             Ok(None) => Ok(()),
             Err(gap) => Err(gap),
         };
+        // Whoever sorts all of them finds runs, and the threads have shared the work.
+        if let Some(new) = found.get_mut(before..) {
+            new.sort_unstable_by(|one, other| one.logical.cmp(&other.logical));
+        }
         if let Err(gap) = outcome {
-            found.push(Found {
-                folder,
-                name: b".".to_vec(),
-                what: What::Unread(gap),
-            });
+            found.push(Found::new(folder, b".", What::Unread(gap)));
         }
     }
 
@@ -247,11 +252,7 @@ impl Walker<'_> {
             }
             match self.look(folder, descriptor, name, entry.file_type()) {
                 Looked::Entry(what) => {
-                    found.push(Found {
-                        folder: Arc::clone(folder),
-                        name: name.to_bytes().to_vec(),
-                        what,
-                    });
+                    found.push(Found::new(Arc::clone(folder), name.to_bytes(), what));
                 }
                 Looked::Folder => below.push(child(folder, name)),
                 Looked::Gone => {}

@@ -38,6 +38,7 @@ pub mod sniff;
 pub mod tar;
 pub mod tensorflow;
 pub mod tflite;
+pub mod toml_text;
 pub mod torch;
 pub mod torch_legacy;
 mod walked;

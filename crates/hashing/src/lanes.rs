@@ -5,6 +5,8 @@
 //! a short stream beside a long one costs the long one nothing. Who goes on with whom is decided anew each time: sixteen
 //! at once while there are streams enough, two at a time when the last large ones are left.
 
+use std::ops::Range;
+
 use crate::sha256::{Block, INITIAL, State};
 use crate::{BUFFER, Queue, Sha256, Stream, avx512, sha_ni};
 
@@ -61,7 +63,7 @@ fn together<S: Stream>(wide: avx512::Present, lanes: &mut [&mut Lane<S>]) {
     wide.compress(&mut states, &blocks, count);
     for (lane, state) in lanes.iter_mut().zip(states) {
         lane.state = state;
-        lane.start += count * BLOCK;
+        lane.consume(count * BLOCK);
     }
 }
 
@@ -74,8 +76,8 @@ fn two_by_two<S: Stream>(pair: sha_ni::Present, lanes: &mut [&mut Lane<S>]) {
                 let done = blocks[0].len().min(blocks[1].len()) * BLOCK;
                 pair.compress([&mut one, &mut two], blocks);
                 (left.state, right.state) = (one, two);
-                left.start += done;
-                right.start += done;
+                left.consume(done);
+                right.consume(done);
             }
             [lane] => {
                 let mut state = lane.state;
@@ -83,7 +85,7 @@ fn two_by_two<S: Stream>(pair: sha_ni::Present, lanes: &mut [&mut Lane<S>]) {
                 let done = blocks.len() * BLOCK;
                 pair.compress([&mut state], [blocks]);
                 lane.state = state;
-                lane.start += done;
+                lane.consume(done);
             }
             _ => {}
         }
@@ -98,6 +100,8 @@ struct Lane<S> {
     /// What of the buffer waits to be compressed.
     start: usize,
     end: usize,
+    /// What of the bytes that the stream lent waits behind that.
+    lent: Range<usize>,
     /// Bytes of the stream so far.
     length: u64,
     /// The padding is in the buffer: after these blocks, the digest.
@@ -112,6 +116,7 @@ impl<S: Stream> Lane<S> {
             buffer: vec![0; BUFFER + 2 * BLOCK],
             start: 0,
             end: 0,
+            lent: 0..0,
             length: 0,
             padded: false,
         }
@@ -119,7 +124,11 @@ impl<S: Stream> Lane<S> {
 
     /// Works until there is at least one whole block; `false` if there is no stream to take it from.
     fn advance<Q: Queue<Stream = S>>(&mut self, queue: &mut Q) -> bool {
-        while self.end - self.start < BLOCK {
+        loop {
+            self.top_up();
+            if !self.waiting().is_empty() {
+                return true;
+            }
             let Some(mut stream) = self.stream.take().or_else(|| self.take_next(queue)) else {
                 return false;
             };
@@ -132,23 +141,50 @@ impl<S: Stream> Lane<S> {
                 Err(error) => queue.done(stream, Err(error)),
             }
         }
-        true
     }
 
     fn take_next<Q: Queue<Stream = S>>(&mut self, queue: &mut Q) -> Option<S> {
         let stream = queue.next()?;
         self.state = INITIAL;
         (self.start, self.end) = (0, 0);
+        self.lent = 0..0;
         self.length = 0;
         self.padded = false;
         Some(stream)
     }
 
-    /// Reads once behind what is left, which is less than a block; at the end of the stream pads instead.
-    fn refill(&mut self, stream: &mut S) -> Result<(), S::Error> {
+    /// Moves lent bytes into the buffer where those before them are not whole blocks, or they are less than one.
+    fn top_up(&mut self) {
+        let left = self.end - self.start;
+        if self.lent.is_empty() || left >= BLOCK || (left == 0 && self.lent.len() >= BLOCK) {
+            return;
+        }
+        self.move_to_front();
+        let bytes = self.stream.as_ref().map(S::lent).unwrap_or_default();
+        let bytes = bytes.get(self.lent.clone()).unwrap_or_default();
+        let places = self.buffer.get_mut(left..BLOCK).unwrap_or_default();
+        for (place, byte) in places.iter_mut().zip(bytes) {
+            *place = *byte;
+            self.lent.start += 1;
+            self.end += 1;
+        }
+    }
+
+    fn move_to_front(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
+    }
+
+    /// Borrows or reads once behind what is left, which is less than a block; at the end of the stream pads instead.
+    fn refill(&mut self, stream: &mut S) -> Result<(), S::Error> {
+        let lent = stream.lend()?.min(stream.lent().len());
+        if lent > 0 {
+            self.lent = 0..lent;
+            self.length = self.length.wrapping_add(lent as u64);
+            return Ok(());
+        }
+        self.move_to_front();
         let room = self.buffer.get_mut(self.end..BUFFER).unwrap_or_default();
         let count = stream.read(room)?.min(room.len());
         self.end += count;
@@ -175,10 +211,22 @@ impl<S: Stream> Lane<S> {
         self.padded = true;
     }
 
-    /// The blocks that wait to be compressed.
+    /// The blocks that wait to be compressed: those of the buffer, and lent ones once nothing is before them.
     fn waiting(&self) -> &[Block] {
-        let bytes = self.buffer.get(self.start..self.end).unwrap_or_default();
-        bytes.as_chunks().0
+        let bytes = match &self.stream {
+            Some(stream) if self.start == self.end => stream.lent().get(self.lent.clone()),
+            _ => self.buffer.get(self.start..self.end),
+        };
+        bytes.unwrap_or_default().as_chunks().0
+    }
+
+    /// Goes on behind bytes that were waiting.
+    fn consume(&mut self, count: usize) {
+        if self.start == self.end {
+            self.lent.start += count;
+        } else {
+            self.start += count;
+        }
     }
 
     fn digest(&self) -> Sha256 {

@@ -38,6 +38,20 @@ pub trait Stream {
 
     /// Puts the next bytes at the front of `buffer`, which is never empty, and says how many; 0 is the end.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Self::Error>;
+
+    /// Asked before each [`Stream::read`]: whether the next bytes lie with the stream already, and how many. They are then
+    /// digested where they lie ([`Stream::lent`]) and none is copied; with 0 they are read.
+    ///
+    /// # Errors
+    /// As [`Stream::read`].
+    fn lend(&mut self) -> Result<usize, Self::Error> {
+        Ok(0)
+    }
+
+    /// The bytes that [`Stream::lend`] promised, the same ones until it is called again.
+    fn lent(&self) -> &[u8] {
+        &[]
+    }
 }
 
 /// Streams to digest, and where their digests go.

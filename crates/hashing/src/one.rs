@@ -15,6 +15,11 @@ pub(crate) fn digest_all<Q: Queue>(queue: &mut Q) {
 fn digest<S: Stream>(stream: &mut S, buffer: &mut [u8]) -> Result<Sha256, S::Error> {
     let mut context = Context::new(&SHA256);
     loop {
+        let lent = stream.lend()?;
+        if lent > 0 {
+            context.update(stream.lent().get(..lent).unwrap_or_default());
+            continue;
+        }
         let count = stream.read(buffer)?.min(buffer.len());
         let piece = buffer.get(..count).unwrap_or_default();
         if piece.is_empty() {

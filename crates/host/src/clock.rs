@@ -25,6 +25,65 @@ pub fn booted_at_us() -> i64 {
     wall_us().saturating_sub(boot_us())
 }
 
+/// What the kernel says of the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Discipline {
+    /// Whether something keeps it in step with other clocks.
+    pub synchronised: bool,
+    /// By how much it is still to be moved, in microseconds.
+    pub offset_us: i64,
+    /// How far it is estimated to be off, in microseconds.
+    pub error_us: i64,
+    /// How far it may be off at most, in microseconds.
+    pub max_error_us: i64,
+}
+
+/// Asks the kernel; nothing is changed.
+///
+/// # Errors
+/// Where the system does not allow the question, as some sandboxes do.
+pub fn discipline() -> std::io::Result<Discipline> {
+    let (state, figures) = crate::sys::clock_state()?;
+    let in_nanoseconds = figures.status & libc::STA_NANO != 0;
+    let unit = if in_nanoseconds { 1_000 } else { 1 };
+    Ok(Discipline {
+        synchronised: state != libc::TIME_ERROR && figures.status & libc::STA_UNSYNC == 0,
+        offset_us: figures.offset / unit,
+        error_us: figures.esterror,
+        max_error_us: figures.maxerror,
+    })
+}
+
+/// Wall clock and time since the machine's start, read at one moment; `None` where this process was held up in between.
+pub fn both_us() -> Option<(i64, i64)> {
+    let before = boot_us();
+    let wall = wall_us();
+    let after = boot_us();
+    (after - before < 10_000).then_some((wall, before))
+}
+
+/// One instant by all three clocks, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// By the wall clock, since 1970.
+    pub wall_us: i64,
+    /// Since the machine started, counting its sleep.
+    pub boot_us: i64,
+    /// Since the machine started, without its sleep.
+    pub awake_us: i64,
+}
+
+impl Moment {
+    /// Now.
+    pub fn now() -> Self {
+        Self {
+            wall_us: wall_us(),
+            boot_us: boot_us(),
+            awake_us: monotonic_us(),
+        }
+    }
+}
+
 fn microseconds(time: Timespec) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000)
@@ -43,6 +102,19 @@ mod tests {
             assert!(now >= last);
             last = now;
         }
+    }
+
+    #[test]
+    fn the_state_of_the_clock_can_be_asked_or_is_refused_and_changes_nothing() {
+        let before = wall_us();
+        if let Ok(state) = discipline() {
+            assert!(state.max_error_us >= 0 && state.error_us >= 0, "{state:?}");
+            assert!(
+                state.offset_us.abs() < 1_000_000,
+                "the kernel moves by half a second at most"
+            );
+        }
+        assert!(wall_us() >= before);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpable_behavior};
@@ -103,9 +104,13 @@ pub struct Job {
 pub struct Helpers(Arc<Mutex<BTreeSet<u32>>>);
 
 impl Helpers {
-    /// A child was started.
-    pub fn add(&self, pid: u32) {
-        self.pids().insert(pid);
+    /// Starts one. A program that cannot be started leaves a dead child, which the standard library takes and relies on:
+    /// meanwhile the job's loop takes none.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut pids = self.pids();
+        let child = command.spawn()?;
+        pids.insert(child.id());
+        Ok(child)
     }
 
     /// A child is known to have ended, and its number may be another's.
@@ -133,7 +138,7 @@ impl Job {
     /// takes a variable away.
     ///
     /// From here on the signals in [`FOLLOWED`] are caught; one that comes before [`Job::run`] is handled there. Only one
-    /// job at a time; and a child that this process starts meanwhile must be named in [`Job::helpers`]: the job's loop takes its
+    /// job at a time; and a child that this process starts meanwhile must be started by [`Job::helpers`]: the job's loop takes its
     /// end.
     pub fn start(
         argv: &[OsString],

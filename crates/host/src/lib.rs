@@ -12,6 +12,7 @@
 
 mod bounded;
 pub mod clock;
+pub mod disk;
 mod echo;
 pub mod exits;
 pub mod identity;
@@ -24,4 +25,5 @@ pub mod sched;
 pub mod signals;
 mod stat;
 mod sys;
+pub mod watch;
 pub mod worker;

@@ -109,6 +109,29 @@ pub fn confine(limits: &Limits, readable: Readable<'_>) -> Confinement {
     }
 }
 
+/// Has a program that is not ours started in confinement: it can read files, compute, and answer on the descriptors that it
+/// gets; no network, nothing written, no further process or thread, no other process looked into. Weaker than [`confine`],
+/// which is for code that is known: what any program needs to start is left to it, and Landlock holds where there is one.
+/// Where the filter of system calls cannot be installed, the program is not started. It dies with the thread that starts it.
+pub fn confine_program(command: &mut std::process::Command, limits: &Limits) {
+    let resources = [
+        (Resource::Data, limits.memory_bytes),
+        (Resource::As, limits.memory_bytes.saturating_mul(2)),
+        (Resource::Cpu, limits.cpu_seconds),
+        (Resource::Nofile, limits.descriptors),
+        (Resource::Fsize, 0),
+        (Resource::Nproc, 0),
+        (Resource::Core, 0),
+    ];
+    sys::detach(command);
+    sys::confine_before_start(
+        command,
+        &resources,
+        landlock::for_program(),
+        filter::foreign_program(),
+    );
+}
+
 /// Names of system calls that a parser must not have and that this process is still answered. Each is asked for in a way
 /// that cannot succeed, so this is harmless where nothing is refused. Empty in a confined process.
 pub fn still_answered() -> Vec<&'static str> {

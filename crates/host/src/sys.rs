@@ -1,8 +1,9 @@
 //! The system calls that no safe wrapper offers as they are needed here. All `unsafe` code of the crate.
 //!
-//! Four things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
+//! Five things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
 //! dispositions and mask that *we* were started with rather than with those that a runtime has set since ([`spawn`]),
-//! asking the kernel about processes by descriptor ([`ask`]), and confining this process ([`confine`]).
+//! asking the kernel about processes by descriptor and about its clock ([`ask`]), confining this process or one that is started ([`confine`]), and
+//! having a file written out ([`disk`]).
 //! `std::process::Command` was rejected for the job: it empties the signal mask of its children and cannot give an
 //! ignored SIGCHLD back.
 #![expect(
@@ -13,16 +14,18 @@
 mod ask;
 mod catch;
 mod confine;
+mod disk;
 mod spawn;
 
 use std::os::fd::AsFd;
 
-pub(crate) use ask::{Peeked, exit_of, peek_dead_child, peer_descriptor};
+pub(crate) use ask::{Peeked, clock_state, exit_of, peek_dead_child, peer_descriptor};
 pub(crate) use catch::{Caught, RawSignal};
 pub(crate) use confine::{
-    Ruleset, detach, filter_system_calls, is_refused, landlock_allow, landlock_restrict,
-    landlock_ruleset, landlock_version, processor_time,
+    Ruleset, confine_before_start, detach, filter_system_calls, is_refused, landlock_allow,
+    landlock_restrict, landlock_ruleset, landlock_version, processor_time,
 };
+pub(crate) use disk::write_out;
 pub(crate) use spawn::{Program, start, start_echo};
 
 /// Empties an event descriptor, so that the next poll waits again.

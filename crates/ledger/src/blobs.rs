@@ -13,6 +13,7 @@ use std::time::Duration;
 use domain::{Digest, Hasher};
 
 use crate::durable::{self, Fault, Unsynced};
+use crate::removal;
 use crate::store::{Store, TEMPORARY};
 
 /// The most bytes that one blob may have: 1 GiB.
@@ -73,7 +74,11 @@ impl Store {
             }
             let path = self.blob_path(&digest);
             match std::fs::symlink_metadata(&path) {
-                Ok(facts) if facts.is_file() && facts.len() == bytes.len() as u64 => {
+                Ok(facts)
+                    if facts.is_file()
+                        && facts.len() == bytes.len() as u64
+                        && self.is_kept(&path, &facts) =>
+                {
                     if !is_settled(&facts) {
                         unsettled.insert(durable::parent(&path).to_owned());
                     }
@@ -111,6 +116,21 @@ impl Store {
     /// Whether a file stands under the name of this blob.
     pub fn has_blob(&self, digest: &Digest) -> bool {
         std::fs::symlink_metadata(self.blob_path(digest)).is_ok_and(|facts| facts.is_file())
+    }
+
+    /// Takes a blob that is there into one's hand, so that nobody removes it before an entry names it: see
+    /// [`crate::IN_HAND`]. `false` when it is to be written anew: it is gone, on its way out, or another user's, who may
+    /// remove what we cannot touch.
+    ///
+    /// Who removes it looks at its time once more *after* he took the name away. So a name that is still there *after* the
+    /// touch says that he will see the touch; a touch alone says nothing, for it may reach the file behind that look.
+    fn is_kept(&self, path: &Path, facts: &Metadata) -> bool {
+        !removal::needs_touch(facts)
+            || match self.disk().touch(path) {
+                Ok(()) => std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_file()),
+                // Nobody removes anything there.
+                Err(error) => error.kind() == std::io::ErrorKind::ReadOnlyFilesystem,
+            }
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {

@@ -7,6 +7,9 @@
 //!    there, for then it is signed and whole; otherwise it counts as never written. Nobody was told that it is there.
 //! 3. *It is synced.* It survives a power cut. The appenders may or may not have heard of it.
 //!
+//! Tiles are written and the head is published beside this, on a thread of its own that takes neither lock for longer than
+//! a name needs ([`beside`]); a group waits for that only when the write-ahead file is full.
+//!
 //! A sync that fails leaves the file in doubt: the kernel may call bytes clean that never reached the disk. The record is
 //! then blanked again, nobody is told that it is there, and before anything else is appended the whole log goes into new
 //! files ([`crate::publish`]).
@@ -18,11 +21,10 @@ use std::time::{Duration, Instant};
 
 use domain::Digest;
 
-use crate::blobs::digest_of_file;
 use crate::continuity::{Broken, Found, Memory, vkey_text};
 use crate::disk::{Disk, Handle};
 use crate::durable::{self, Fault};
-use crate::lock::{Held, LockError, PATIENCE};
+use crate::lock::{Held, LockError, PATIENCE, Turn};
 use crate::opening::Opened;
 use crate::publish::Publication;
 use crate::queue::Batch;
@@ -34,11 +36,12 @@ use crate::tree_head::TreeHead;
 use crate::wal::{self, SECTOR, Wal};
 use crate::writer::{Appended, LedgerError};
 
+mod beside;
+
+pub(crate) use self::beside::JobEnd;
+
 /// What was appended is published after so long, by the next append.
 const PUBLISH_AFTER: Duration = Duration::from_secs(10);
-
-/// How long the last publication of a writer waits for others.
-const LEISURE: Duration = Duration::from_secs(1);
 
 /// A log that is appended to.
 pub(crate) struct Commit {
@@ -47,8 +50,19 @@ pub(crate) struct Commit {
     memory: Memory,
     live: Option<Live>,
     published_at: Instant,
+    /// A publication is under way beside the appends of this process.
+    is_beside: bool,
+    failed: Failed,
     /// A sync of the write-ahead file failed, and it was not begun anew since.
     is_in_doubt: bool,
+}
+
+/// Publications that failed beside appends: what could not be published now will be later, so nobody is told.
+#[derive(Default)]
+struct Failed {
+    count: usize,
+    /// The next one is not tried before.
+    until: Option<Instant>,
 }
 
 /// The log as this process last saw it, so that an unchanged one need not be verified again.
@@ -56,15 +70,20 @@ struct Live {
     published: Published,
     head: TreeHead,
     edge: Edge,
+    /// The signed head behind the last record.
+    note: Vec<u8>,
     capacity: u64,
     file: Handle,
+    /// The record that the first unpublished entry is in, or will be: its place, and the size of the log before it.
+    unpublished: (usize, u64),
     /// Where the next record goes.
     end: usize,
     /// The bytes of the record before, to be found unchanged.
     last: Vec<u8>,
-    /// The files at the right edge of what is published, with the digests of their bytes.
-    watched: Vec<(PathBuf, Digest)>,
-    /// Nothing may be written behind what is there: a sync failed, a crash left half a record, or the tiles are further.
+    /// The files at the right edge of what is published.
+    watched: Vec<Watched>,
+    /// Nothing may be written behind what is there: a sync failed, a crash left half a record, or the published log is
+    /// longer.
     is_spoilt: bool,
 }
 
@@ -78,6 +97,8 @@ impl Commit {
             memory,
             live: None,
             published_at: Instant::now(),
+            is_beside: false,
+            failed: Failed::default(),
             is_in_doubt: false,
         }
     }
@@ -90,12 +111,25 @@ impl Commit {
         self.opened.number
     }
 
+    /// Whether nobody else has the log open, in any process. If so, nobody opens it until this is dropped.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.opened.in_use.try_lock().is_ok()
+    }
+
     pub(crate) fn head(&self) -> TreeHead {
         self.memory.head()
     }
 
-    /// Appends a group.
-    pub(crate) fn append(&mut self, batch: &Batch) -> Result<Appended, LedgerError> {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.opened.folder
+    }
+
+    /// Appends a group. Without the turn to publish it gives `None` when the log must be published before.
+    pub(crate) fn append(
+        &mut self,
+        batch: &Batch,
+        turn: Option<&Turn>,
+    ) -> Result<Option<Appended>, LedgerError> {
         let _held = self.lock(PATIENCE)?;
         let mut live = self.current()?;
         // Step 1 is done.
@@ -110,15 +144,13 @@ impl Commit {
         let note = self.sign(head);
         let room = live.capacity.saturating_sub(live.end as u64);
         let needed = wal::record_bytes(batch.bytes.len(), note.len());
-        let wanted = needed.unwrap_or_default().saturating_add(SECTOR as u64);
         if live.is_spoilt || needed.is_none_or(|needed| needed > room) {
+            if !turn.is_some_and(|turn| turn.is_of(&self.opened.folder)) {
+                self.live = Some(live);
+                return Ok(None);
+            }
+            let wanted = needed.unwrap_or_default().saturating_add(SECTOR as u64);
             live = self.publish_live(&live, wanted)?;
-        } else if self.is_due(&live) {
-            // There is room: that it cannot be published now is no reason not to append.
-            live = match self.publish_live(&live, wanted) {
-                Ok(live) => live,
-                Err(_) => self.current()?,
-            };
         }
         let first = live.head.size;
         let count = u32::try_from(batch.leaves.len()).unwrap_or(u32::MAX);
@@ -129,28 +161,37 @@ impl Commit {
         live.last = record;
         live.edge = edge;
         live.head = head;
+        live.note = note;
         self.live = Some(live);
         self.memory.see(head);
         for ((index, leaf), bytes) in (first..).zip(&batch.leaves).zip(batch.lengths()) {
             self.memory.add(index, *leaf, bytes);
         }
-        Ok(self.appended(first, head))
+        Ok(Some(self.appended(first, head)))
     }
 
-    /// Appends what is too large for a group, directly to the tiles; or nothing, and says where the log stands.
+    /// Says where the log stands.
+    pub(crate) fn stand(&mut self) -> Result<Appended, LedgerError> {
+        let _held = self.lock(PATIENCE)?;
+        let live = self.current()?;
+        let head = live.head;
+        self.live = Some(live);
+        self.memory.see(head);
+        Ok(self.appended(head.size, head))
+    }
+
+    /// Appends what is too large for a group, directly to the tiles. `None` when it is the turn of another log.
     pub(crate) fn append_alone<E: AsRef<[u8]>>(
         &mut self,
         entries: &[E],
-    ) -> Result<Appended, LedgerError> {
+        turn: &Turn,
+    ) -> Result<Option<Appended>, LedgerError> {
+        if !turn.is_of(&self.opened.folder) {
+            return Ok(None);
+        }
         let _held = self.lock(PATIENCE)?;
         let live = self.current()?;
         let first = live.head.size;
-        if entries.is_empty() {
-            let head = live.head;
-            self.live = Some(live);
-            self.memory.see(head);
-            return Ok(self.appended(first, head));
-        }
         let more = entries.iter().map(AsRef::as_ref);
         let live = self.publish_with(&live, more, live.capacity)?;
         let head = live.head;
@@ -160,15 +201,18 @@ impl Commit {
             let entry = entry.as_ref();
             self.memory.add(index, leaf(entry), entry.len());
         }
-        Ok(self.appended(first, head))
+        Ok(Some(self.appended(first, head)))
     }
 
-    /// Publishes what is not yet published.
-    pub(crate) fn publish(&mut self) -> Result<TreeHead, LedgerError> {
-        self.publish_within(PATIENCE)
-    }
-
-    fn publish_within(&mut self, patience: Duration) -> Result<TreeHead, LedgerError> {
+    /// Publishes what is not yet published. `None` when it is the turn of another log.
+    pub(crate) fn publish(
+        &mut self,
+        turn: &Turn,
+        patience: Duration,
+    ) -> Result<Option<TreeHead>, LedgerError> {
+        if !turn.is_of(&self.opened.folder) {
+            return Ok(None);
+        }
         let _held = self.lock(patience)?;
         let mut live = self.current()?;
         if live.is_spoilt || live.head.size > live.published.head.size {
@@ -178,15 +222,13 @@ impl Commit {
         let head = live.head;
         self.live = Some(live);
         self.memory.see(head);
-        Ok(head)
+        Ok(Some(head))
     }
 
-    /// Publishes if there is something and nobody else is at it.
-    pub(crate) fn publish_at_leisure(&mut self) {
+    /// Whether this process knows of something that is not published.
+    pub(crate) fn is_ahead(&self) -> bool {
         let is_ahead = |live: &Live| live.head.size > live.published.head.size;
-        if self.live.as_ref().is_some_and(is_ahead) {
-            let _ = self.publish_within(LEISURE);
-        }
+        self.live.as_ref().is_some_and(is_ahead)
     }
 
     /// Compares the whole log that is remembered.
@@ -226,7 +268,7 @@ impl Commit {
         })
     }
 
-    fn broken(&self, broken: Broken) -> LedgerError {
+    pub(crate) fn broken(&self, broken: Broken) -> LedgerError {
         match broken {
             Broken::Rewritten { file, found } => LedgerError::Rewritten {
                 file,
@@ -235,10 +277,6 @@ impl Commit {
             },
             Broken::Unread(error) => error.into(),
         }
-    }
-
-    fn is_due(&self, live: &Live) -> bool {
-        live.head.size > live.published.head.size && self.published_at.elapsed() > PUBLISH_AFTER
     }
 
     /// The log as it stands; the lock is held. What did not change since it was verified is not verified again.
@@ -265,14 +303,10 @@ impl Commit {
         };
         let vkey = vkey_text(self.opened.key.verifier());
         let note = &live.published.note;
-        let has_digest = |(file, digest): &(PathBuf, Digest)| {
-            durable::read_regular(file, MAX_BUNDLE_BYTES)
-                .is_ok_and(|found| found.is_some_and(|bytes| Digest::of(&bytes) == *digest))
-        };
         is(VKEY, vkey.len(), vkey.as_bytes())
             && is(CHECKPOINT, note.len(), note)
             && live.is_still_there()
-            && live.watched.iter().all(has_digest)
+            && live.watched.iter().all(Watched::is_unchanged)
     }
 
     /// Reads and verifies the log, and opens its write-ahead file.
@@ -293,7 +327,9 @@ impl Commit {
         };
         let watched =
             watch(folder, &standing.published).map_err(|error| self.broken(error.into()))?;
-        Live::new(standing, file, watched).ok_or_else(nothing)
+        Live::new(standing, file, watched)
+            .map_err(|error| self.broken(error.into()))?
+            .ok_or_else(nothing)
     }
 
     /// Writes a record and syncs it.
@@ -331,7 +367,8 @@ impl Commit {
         let folder = &self.opened.folder;
         let bundle =
             last_partial(folder, &live.published).map_err(|error| self.broken(error.into()))?;
-        let mut publication = Publication::begin(&*self.disk, folder, &live.published, bundle);
+        let mut publication = Publication::begin(&*self.disk, folder, &live.published, bundle)
+            .map_err(|fault| self.broken(fault.into()))?;
         self.add_unpublished(&mut publication)?;
         if publication.head() != live.head {
             return Err(self.broken(Broken::Rewritten {
@@ -340,10 +377,14 @@ impl Commit {
             }));
         }
         for entry in more {
-            publication.add(entry)?;
+            publication
+                .add(entry)
+                .map_err(|fault| self.broken(fault.into()))?;
         }
         let note = self.sign(publication.head());
-        publication.finish(note, capacity)?;
+        publication
+            .finish(note, capacity)
+            .map_err(|fault| self.broken(fault.into()))?;
         self.published_at = Instant::now();
         self.is_in_doubt = false;
         // What was just written is read again: from now on it is what the log rests on.
@@ -367,7 +408,9 @@ impl Commit {
         while let Some(record) = walk.read().map_err(damaged)? {
             for (index, entry) in (record.first..).zip(record.entries()) {
                 if index >= from {
-                    publication.add(entry)?;
+                    publication
+                        .add(entry)
+                        .map_err(|fault| self.broken(fault.into()))?;
                 }
             }
         }
@@ -376,22 +419,33 @@ impl Commit {
 }
 
 impl Live {
-    fn new(standing: Standing, file: Handle, watched: Vec<(PathBuf, Digest)>) -> Option<Self> {
-        let tail = standing.tail?;
+    /// `None` when the log is one without a write-ahead file.
+    fn new(standing: Standing, file: Handle, watched: Vec<Watched>) -> Result<Option<Self>, Fault> {
+        let Some(tail) = standing.tail else {
+            return Ok(None);
+        };
         let mut last = vec![0; tail.records.last().map_or(0, |it| it.end - it.position)];
         let at = tail.end.saturating_sub(last.len());
-        file.file.read_exact_at(&mut last, at as u64).ok()?;
-        Some(Self {
-            is_spoilt: tail.torn || tail.base.size != standing.published.head.size,
+        file.file
+            .read_exact_at(&mut last, at as u64)
+            .map_err(|error| file.fault(error))?;
+        let published = standing.published.head.size;
+        let reached = tail.heads.last().map_or(tail.base.size, |head| head.size);
+        let is_ahead = |record: &&wal::Record| record.first + u64::from(record.count) > published;
+        let unpublished = tail.records.iter().find(is_ahead);
+        Ok(Some(Self {
+            is_spoilt: tail.torn || reached < published,
+            unpublished: unpublished.map_or((tail.end, reached), |it| (it.position, it.first)),
             published: standing.published,
             head: standing.head,
             edge: standing.edge,
+            note: standing.note,
             capacity: tail.capacity,
             file,
             end: tail.end,
             last,
             watched,
-        })
+        }))
     }
 
     /// Whether the write-ahead file is the one that is open.
@@ -421,8 +475,44 @@ impl Live {
     }
 }
 
-/// The files at the right edge of what is published, verified, with their digests.
-fn watch(folder: &Path, published: &Published) -> Result<Vec<(PathBuf, Digest)>, LogError> {
+/// A file that an append rests on, as it was when it was verified.
+struct Watched {
+    file: PathBuf,
+    content: Content,
+}
+
+/// Comparing bytes costs a tenth of digesting them; what is large is not worth its memory.
+enum Content {
+    Bytes(Vec<u8>),
+    Digest(Digest),
+}
+
+/// The most bytes of a file that are kept to be compared.
+const KEPT_BYTES: usize = 256 << 10;
+
+impl Watched {
+    fn read(file: PathBuf) -> Result<Self, LogError> {
+        let bytes = durable::read_regular(&file, MAX_BUNDLE_BYTES)?.unwrap_or_default();
+        let content = if bytes.len() <= KEPT_BYTES {
+            Content::Bytes(bytes)
+        } else {
+            Content::Digest(Digest::of(&bytes))
+        };
+        Ok(Self { file, content })
+    }
+
+    fn is_unchanged(&self) -> bool {
+        let found = durable::read_regular(&self.file, MAX_BUNDLE_BYTES);
+        found.is_ok_and(|found| match (&self.content, found) {
+            (Content::Bytes(bytes), Some(found)) => found == *bytes,
+            (Content::Digest(digest), Some(found)) => Digest::of(&found) == *digest,
+            (_, None) => false,
+        })
+    }
+}
+
+/// The files at the right edge of what is published, verified.
+fn watch(folder: &Path, published: &Published) -> Result<Vec<Watched>, LogError> {
     let mut names = Vec::new();
     for level in 0..8_u8 {
         let count = published.head.size >> (8 * u32::from(level));
@@ -432,15 +522,16 @@ fn watch(folder: &Path, published: &Published) -> Result<Vec<(PathBuf, Digest)>,
     if let Some(last) = published.head.size.checked_sub(1) {
         let index = last / TILE_WIDTH as u64;
         names.extend(Name::at(Kind::Entries, index, published.head.size));
-        names.extend(Name::at(Kind::Hashes(0), index, published.head.size));
+        if published.head.size.is_multiple_of(TILE_WIDTH as u64) {
+            names.extend(Name::at(Kind::Hashes(0), index, published.head.size));
+        }
     }
-    let mut watched = Vec::new();
-    for name in names {
-        let file = folder.join(name.path());
-        let digest = digest_of_file(&file)?.map(|it| it.0);
-        watched.push((file, digest.unwrap_or_else(|| Digest::of(b""))));
-    }
-    // In this order: what is changed after it was digested is found by the next comparison.
+    let watched: Result<Vec<_>, _> = names
+        .into_iter()
+        .map(|name| Watched::read(folder.join(name.path())))
+        .collect();
+    let watched = watched?;
+    // In this order: what is changed after it was read is found by the next comparison.
     let mut vouched = Vouched::open(folder, published.head)?;
     standing::last_bundle(folder, &mut vouched, published.head)?;
     Ok(watched)

@@ -3,13 +3,14 @@
 //! The operations are those whose order decides what a power cut leaves: create, write in place, give a name, take a name
 //! away, sync. Reading is not among them, because a reader believes nothing that it cannot verify. [`Kernel`] is the real
 //! disk; the crash tests put one in its place that remembers every operation and then drops, reorders and tears whatever
-//! was not synced.
+//! was not synced. [`Slower`] is the real one with later answers, to measure by.
 
 use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 
@@ -23,7 +24,7 @@ pub(crate) struct Handle {
 }
 
 impl Handle {
-    fn fault(&self, error: io::Error) -> Fault {
+    pub(crate) fn fault(&self, error: io::Error) -> Fault {
         Fault::at(&self.path, error)
     }
 }
@@ -55,6 +56,9 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
 
     /// Renames unless the new name is taken.
     fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Sets a file's modification time to now. Need not survive anything.
+    fn touch(&self, path: &Path) -> io::Result<()>;
 
     /// Gives a file a second name, which must be free.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -144,14 +148,34 @@ impl Disk for Kernel {
         renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE).map_err(io::Error::from)
     }
 
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, utimensat};
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        let times = Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)
+    }
+
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::hard_link(from, to)
     }
 
     fn remove(&self, path: &Path) -> Result<(), Fault> {
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Fault::at(path, error)),
-            _ => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            // A folder where only files of ours stand was put there by somebody.
+            Err(_) if std::fs::symlink_metadata(path).is_ok_and(|facts| facts.is_dir()) => {
+                Err(Fault::Odd {
+                    path: path.to_owned(),
+                    limit: 0,
+                })
+            }
+            other => other.map_err(|error| Fault::at(path, error)),
         }
     }
 
@@ -165,6 +189,70 @@ impl Disk for Kernel {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
             Err(error) => Err(Fault::at(path, error)),
         }
+    }
+}
+
+/// The kernel's disk with a slower answer to every sync: for measurements of a disk that this machine does not have.
+#[derive(Debug)]
+pub(crate) struct Slower(pub(crate) Duration);
+
+impl Disk for Slower {
+    fn create(&self, path: &Path, bytes: &[u8]) -> Result<Handle, Fault> {
+        Kernel.create(path, bytes)
+    }
+
+    fn open(&self, path: &Path) -> Result<Option<Handle>, Fault> {
+        Kernel.open(path)
+    }
+
+    fn write_at(&self, handle: &Handle, at: u64, bytes: &[u8]) -> Result<(), Fault> {
+        Kernel.write_at(handle, at, bytes)
+    }
+
+    fn sync(&self, handle: &Handle) -> Result<(), Fault> {
+        Kernel.sync(handle)?;
+        std::thread::sleep(self.0);
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &Path) -> Result<(), Fault> {
+        Kernel.sync_directory(path)?;
+        std::thread::sleep(self.0);
+        Ok(())
+    }
+
+    fn sync_file_system(&self, path: &Path) -> Result<(), Fault> {
+        Kernel.sync_file_system(path)?;
+        std::thread::sleep(self.0);
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Kernel.rename(from, to)
+    }
+
+    fn rename_to_free(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Kernel.rename_to_free(from, to)
+    }
+
+    fn touch(&self, path: &Path) -> io::Result<()> {
+        Kernel.touch(path)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Kernel.link(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), Fault> {
+        Kernel.remove(path)
+    }
+
+    fn remove_directory(&self, path: &Path) -> io::Result<()> {
+        Kernel.remove_directory(path)
+    }
+
+    fn make_directory(&self, path: &Path) -> Result<bool, Fault> {
+        Kernel.make_directory(path)
     }
 }
 

@@ -4,7 +4,7 @@
 //! and opens a log of its own. A key file that others can read is refused instead of repaired, because it may have been
 //! read already.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -16,7 +16,7 @@ use crate::durable::{self, Fault};
 use crate::note::{Note, Signature, VerifierKey};
 
 /// What the text form begins with, as in the Go module `note`.
-const PREFIX: &str = "PRIVATE+KEY+";
+pub(crate) const PREFIX: &str = "PRIVATE+KEY+";
 
 /// The most bytes a key file may have.
 const MAX_KEY_BYTES: u64 = 4096;
@@ -34,6 +34,14 @@ pub enum KeyError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// Of another user, who can read it and change it.
+    #[error("{}: the key file belongs to user {owner}; remove it if it is not yours, or take it over (chown), and make sure that nobody has read it", path.display())]
+    Foreign {
+        /// The key file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
     },
     /// Not a key, or the key of something else.
     #[error("{}: this file does not hold the private key of {name}", path.display())]
@@ -83,30 +91,14 @@ impl SigningKey {
 
     /// Loads the key `name` from `path`; `None` when there is no such file.
     pub(crate) fn load(path: &Path, name: &str) -> Result<Option<Self>, KeyError> {
-        let Some((file, _)) = durable::open_regular(path, MAX_KEY_BYTES)? else {
+        let Some(text) = read_secret(path, name)? else {
             return Ok(None);
         };
-        let mode = file
-            .metadata()
-            .map_err(|error| Fault::at(path, error))?
-            .permissions()
-            .mode()
-            & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
         let malformed = || KeyError::Malformed {
             path: path.to_owned(),
             name: name.to_owned(),
         };
-        let bytes = durable::read_regular(path, MAX_KEY_BYTES)?.ok_or_else(malformed)?;
-        let text = std::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| text.strip_suffix('\n'))
-            .ok_or_else(malformed)?;
+        let text = text.as_str();
         // The name and the id hold no `+`; the base64 behind them may.
         let seed = text
             .strip_prefix(PREFIX)
@@ -141,20 +133,56 @@ impl SigningKey {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| not_made())?;
         let key = Self::from_seed(name, &seed).ok_or_else(not_made)?;
-        let folder = durable::parent(path);
-        durable::make_directories(disk, folder)?;
-        let random = durable::random_name().map_err(|error| Fault::at(path, error))?;
-        let temporary = folder.join(format!(".new-{random}"));
-        let text = format!("{}\n", encode(&key.verifier, &seed));
-        disk.sync(&disk.create(&temporary, text.as_bytes())?)?;
-        // Dying here leaves a hidden file that nothing refers to. Behind the next line the key is whole and durable.
-        if durable::publish_once(disk, &temporary, path)? {
+        let text = encode(&key.verifier, &seed);
+        if publish_secret(disk, path, &text)? {
             return Ok((key, false));
         }
         Self::load(path, name)?
             .map(|key| (key, true))
             .ok_or_else(not_made)
     }
+}
+
+/// The text in a key file, without its line break; `None` when there is no such file, and an error when others could have
+/// read it. `name` is for the error alone.
+pub(crate) fn read_secret(path: &Path, name: &str) -> Result<Option<String>, KeyError> {
+    let Some((file, _)) = durable::open_regular(path, MAX_KEY_BYTES)? else {
+        return Ok(None);
+    };
+    let facts = file.metadata().map_err(|error| Fault::at(path, error))?;
+    let owner = facts.uid();
+    if owner != rustix::process::geteuid().as_raw() {
+        return Err(KeyError::Foreign {
+            path: path.to_owned(),
+            owner,
+        });
+    }
+    let mode = facts.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(KeyError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let malformed = || KeyError::Malformed {
+        path: path.to_owned(),
+        name: name.to_owned(),
+    };
+    let bytes = durable::read_regular(path, MAX_KEY_BYTES)?.ok_or_else(malformed)?;
+    let text = String::from_utf8(bytes).map_err(|_| malformed())?;
+    let text = text.strip_suffix('\n').ok_or_else(malformed)?;
+    Ok(Some(text.to_owned()))
+}
+
+/// Writes a key file and its folder, private and durable, unless there is one; `false` when there is.
+pub(crate) fn publish_secret(disk: &dyn Disk, path: &Path, text: &str) -> Result<bool, KeyError> {
+    let folder = durable::parent(path);
+    durable::make_directories(disk, folder)?;
+    let random = durable::random_name().map_err(|error| Fault::at(path, error))?;
+    let temporary = folder.join(format!(".new-{random}"));
+    disk.sync(&disk.create(&temporary, format!("{text}\n").as_bytes())?)?;
+    // Dying here leaves a hidden file that nothing refers to. Behind the next line the key is whole and durable.
+    Ok(durable::publish_once(disk, &temporary, path)?)
 }
 
 fn encode(verifier: &VerifierKey, seed: &[u8]) -> String {
@@ -229,6 +257,19 @@ mod tests {
             std::fs::write(&path, &changed).unwrap();
             assert!(SigningKey::load(&path, "a").is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_key_of_another_user_is_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.key");
+        SigningKey::load_or_make(&Kernel, &path, "a").unwrap();
+        if std::os::unix::fs::chown(&path, Some(12_345), None).is_err() {
+            return; // only root can give a file away; the owner is read in the same way for everybody
+        }
+        let error = SigningKey::load(&path, "a").err().unwrap();
+        assert!(matches!(error, KeyError::Foreign { owner: 12_345, .. }));
+        assert!(error.to_string().contains("chown"));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::note::VerifierKey;
 use crate::standing;
@@ -18,6 +18,10 @@ use crate::tree_head::TreeHead;
 
 /// How often in a row a log must look damaged without having changed before it is taken for damaged.
 const STILL: u64 = 4;
+
+/// How long a log that goes on changing may look damaged: somebody who touches a damaged one again and again must not keep
+/// its readers for ever.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One writer's log, for reading. Holds nothing open.
 #[derive(Debug, Clone)]
@@ -132,10 +136,11 @@ impl Log {
     }
 
     /// Reads, and reads again as long as a failure may come from somebody who writes meanwhile: while the files at the
-    /// front change, and a few times more, since a sector that is just being written looks changed.
+    /// front change, for [`PATIENCE`] at most, and a few times more, since a sector that is just being written looks changed.
     pub(crate) fn settled<T>(&self, read: impl Fn() -> Result<T, LogError>) -> Result<T, LogError> {
         let mut front = self.front();
         let mut still = 0;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let error = match read() {
                 Err(error) if !matches!(error, LogError::NoSuchEntry { .. }) => error,
@@ -144,10 +149,10 @@ impl Log {
             let now = self.front();
             still = if now == front { still + 1 } else { 0 };
             front = now;
-            if still >= STILL {
+            if still >= STILL || Instant::now() >= deadline {
                 return Err(error);
             }
-            std::thread::sleep(Duration::from_millis(still));
+            std::thread::sleep(Duration::from_millis(still.max(1)));
         }
     }
 

@@ -39,6 +39,14 @@ pub struct Signature {
     pub signature: Vec<u8>,
 }
 
+impl Signature {
+    /// The signature line, with its line break.
+    pub fn line(&self) -> String {
+        let encoded = STANDARD.encode([self.key_id.as_slice(), &self.signature].concat());
+        format!("{MARK}{} {encoded}\n", self.name)
+    }
+}
+
 /// Bytes that are not a signed note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoteSyntax {
@@ -80,6 +88,17 @@ pub fn parse(bytes: &[u8]) -> Result<Note, NoteSyntax> {
         .strip_prefix('\n')
         .filter(|lines| !lines.is_empty())
         .ok_or(NoteSyntax::NoSignatures)?;
+    Ok(Note {
+        text: text.to_owned(),
+        signatures: parse_signatures(lines)?,
+    })
+}
+
+/// Reads signature lines that come without a text, as a witness answers them.
+pub fn parse_signatures(lines: &str) -> Result<Vec<Signature>, NoteSyntax> {
+    if lines.len() > MAX_NOTE_BYTES {
+        return Err(NoteSyntax::TooLong);
+    }
     let mut signatures = Vec::new();
     for (index, line) in lines.split_inclusive('\n').enumerate() {
         if index == MAX_SIGNATURES {
@@ -92,10 +111,7 @@ pub fn parse(bytes: &[u8]) -> Result<Note, NoteSyntax> {
                 .ok_or(error)?,
         );
     }
-    Ok(Note {
-        text: text.to_owned(),
-        signatures,
-    })
+    Ok(signatures)
 }
 
 fn parse_signature(line: &str) -> Option<Signature> {
@@ -132,6 +148,15 @@ impl Note {
         &self.text
     }
 
+    /// The same text with one signature more, or with this one in the place of an earlier one by the same key.
+    #[must_use]
+    pub fn signed_also(mut self, signature: Signature) -> Self {
+        let same = |it: &Signature| (&it.name, it.key_id) == (&signature.name, signature.key_id);
+        self.signatures.retain(|it| !same(it));
+        self.signatures.push(signature);
+        self
+    }
+
     /// The signatures in order.
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
@@ -139,17 +164,9 @@ impl Note {
 
     /// The one encoding of this note.
     pub fn encode(&self) -> Vec<u8> {
-        let mut whole = format!("{}\n", self.text);
-        for Signature {
-            name,
-            key_id,
-            signature,
-        } in &self.signatures
-        {
-            let encoded = STANDARD.encode([key_id.as_slice(), signature].concat());
-            whole.extend([MARK, name, " ", &encoded, "\n"]);
-        }
-        whole.into_bytes()
+        let lines = self.signatures.iter().map(Signature::line);
+        let whole = std::iter::once(format!("{}\n", self.text)).chain(lines);
+        whole.collect::<String>().into_bytes()
     }
 
     /// Whether `key` signed this note: it must be there, and each signature under its name and id must be good.
@@ -176,8 +193,8 @@ pub enum VerifierKeySyntax {
     /// Not `name+id+key`, or not in the one form of each.
     #[error("a verifier key is a name, 8 hexadecimal digits and base64, joined by +")]
     Form,
-    /// Another algorithm than Ed25519.
-    #[error("the key is not an Ed25519 key")]
+    /// An algorithm that does not serve here: Ed25519 signs logs, Ed25519 cosignatures and ML-DSA-44 cosign.
+    #[error("the key is not of a kind that serves here")]
     Algorithm,
     /// The id is not the digest over name and key.
     #[error("the key id does not belong to this name and key")]
@@ -213,6 +230,11 @@ impl VerifierKey {
         UnparsedPublicKey::new(&ED25519, &self.public)
             .verify(message, signature)
             .is_ok()
+    }
+
+    /// The key itself.
+    pub(crate) fn public(&self) -> &[u8; 32] {
+        &self.public
     }
 
     /// The one text form, without line break.

@@ -8,9 +8,13 @@
 //! A log of the earlier layout is complete as it is, and a process of an older Taintline may still append to it. It is not
 //! converted but left, and the next one begun.
 
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 use crate::continuity::{Broken, Memory, vkey_text};
 use crate::disk::Disk;
@@ -70,6 +74,8 @@ pub(crate) struct Opened {
     pub(crate) folder: PathBuf,
     pub(crate) key: SigningKey,
     pub(crate) head: TreeHead,
+    /// The key's file, locked as long as this log is open: shared by all writers, so that one can know whether it is alone.
+    pub(crate) in_use: File,
 }
 
 /// Opens the first log named `base`, `base~2` … that can be continued, from number `from` on.
@@ -91,13 +97,14 @@ pub(crate) fn open(
             format!("{base}~{number}")
         };
         match open_one(store, &log, keys, told)? {
-            Ok(Some((folder, key, head))) => {
+            Ok(Some((folder, key, head, in_use))) => {
                 return Ok(Opened {
                     log,
                     number,
                     folder,
                     key,
                     head,
+                    in_use,
                 });
             }
             Ok(None) => {}
@@ -110,7 +117,7 @@ pub(crate) fn open(
 }
 
 /// The log; nothing, when it has the earlier layout; or why it cannot be continued.
-type Continued = Result<Option<(PathBuf, SigningKey, TreeHead)>, Why>;
+type Continued = Result<Option<(PathBuf, SigningKey, TreeHead, File)>, Why>;
 
 fn open_one(
     store: &Store,
@@ -134,6 +141,13 @@ fn open_one(
     {
         return Ok(Ok(None));
     }
+    // First the lock and then the key: whoever is alone with it may just be taking it away.
+    let in_use = match share(&key_file) {
+        Ok(Some(in_use)) => in_use,
+        Ok(None) => return Ok(Err(Why::Busy)),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Err(Why::NoKey)),
+        Err(error) => return Err(Fault::at(&key_file, error).into()),
+    };
     let Some(key) = SigningKey::load(&key_file, &origin)? else {
         return Ok(Err(Why::NoKey));
     };
@@ -149,12 +163,34 @@ fn open_one(
     let intact = Memory::new().compare(&folder, key.verifier());
     drop(held);
     match intact {
-        Ok(standing) if standing.tail.is_some() => Ok(Ok(Some((folder, key, standing.head)))),
+        Ok(standing) if standing.tail.is_some() => {
+            Ok(Ok(Some((folder, key, standing.head, in_use))))
+        }
         Ok(_) => Ok(Err(Why::Damaged {
             file: folder.join(WAL),
         })),
         Err(Broken::Rewritten { file, .. }) => Ok(Err(Why::Damaged { file })),
         Err(Broken::Unread(error)) => Err(error.into()),
+    }
+}
+
+/// Locks a key's file for one writer among others; `None` when somebody is alone with it for too long.
+fn share(key_file: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(key_file)?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock_shared() {
+            Ok(()) => return Ok(Some(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Brings tiles, bundles and the published head up to date: what lay in the write-ahead file, and whatever is too large for
 //! it, becomes files that everybody's tools read.
 //!
-//! The steps of a publication, and what is true if the process dies behind each:
+//! Whoever does it has the turn ([`Turn`]). The steps of a publication while nobody appends, and what is true if the process
+//! dies behind each ([`crate::commit`] has those of one beside appends, of which the writing and the naming are here):
 //!
+//! 0. *The folder is synced.* The head that is there is durable, whoever gave it its name: from now on what only the head
+//!    before needs may be removed.
 //! 1. *Tiles and bundles are written and synced, under names that no published head refers to, and the next head and the
 //!    next, empty write-ahead file under hidden names.* The old head and the write-ahead file still are the whole log;
 //!    whoever publishes next overwrites what was written, and removes what is left of it beside what he writes.
@@ -18,6 +21,7 @@ use std::path::Path;
 
 use crate::disk::Disk;
 use crate::durable::{self, Fault, Unsynced};
+use crate::lock::Turn;
 use crate::standing::Published;
 use crate::tile::{self, Kind, Name};
 use crate::tiles::{CHECKPOINT, NEXT_CHECKPOINT, NEXT_WAL, WAL};
@@ -43,8 +47,11 @@ impl<'a> Publication<'a> {
         folder: &'a Path,
         published: &Published,
         bundle: Vec<u8>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Fault> {
+        // Whoever gave the head its name may have died before it was durable, and what is removed from now on is what
+        // the head before it needs.
+        disk.sync_directory(folder)?;
+        Ok(Self {
             disk,
             folder,
             files: Unsynced::new(disk),
@@ -52,7 +59,7 @@ impl<'a> Publication<'a> {
             before: published.edge.size(),
             edge: published.edge.clone(),
             bundle,
-        }
+        })
     }
 
     /// Adds an entry; writes the tiles that it fills, entries before hashes.
@@ -76,30 +83,45 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Writes the tiles that are not full, makes all durable, publishes the signed head, and begins the write-ahead file
-    /// anew with `capacity` bytes.
-    pub(crate) fn finish(mut self, note: Vec<u8>, capacity: u64) -> Result<Published, Fault> {
+    /// Writes the tiles that are not full and the next head under its hidden name, for a longer write-ahead file to be
+    /// continued; makes all durable.
+    pub(crate) fn write(mut self, note: Vec<u8>) -> Result<Written<'a>, Fault> {
         self.write_partial()?;
-        let head = self.head();
-        let (disk, folder) = (self.disk, self.folder);
-        let (next_head, next_wal) = (folder.join(NEXT_CHECKPOINT), folder.join(NEXT_WAL));
+        let next_head = self.folder.join(NEXT_CHECKPOINT);
         self.files.write_nameless(&next_head, &note)?;
-        self.files
-            .write_nameless(&next_wal, &wal::fresh(head, capacity))?;
         self.files.sync()?;
+        Ok(Written {
+            disk: self.disk,
+            folder: self.folder,
+            names: self.written,
+            published: Published {
+                head: TreeHead {
+                    size: self.edge.size(),
+                    root: self.edge.root(),
+                },
+                note,
+                edge: self.edge,
+            },
+        })
+    }
+
+    /// All steps, while nobody appends; the write-ahead file is begun anew with `capacity` bytes.
+    pub(crate) fn finish(mut self, note: Vec<u8>, capacity: u64) -> Result<(), Fault> {
+        let (disk, folder) = (self.disk, self.folder);
+        let next_wal = folder.join(NEXT_WAL);
+        let fresh = wal::fresh(self.head(), capacity);
+        self.files.write_nameless(&next_wal, &fresh)?;
+        let written = self.write(note)?;
         // Step 1 is done.
-        durable::rename(disk, &next_head, &folder.join(CHECKPOINT))?;
+        written.name_head()?;
         disk.sync_directory(folder)?;
-        // Step 2 is done.
+        // Step 2 is done. The turn goes with the file, so that it ends behind step 4.
+        let _turn = Turn::of_next(folder)?;
         durable::rename(disk, &next_wal, &folder.join(WAL))?;
         disk.sync_directory(folder)?;
         // Step 3 is done.
-        remove_narrower(disk, folder, &self.written);
-        Ok(Published {
-            head,
-            note,
-            edge: self.edge,
-        })
+        written.remove_narrower();
+        Ok(())
     }
 
     fn write_partial(&mut self) -> Result<(), Fault> {
@@ -160,21 +182,38 @@ impl<'a> Publication<'a> {
     }
 }
 
-/// Removes the partial files beside those that were just published. They hold beginnings of the same content, or were left
-/// by somebody who died; that one cannot be removed costs nothing but its bytes.
-fn remove_narrower(disk: &dyn Disk, folder: &Path, written: &BTreeSet<Name>) {
-    for name in written {
-        let directory = folder.join(name.partial_directory());
-        let Ok(items) = std::fs::read_dir(&directory) else {
-            continue;
-        };
-        for item in items.flatten() {
-            if item.file_name().to_str() != Some(name.width.to_string().as_str()) {
-                let _ = disk.remove(&item.path());
+/// What no published head refers to yet, durable.
+pub(crate) struct Written<'a> {
+    disk: &'a dyn Disk,
+    folder: &'a Path,
+    names: BTreeSet<Name>,
+    /// What will be published by the head that waits for its name.
+    pub(crate) published: Published,
+}
+
+impl Written<'_> {
+    /// Gives the head its name; the name is still to be synced.
+    pub(crate) fn name_head(&self) -> Result<(), Fault> {
+        let next_head = self.folder.join(NEXT_CHECKPOINT);
+        durable::rename(self.disk, &next_head, &self.folder.join(CHECKPOINT))
+    }
+
+    /// Removes the partial files beside those that were just published. They hold beginnings of the same content, or were
+    /// left by somebody who died; that one cannot be removed costs nothing but its bytes.
+    pub(crate) fn remove_narrower(self) {
+        for name in &self.names {
+            let directory = self.folder.join(name.partial_directory());
+            let Ok(items) = std::fs::read_dir(&directory) else {
+                continue;
+            };
+            for item in items.flatten() {
+                if item.file_name().to_str() != Some(name.width.to_string().as_str()) {
+                    let _ = self.disk.remove(&item.path());
+                }
             }
-        }
-        if name.is_full() {
-            let _ = disk.remove_directory(&directory);
+            if name.is_full() {
+                let _ = self.disk.remove_directory(&directory);
+            }
         }
     }
 }

@@ -3,13 +3,18 @@
 //! There is no thread of its own for this. The first of those that wait leads: it commits for all of them, hands each its
 //! answer, and leaves the lead to the first of those that came meanwhile. A leader waits a moment for those who were just
 //! served, as long as they are likely to come back: they make one sync of two. Alone, nobody waits.
+//!
+//! With a thousand threads, waking them is what costs: a group has one word that all of it wait on, and its leader wakes
+//! them with one call.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use domain::Digest;
+use rustix::thread::futex;
 
 use crate::tile;
 use crate::tree::leaf;
@@ -29,14 +34,19 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Encodes entries, none of which is too large.
-    pub(crate) fn new<E: AsRef<[u8]>>(entries: &[E]) -> Self {
-        let mut batch = Self::default();
+    /// Adds entries, none of which is too large, with their leaves.
+    fn add<E: AsRef<[u8]>>(&mut self, entries: &[E], leaves: &[Digest]) {
         for entry in entries {
-            tile::push_entry(&mut batch.bytes, entry.as_ref());
-            batch.leaves.push(leaf(entry.as_ref()));
+            tile::push_entry(&mut self.bytes, entry.as_ref());
         }
-        batch
+        self.leaves.extend_from_slice(leaves);
+    }
+
+    /// Empty, with its memory.
+    fn emptied(mut self) -> Self {
+        self.bytes.clear();
+        self.leaves.clear();
+        self
     }
 
     /// How many bytes each entry has.
@@ -55,39 +65,55 @@ impl Batch {
 #[derive(Default)]
 struct Group {
     batch: Batch,
-    members: Vec<Member>,
+    members: usize,
+    fate: Arc<Fate>,
 }
 
-struct Member {
-    ticket: Arc<Ticket>,
-    entries: u64,
+/// Where the threads of a group find out what became of it.
+#[derive(Default)]
+struct Fate {
+    /// It is the turn of this group: its first member leads. Nobody else waits for that.
+    turn: Signal,
+    /// The result is there.
+    done: Signal,
+    result: OnceLock<Result<Appended, LedgerError>>,
 }
 
-/// Where a waiting thread finds out what became of it.
-struct Ticket {
-    turn: Mutex<Option<Turn>>,
-    thread: Thread,
-}
+/// What happens once, waited for by any number of threads.
+#[derive(Default)]
+struct Signal(AtomicU32);
 
-enum Turn {
-    Lead,
-    Done(Result<Appended, LedgerError>),
-}
-
-impl Ticket {
-    fn tell(&self, turn: Turn) {
-        *lock(&self.turn) = Some(turn);
-        self.thread.unpark();
+impl Signal {
+    fn give(&self) {
+        self.0.store(1, Ordering::Release);
+        // Waking fails only on an address that is none.
+        let _ = futex::wake(&self.0, futex::Flags::PRIVATE, i32::MAX.unsigned_abs());
     }
 
-    fn wait(&self) -> Turn {
-        loop {
-            if let Some(turn) = lock(&self.turn).take() {
-                return turn;
-            }
-            std::thread::park();
+    fn wait(&self) {
+        while self.0.load(Ordering::Acquire) == 0 {
+            // Woken for another reason, or given meanwhile: the loop looks again.
+            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, 0, None);
         }
     }
+}
+
+impl Fate {
+    /// What became of the entries that begin `offset` entries behind the group's first; `None` before it is told.
+    fn result(&self, offset: u64) -> Option<Result<Appended, LedgerError>> {
+        let own = |appended: Appended| Appended {
+            first: appended.first.saturating_add(offset),
+            ..appended
+        };
+        Some(self.result.get()?.clone().map(own))
+    }
+}
+
+/// A thread's place among those that wait.
+struct Place {
+    fate: Arc<Fate>,
+    /// Entries of the group before its own.
+    offset: u64,
 }
 
 /// Those who wait, in groups.
@@ -105,31 +131,38 @@ struct Inner {
     /// How many the last group had, with those who came while it was committed; and how long that took.
     expected: usize,
     took: Duration,
+    /// The memory of a group that is over: growing it anew would be done while all others wait.
+    spare: Batch,
 }
 
 impl Inner {
-    fn add(&mut self, batch: Batch, ticket: &Arc<Ticket>) {
-        let fits = |group: &Group| group.batch.bytes.len() + batch.bytes.len() <= GROUP_BYTES;
+    fn add<E: AsRef<[u8]>>(&mut self, entries: &[E], leaves: &[Digest]) -> Place {
+        let bytes: usize = entries.iter().map(|entry| entry.as_ref().len() + 2).sum();
+        let fits = |group: &Group| group.batch.bytes.len() + bytes <= GROUP_BYTES;
         if !self.groups.back().is_some_and(fits) {
-            self.groups.push_back(Group::default());
+            self.groups.push_back(Group {
+                batch: std::mem::take(&mut self.spare),
+                ..Group::default()
+            });
         }
         let Some(group) = self.groups.back_mut() else {
-            return;
+            // A group was just added.
+            return Place {
+                fate: Arc::default(),
+                offset: 0,
+            };
         };
-        group.members.push(Member {
-            ticket: Arc::clone(ticket),
-            entries: batch.leaves.len() as u64,
-        });
-        if group.batch.bytes.is_empty() {
-            group.batch = batch;
-        } else {
-            group.batch.bytes.extend_from_slice(&batch.bytes);
-            group.batch.leaves.extend_from_slice(&batch.leaves);
-        }
+        let place = Place {
+            fate: Arc::clone(&group.fate),
+            offset: group.batch.leaves.len() as u64,
+        };
+        group.members += 1;
+        group.batch.add(entries, leaves);
+        place
     }
 
     fn members(&self) -> usize {
-        self.groups.front().map_or(0, |group| group.members.len())
+        self.groups.front().map_or(0, |group| group.members)
     }
 
     /// Whether waiting longer brings nothing: all who appended of late are here again, or the group is full.
@@ -139,34 +172,48 @@ impl Inner {
 }
 
 impl Queue {
-    /// Adds a batch to those that wait, and returns when it was committed, by this thread or by another.
-    pub(crate) fn append(
+    /// Adds entries, none of which is too large, to those that wait, and returns when they were committed, by this thread
+    /// or by another.
+    pub(crate) fn append<E: AsRef<[u8]>>(
         &self,
-        batch: Batch,
+        entries: &[E],
         commit: impl FnOnce(&Batch) -> Result<Appended, LedgerError>,
     ) -> Result<Appended, LedgerError> {
-        let ticket = Arc::new(Ticket {
-            turn: Mutex::new(None),
-            thread: std::thread::current(),
-        });
-        let leads = {
+        // One is what most have: it needs no memory.
+        let (one, all);
+        let leaves: &[Digest] = if let [entry] = entries {
+            one = [leaf(entry.as_ref())];
+            &one
+        } else {
+            all = entries.iter().map(|entry| leaf(entry.as_ref()));
+            &all.collect::<Vec<_>>()
+        };
+        let (place, is_led) = {
             let mut inner = lock(&self.inner);
-            inner.add(batch, &ticket);
+            let place = inner.add(entries, leaves);
             if inner.is_complete()
                 && let Some(leader) = inner.waiting.take()
             {
                 leader.unpark();
             }
-            !std::mem::replace(&mut inner.is_led, true)
+            (place, std::mem::replace(&mut inner.is_led, true))
         };
-        if !leads && let Turn::Done(result) = ticket.wait() {
+        let Place { fate, offset } = place;
+        if is_led && offset > 0 {
+            fate.done.wait();
+        } else if is_led {
+            fate.turn.wait();
+        }
+        if let Some(result) = fate.result(offset) {
             return result;
         }
-        let group = self.gather();
-        let start = Instant::now();
-        let result = commit(&group.batch);
-        self.hand_over(group.members.len(), start.elapsed());
-        serve(group, &ticket, &result);
+        let lead = Lead {
+            queue: self,
+            group: self.gather(),
+            start: Instant::now(),
+        };
+        let result = commit(&lead.group.batch);
+        let _ = lead.group.fate.result.set(result.clone());
         result
     }
 
@@ -193,35 +240,118 @@ impl Queue {
         }
     }
 
-    fn hand_over(&self, members: usize, took: Duration) {
+    fn hand_over(&self, members: usize, took: Duration, batch: Batch) {
+        let batch = batch.emptied();
         let mut inner = lock(&self.inner);
+        inner.spare = batch;
         inner.expected = members + inner.members();
         inner.took = took;
-        let next = inner.groups.front().and_then(|group| group.members.first());
-        match next.map(|member| Arc::clone(&member.ticket)) {
+        match inner.groups.front().map(|group| Arc::clone(&group.fate)) {
             Some(next) => {
                 drop(inner);
-                next.tell(Turn::Lead);
+                next.turn.give();
             }
             None => inner.is_led = false,
         }
     }
 }
 
-/// Tells all members but the leader.
-fn serve(group: Group, leader: &Arc<Ticket>, result: &Result<Appended, LedgerError>) {
-    let mut first = result.as_ref().map_or(0, |appended| appended.first);
-    for member in group.members {
-        let own = result
-            .clone()
-            .map(|appended| Appended { first, ..appended });
-        first += member.entries;
-        if !Arc::ptr_eq(&member.ticket, leader) {
-            member.ticket.tell(Turn::Done(own));
-        }
+/// A group while it is committed. However that ends, the next one gets its turn and nobody waits for ever.
+struct Lead<'a> {
+    queue: &'a Queue,
+    group: Group,
+    start: Instant,
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let batch = std::mem::take(&mut self.group.batch);
+        let fate = &self.group.fate;
+        self.queue
+            .hand_over(self.group.members, self.start.elapsed(), batch);
+        let _ = fate.result.set(Err(LedgerError::Abandoned));
+        fate.done.give();
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A head at `size`.
+    fn appended(first: u64, size: u64) -> Appended {
+        Appended {
+            log: "log".to_owned(),
+            first,
+            head: crate::tree_head::TreeHead {
+                size,
+                root: crate::tree::empty_root(),
+            },
+        }
+    }
+
+    #[test]
+    fn everybody_of_a_group_gets_the_place_of_his_own_entries() {
+        let (queue, size) = (Queue::default(), Mutex::new(0_u64));
+        let commit = |batch: &Batch| {
+            std::thread::sleep(Duration::from_millis(1));
+            let mut size = lock(&size);
+            let first = *size;
+            *size += batch.leaves.len() as u64;
+            Ok(appended(first, *size))
+        };
+        let places: Vec<_> = std::thread::scope(|scope| {
+            let work = |thread: usize| {
+                let (queue, commit) = (&queue, &commit);
+                scope.spawn(move || {
+                    (0..20)
+                        .map(|round| {
+                            let count = 1 + (thread + round) % 3;
+                            let entries = vec![[7_u8; 9]; count];
+                            (queue.append(&entries, commit).unwrap().first, count as u64)
+                        })
+                        .collect::<Vec<_>>()
+                })
+            };
+            let threads: Vec<_> = (0..40).map(work).collect();
+            threads
+                .into_iter()
+                .flat_map(|it| it.join().unwrap())
+                .collect()
+        });
+        let mut places = places;
+        places.sort_unstable();
+        let mut next = 0;
+        for (first, count) in places {
+            assert_eq!(first, next);
+            next += count;
+        }
+        assert_eq!(next, *lock(&size));
+    }
+
+    #[test]
+    fn a_leader_that_dies_leaves_nobody_waiting() {
+        let queue = Queue::default();
+        let entered = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            let dying = scope.spawn(|| {
+                queue.append(&[b"a"], |_| -> Result<Appended, LedgerError> {
+                    entered.wait();
+                    std::thread::sleep(Duration::from_millis(20));
+                    panic!("as if by a fault of its own")
+                })
+            });
+            entered.wait();
+            // Waits behind it, and is led by itself then.
+            let next = queue.append(&[b"b"], |_| Ok(appended(0, 1)));
+            assert_eq!(next.unwrap().first, 0);
+            assert!(dying.join().is_err());
+        });
+        let later = queue.append(&[b"c"], |_| Ok(appended(1, 2)));
+        assert_eq!(later.unwrap().first, 1);
+    }
 }

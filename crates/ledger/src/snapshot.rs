@@ -14,13 +14,15 @@ use crate::tlog_proof::TlogProof;
 use crate::tree::{Edge, TILE_WIDTH, fold, leaf, node};
 use crate::tree_head::TreeHead;
 
-/// A log at one size. Later appends do not change it, as long as the files that it had stay in place.
+/// A log at one size. Later appends and publications do not change it: what they take away, the tiles that are not full, it
+/// has in memory.
 pub struct Snapshot {
     log: Log,
     folder: PathBuf,
     head: TreeHead,
     note: Vec<u8>,
     published: TreeHead,
+    published_edge: Edge,
     edge: Edge,
     /// Tiles that were filled by entries which are not published.
     filled: BTreeMap<(u8, u64), Vec<Digest>>,
@@ -45,10 +47,22 @@ impl Log {
                 head: standing.head,
                 note: standing.note,
                 published: standing.published.head,
+                published_edge: standing.published.edge,
                 edge,
                 filled,
             })
         })
+    }
+}
+
+impl Log {
+    /// What `read` makes of the log as it is now. Somebody who publishes in between can take away the tiles that the snapshot
+    /// rests on: then it is taken again.
+    pub fn of_snapshot<T>(
+        &self,
+        read: impl Fn(&Snapshot) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        self.settled(|| read(&self.snapshot()?))
     }
 }
 
@@ -84,7 +98,7 @@ impl Snapshot {
         if size > self.head.size {
             return Err(self.no_such(size));
         }
-        self.root(&mut self.vouched()?, 0, size)
+        self.root(&mut self.vouched(), 0, size)
     }
 
     /// Whether the log begins with the tree that somebody has seen.
@@ -104,6 +118,27 @@ impl Snapshot {
         })
     }
 
+    /// The same in an earlier state of the log, whose signed head is `note`. `None` when the log does not continue that
+    /// head, or it has no such entry.
+    pub fn prove_under(
+        &self,
+        index: u64,
+        head: TreeHead,
+        note: &[u8],
+    ) -> Result<Option<TlogProof>, LogError> {
+        if index >= head.size || !self.continues(head)? {
+            return Ok(None);
+        }
+        let hashes = self.roots(proof::inclusion_ranges(index, head.size), index)?;
+        let entries = self.log.entries(index..index.saturating_add(1))?;
+        Ok(Some(TlogProof {
+            extra: entries.into_iter().next(),
+            index,
+            hashes,
+            tree_head: note.to_vec(),
+        }))
+    }
+
     fn no_such(&self, asked: u64) -> LogError {
         LogError::NoSuchEntry {
             asked,
@@ -111,12 +146,12 @@ impl Snapshot {
         }
     }
 
-    fn vouched(&self) -> Result<Vouched<'_>, LogError> {
-        Vouched::open(&self.folder, self.published)
+    fn vouched(&self) -> Vouched<'_> {
+        Vouched::with(&self.folder, self.published, self.published_edge.clone())
     }
 
     fn roots(&self, ranges: Option<Vec<(u64, u64)>>, asked: u64) -> Result<Vec<Digest>, LogError> {
-        let mut vouched = self.vouched()?;
+        let mut vouched = self.vouched();
         ranges
             .ok_or_else(|| self.no_such(asked))?
             .into_iter()

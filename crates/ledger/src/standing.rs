@@ -3,8 +3,8 @@
 //! Opening a log, recovering it after a crash, and learning what another process appended are this one reading: begin with
 //! the tree that the tiles have at the place where the write-ahead file begins, add its records one by one, and compare the
 //! root with the signed head after each. What an interrupted write left behind the last whole record is not part of the
-//! log. Where the published head lies within the records, a crash came between publishing and starting the file anew; the
-//! records before it are then twice there, and agree.
+//! log. Where the published head lies within the records, the log was published beside appends, or a crash came between
+//! publishing and starting the file anew; the records before it are then twice there, and agree.
 
 use std::path::Path;
 

@@ -6,11 +6,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Digest;
 
-use crate::disk::{Disk, Kernel};
+use crate::disk::{Disk, Kernel, Slower};
 use crate::durable::{self, Fault};
+use crate::ground::{self, Ground, Unfit};
 use crate::log::Log;
 
 /// The folder that [`Store::find_upward`] looks for.
@@ -52,6 +54,14 @@ pub enum StoreError {
         /// The version it says.
         version: u64,
     },
+    /// It stands on a file system that cannot hold what a ledger promises. Nothing was written.
+    #[error("{}: no ledger can be kept there: {why}", path.display())]
+    Ground {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        why: Unfit,
+    },
     /// Its `version` file says neither this version nor a later one, or its id is damaged.
     #[error("{}: the file is damaged", path.display())]
     Damaged {
@@ -66,13 +76,41 @@ pub struct Store {
     root: PathBuf,
     id: String,
     disk: Arc<dyn Disk>,
+    is_volatile: bool,
 }
 
 impl Store {
     /// Opens the store at `path`, or makes one where nothing or an empty directory is. Two processes that do it at once
-    /// get the same store. A store of the earlier version becomes one of this version.
+    /// get the same store. A store of the earlier version becomes one of this version. Where the file system cannot hold
+    /// what a ledger promises, nothing is written.
     pub fn open_or_create(path: &Path) -> Result<Self, StoreError> {
-        Self::open_or_create_on(Arc::new(Kernel), path)
+        let path = &std::path::absolute(path).map_err(|error| Fault::at(path, error))?;
+        let unfit = |why| StoreError::Ground {
+            path: path.to_owned(),
+            why,
+        };
+        let ground = ground::look(path).map_err(unfit)?;
+        if path.is_dir() {
+            ground::try_out(path).map_err(unfit)?;
+            return Self::open_or_create_on(Arc::new(Kernel), path);
+        }
+        durable::make_directories(&Kernel, path)?;
+        if let Err(why) = ground::try_out(path) {
+            let _ = std::fs::remove_dir(path); // ours, and empty
+            return Err(unfit(why));
+        }
+        let mut store = Self::open_or_create_on(Arc::new(Kernel), path)?;
+        store.is_volatile = ground == Ground::Volatile;
+        Ok(store)
+    }
+
+    /// The same, on a disk whose every sync takes `delay` longer: for measurements of disks that are not at hand.
+    pub fn open_or_create_slower(path: &Path, delay: Duration) -> Result<Self, StoreError> {
+        let mut store = Self::open_or_create(path)?;
+        if !delay.is_zero() {
+            store.disk = Arc::new(Slower(delay));
+        }
+        Ok(store)
     }
 
     pub(crate) fn open_or_create_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
@@ -112,7 +150,13 @@ impl Store {
         match parse_version(&bytes) {
             Ok((version, id)) => {
                 let id = id.to_owned();
-                Ok((Self { root, id, disk }, version))
+                let store = Self {
+                    root,
+                    id,
+                    disk,
+                    is_volatile: false,
+                };
+                Ok((store, version))
             }
             Err(Some(later)) => Err(StoreError::Newer {
                 path: root,
@@ -134,6 +178,11 @@ impl Store {
     /// Its directory, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// It was just made, on a file system in memory: what is in it is gone when the machine stops.
+    pub fn is_new_and_volatile(&self) -> bool {
+        self.is_volatile
     }
 
     /// Its id: 32 hexadecimal digits in the groups of a UUID.

@@ -234,12 +234,17 @@ impl<'a> Vouched<'a> {
         if edge.root() != head.root {
             return Err(unvouched());
         }
-        Ok(Self {
+        Ok(Self::with(folder, head, edge))
+    }
+
+    /// The same with a right edge that was compared with the head's root before.
+    pub(crate) fn with(folder: &'a Path, head: TreeHead, edge: Edge) -> Self {
+        Self {
             folder,
             head,
             edge,
             full: BTreeMap::new(),
-        })
+        }
     }
 
     pub(crate) fn edge(&self) -> &Edge {

@@ -48,6 +48,9 @@ pub fn fold(hashes: &[Digest]) -> Digest {
 pub struct Edge {
     size: u64,
     levels: Vec<Vec<Digest>>,
+    /// For each level the roots of the perfect subtrees that its hashes make, widest first: one for each bit of their
+    /// number. They follow from the hashes; with them an entry and a root cost a few digests and not a tile's.
+    peaks: Vec<Vec<Digest>>,
 }
 
 /// A tile that became full: its level, its index within the level, its 256 hashes.
@@ -68,7 +71,12 @@ impl Edge {
         while levels.last().is_some_and(Vec::is_empty) {
             levels.pop();
         }
-        Some(Self { size, levels })
+        let peaks = levels.iter().map(|hashes| peaks_of(hashes)).collect();
+        Some(Self {
+            size,
+            levels,
+            peaks,
+        })
     }
 
     /// How many entries the tree has.
@@ -85,16 +93,23 @@ impl Edge {
             let at = usize::from(level);
             if self.levels.len() <= at {
                 self.levels.push(Vec::new());
+                self.peaks.push(Vec::new());
             }
-            let Some(hashes) = self.levels.get_mut(at) else {
+            let (Some(hashes), Some(peaks)) = (self.levels.get_mut(at), self.peaks.get_mut(at))
+            else {
                 break;
             };
             hashes.push(carry);
+            add_peak(peaks, carry, hashes.len());
             if hashes.len() < TILE_WIDTH {
                 break;
             }
             let hashes = std::mem::take(hashes);
-            carry = fold(&hashes);
+            // The peaks of a full tile are one: the hash above.
+            let Some(above) = std::mem::take(peaks).pop() else {
+                break;
+            };
+            carry = above;
             let index = self
                 .size
                 .checked_shr(8 * (u32::from(level) + 1))
@@ -112,20 +127,32 @@ impl Edge {
 
     /// The root of the tree.
     pub fn root(&self) -> Digest {
+        // The root takes all peaks together, from the right.
         let mut right: Option<Digest> = None;
-        for hashes in &self.levels {
-            // The hashes are perfect subtrees in order; of w of them, each bit of w is again one perfect subtree, and
-            // the root takes all of them together from the right.
-            let mut end = hashes.len();
-            while end > 0 {
-                let start = end & (end - 1);
-                let peak = fold(hashes.get(start..end).unwrap_or_default());
-                right = Some(right.map_or(peak, |right| node(&peak, &right)));
-                end = start;
-            }
+        for peak in self.peaks.iter().flat_map(|peaks| peaks.iter().rev()) {
+            right = Some(right.map_or(*peak, |right| node(peak, &right)));
         }
         right.unwrap_or_else(empty_root)
     }
+}
+
+/// Adds the last of `count` hashes to the roots of the perfect subtrees over those before it: each time two are of the same
+/// width, they become one.
+fn add_peak(peaks: &mut Vec<Digest>, hash: Digest, count: usize) {
+    let mut peak = hash;
+    for _ in 0..count.trailing_zeros() {
+        let Some(left) = peaks.pop() else { break };
+        peak = node(&left, &peak);
+    }
+    peaks.push(peak);
+}
+
+fn peaks_of(hashes: &[Digest]) -> Vec<Digest> {
+    let mut peaks = Vec::new();
+    for (before, hash) in hashes.iter().enumerate() {
+        add_peak(&mut peaks, *hash, before + 1);
+    }
+    peaks
 }
 
 #[cfg(test)]

@@ -89,9 +89,17 @@ pub(crate) fn unsigned(bytes: &[u8]) -> Option<TreeHead> {
 
 /// Takes the signed text apart: origin, and size with root. Extension lines, which the specification discourages, are
 /// refused.
-fn parse_text(text: &str) -> Option<(&str, TreeHead)> {
+pub(crate) fn parse_text(text: &str) -> Option<(&str, TreeHead)> {
+    parse_extended(text).filter(|(origin, head)| head.text(origin) == text)
+}
+
+/// The same of a log that is not ours: with extension lines, which say nothing of the tree.
+pub fn parse_extended(text: &str) -> Option<(&str, TreeHead)> {
     let mut lines = text.split_inclusive('\n');
     let (origin, size, root) = (lines.next()?, lines.next()?, lines.next()?);
+    if !text.ends_with('\n') || lines.any(|line| line == "\n") {
+        return None;
+    }
     let origin = origin
         .strip_suffix('\n')
         .filter(|origin| !origin.is_empty())?;
@@ -100,7 +108,9 @@ fn parse_text(text: &str) -> Option<(&str, TreeHead)> {
         size: size.strip_suffix('\n')?.parse().ok()?,
         root: Digest::from_bytes(root.try_into().ok()?),
     };
-    (head.text(origin) == text).then_some((origin, head))
+    // What is not in the one form (a sign, a zero in front) shows here.
+    text.starts_with(&head.text(origin))
+        .then_some((origin, head))
 }
 
 #[cfg(test)]
@@ -122,6 +132,21 @@ mod tests {
             open(CHECKPOINT, &other).unwrap_err(),
             TreeHeadError::Signature
         );
+    }
+
+    #[test]
+    fn extension_lines_are_read_of_other_logs_alone_and_never_empty() {
+        let text = TreeHead::empty().text("log");
+        let extended = format!("{text}extension\nanother\n");
+        assert_eq!(parse_extended(&extended), Some(("log", TreeHead::empty())));
+        assert_eq!(parse_text(&extended), None);
+        for bad in [
+            format!("{text}\n"),
+            format!("{text}a\n\nb\n"),
+            format!("{text}a"),
+        ] {
+            assert_eq!(parse_extended(&bad), None, "{bad:?}");
+        }
     }
 
     #[test]

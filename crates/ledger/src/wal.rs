@@ -116,6 +116,11 @@ impl Record {
         Entries(&self.entries)
     }
 
+    /// The entries, each behind its length.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.entries
+    }
+
     /// The bytes of the signed head.
     pub fn note(&self) -> &[u8] {
         &self.note
@@ -187,6 +192,16 @@ impl<'a> Wal<'a> {
     }
 }
 
+/// Walks the records from `position` on, behind a log of `size` entries. `bytes` are those of the file up to some record's
+/// end; those before `position` are not looked at.
+pub(crate) fn records_from(bytes: &[u8], position: usize, size: u64) -> Records<'_> {
+    Records {
+        bytes,
+        position,
+        size,
+    }
+}
+
 /// Whether a write-ahead file can have this length.
 fn is_capacity(bytes: u64) -> bool {
     (LEAST_BYTES..=MOST_BYTES).contains(&bytes) && bytes.is_multiple_of(SECTOR as u64)
@@ -209,7 +224,7 @@ impl Records<'_> {
         let malformed = DamageKind::Record.at(self.position);
         let lengths = Lengths::parse(head).ok_or(malformed)?;
         let sectors = lengths.sectors().ok_or(malformed)?;
-        if sectors > (self.bytes.len() - self.position) / SECTOR {
+        if sectors > self.bytes.len().saturating_sub(self.position) / SECTOR {
             return Err(malformed);
         }
         let mut payload = Vec::with_capacity(sectors * PAYLOAD);
@@ -362,7 +377,7 @@ pub fn fresh(base: TreeHead, capacity: u64) -> Vec<u8> {
     let mut payload = [0; PAYLOAD];
     fill(&mut payload, base.root, capacity);
     let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or_default());
-    seal(&mut bytes, 0, base.size, &payload);
+    put(&mut bytes, 0, base.size, &payload);
     bytes.resize(usize::try_from(capacity).unwrap_or_default(), 0);
     bytes
 }
@@ -379,24 +394,38 @@ pub fn record_bytes(entries: usize, note: usize) -> Option<u64> {
 pub fn encode(position: usize, first: u64, count: u32, entries: &[u8], note: &[u8]) -> Vec<u8> {
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
     let header = [count.to_be_bytes(), length(entries), length(note)].concat();
-    let mut payload = Vec::with_capacity(header.len() + entries.len() + note.len());
-    payload.extend_from_slice(&header);
-    payload.extend_from_slice(entries);
-    payload.extend_from_slice(note);
-    let mut bytes = Vec::with_capacity(payload.len().div_ceil(PAYLOAD) * SECTOR);
-    for part in payload.chunks(PAYLOAD) {
-        let at = position + bytes.len();
-        seal(&mut bytes, at, first, part);
+    let payload = header.len() + entries.len() + note.len();
+    let mut bytes = Vec::with_capacity(payload.div_ceil(PAYLOAD) * SECTOR);
+    for part in [&header, entries, note] {
+        put(&mut bytes, position, first, part);
     }
+    let zeros = bytes.len().next_multiple_of(SECTOR) - bytes.len();
+    put(
+        &mut bytes,
+        position,
+        first,
+        [0; SECTOR].get(..zeros).unwrap_or_default(),
+    );
     bytes
 }
 
-/// Adds one sector.
-fn seal(bytes: &mut Vec<u8>, position: usize, first: u64, payload: &[u8]) {
-    let mut rest = Vec::with_capacity(SECTOR - CHECK);
-    rest.extend_from_slice(&first.to_be_bytes());
-    rest.extend_from_slice(payload);
-    rest.resize(SECTOR - CHECK, 0);
-    bytes.extend_from_slice(&check_of(position, &rest));
-    bytes.extend_from_slice(&rest);
+/// Adds bytes of payload, sector by sector, to a record at `position`.
+fn put(bytes: &mut Vec<u8>, position: usize, first: u64, mut payload: &[u8]) {
+    while !payload.is_empty() {
+        if bytes.len().is_multiple_of(SECTOR) {
+            bytes.extend_from_slice(&[0; CHECK]);
+            bytes.extend_from_slice(&first.to_be_bytes());
+        }
+        let room = SECTOR - bytes.len() % SECTOR;
+        let (now, later) = payload.split_at(room.min(payload.len()));
+        bytes.extend_from_slice(now);
+        payload = later;
+        if bytes.len().is_multiple_of(SECTOR) {
+            let at = position + bytes.len() - SECTOR;
+            if let Some(sector) = bytes.last_chunk_mut::<SECTOR>() {
+                let (check, rest) = sector.split_at_mut(CHECK);
+                check.copy_from_slice(&check_of(at, rest));
+            }
+        }
+    }
 }

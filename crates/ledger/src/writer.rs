@@ -5,15 +5,19 @@
 //! a user share one log.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::commit::Commit;
-use crate::continuity::Found;
+use crate::commit::{Commit, JobEnd};
+use crate::continuity::{Broken, Found};
 use crate::durable::Fault;
-use crate::key::KeyError;
+use crate::key::{KeyError, SigningKey};
+use crate::lock::{LockError, PATIENCE, Turn};
+use crate::log::Log;
 use crate::opening::{self, Opening};
 use crate::queue::{Batch, GROUP_BYTES, Queue};
-use crate::store::{Store, folder_name};
+use crate::store::{Store, folder_name, key_path};
 use crate::tile::MAX_ENTRY_BYTES;
 use crate::tiles::LogError;
 use crate::tree_head::TreeHead;
@@ -57,6 +61,11 @@ pub enum LedgerError {
         /// What is there now.
         found: Found,
     },
+    /// The thread that appended for a whole group died of a fault of its own. What it did counts if it is there.
+    #[error(
+        "the thread that appended for others did not come to an end; whether the entries are in the log is not known"
+    )]
+    Abandoned,
     /// Thousands of logs of this name exist, and none can be continued.
     #[error("no log of {base} can be continued, and no further name is free")]
     NoFreeLog {
@@ -85,6 +94,15 @@ pub struct Appended {
     pub head: TreeHead,
 }
 
+/// A log that is to go on where another ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Successor {
+    /// Its name.
+    pub log: String,
+    /// Its public key, in signed-note form.
+    pub key: String,
+}
+
 /// Appends to one log. Threads share it by reference; processes open one each. When it is dropped, what it appended is
 /// published: brought into the files that other people's tools read.
 pub struct Writer {
@@ -93,24 +111,66 @@ pub struct Writer {
     keys: PathBuf,
     opening: Opening,
     queue: Queue,
-    commit: Mutex<Commit>,
+    commit: Arc<Mutex<Commit>>,
+    /// The thread that publishes, or published last.
+    beside: Mutex<Option<JoinHandle<()>>>,
 }
+
+/// The name of the thread that publishes.
+pub(crate) const BESIDE: &str = "publish";
+
+/// How long the last publication of a writer waits for others.
+const LEISURE: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Opens the log of `identity` (such as `alice@host`) for appending, and makes it and its key on first use. Keys lie
     /// in `keys`, outside the store.
     pub fn writer(&self, identity: &str, keys: &Path) -> Result<Writer, LedgerError> {
-        let base = folder_name(identity);
+        self.writer_from(folder_name(identity), keys, 1)
+    }
+
+    /// The writer of the first log named `base` that can be continued, from number `number` on.
+    fn writer_from(&self, base: String, keys: &Path, number: u32) -> Result<Writer, LedgerError> {
         let mut opening = Opening::default();
-        let opened = opening::open(self, &base, keys, 1, &mut opening)?;
+        let opened = opening::open(self, &base, keys, number, &mut opening)?;
         Ok(Writer {
             store: self.clone(),
             base,
             keys: keys.to_owned(),
             opening,
             queue: Queue::default(),
-            commit: Mutex::new(Commit::new(self.shared_disk(), opened)),
+            commit: Arc::new(Mutex::new(Commit::new(self.shared_disk(), opened))),
+            beside: Mutex::default(),
         })
+    }
+}
+
+impl Store {
+    /// Opens a successor, named by [`Writer::successor`], to write its first entry.
+    pub fn writer_of_successor(
+        &self,
+        identity: &str,
+        log: &str,
+        keys: &Path,
+    ) -> Result<Writer, LedgerError> {
+        let base = folder_name(identity);
+        let number = log.strip_prefix(&base).and_then(|it| it.strip_prefix('~'));
+        let number = number.and_then(|it| it.parse().ok());
+        let number = number.ok_or(LedgerError::NoFreeLog { base: base.clone() })?;
+        self.writer_from(base, keys, number)
+    }
+
+    /// Whether the private key of a log is here: then nobody else wrote it.
+    pub fn has_key(&self, log: &Log, keys: &Path) -> bool {
+        let own = SigningKey::load(&key_path(keys, self, log.name()), log.origin());
+        let own = own.ok().flatten().map(|own| own.verifier().clone());
+        own.is_some() && own == log.key().ok()
+    }
+
+    /// Removes the private key of a log that ended, durably. That there is none is fine.
+    pub fn lay_down_key(&self, log: &str, keys: &Path) -> Result<(), Fault> {
+        self.disk().remove(&key_path(keys, self, log))?;
+        self.disk().sync_directory(keys)
     }
 }
 
@@ -123,6 +183,11 @@ impl Writer {
     /// The log that is written to now.
     pub fn log(&self) -> String {
         self.commit().log().to_owned()
+    }
+
+    /// Whether no other writer, of any process, has this log open. If so, none opens it until this one is dropped.
+    pub fn is_alone(&self) -> bool {
+        self.commit().is_alone()
     }
 
     /// The last tree head that this writer saw or wrote.
@@ -142,17 +207,87 @@ impl Writer {
             }
             total = total.saturating_add(bytes + 2);
         }
-        if entries.is_empty() || total > GROUP_BYTES {
-            return self.commit().append_alone(entries);
+        if entries.is_empty() {
+            return self.commit().stand();
         }
-        self.queue
-            .append(Batch::new(entries), |batch| self.commit().append(batch))
+        if total > GROUP_BYTES {
+            return self.in_turn(PATIENCE, |commit, turn| commit.append_alone(entries, turn));
+        }
+        self.queue.append(entries, |batch| self.append_group(batch))
+    }
+
+    fn append_group(&self, batch: &Batch) -> Result<Appended, LedgerError> {
+        let appended = self.commit().append(batch, None)?;
+        let appended = match appended {
+            Some(appended) => appended,
+            None => self.in_turn(PATIENCE, |commit, turn| commit.append(batch, Some(turn)))?,
+        };
+        self.publish_beside();
+        Ok(appended)
+    }
+
+    /// Does what needs the turn to publish. Who has it may be waiting for `commit`: so it is asked for before.
+    fn in_turn<T>(
+        &self,
+        patience: Duration,
+        work: impl Fn(&mut Commit, &Turn) -> Result<Option<T>, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        loop {
+            let folder = self.commit().folder().to_owned();
+            let turn = match Turn::take(&folder, patience) {
+                Ok(turn) => turn,
+                Err(LockError::Missing(file)) => {
+                    let mut commit = self.commit();
+                    commit.stand()?;
+                    let found = Found::Nothing;
+                    return Err(commit.broken(Broken::Rewritten { file, found }));
+                }
+                Err(other) => return Err(other.into()),
+            };
+            // Nothing, when another log was gone over to in between.
+            if let Some(done) = work(&mut self.commit(), &turn)? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// Has another thread publish, when enough waits for it. That no thread is to be had only puts it off.
+    fn publish_beside(&self) {
+        let Some(job) = self.commit().job() else {
+            return;
+        };
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = beside.take() {
+            // Its last act was to say that it is done.
+            let _ = before.join();
+        }
+        let commit = Arc::clone(&self.commit);
+        let thread = std::thread::Builder::new().name(BESIDE.to_owned());
+        *beside = thread.spawn(move || job.run(&commit)).ok();
+        if beside.is_none() {
+            self.commit().end_job(JobEnd::Failed);
+        }
+    }
+
+    /// Waits for the thread that publishes, and says how many publications beside appends failed so far.
+    #[cfg(test)]
+    pub(crate) fn failed_beside(&self) -> usize {
+        self.join_beside();
+        self.commit().failed_jobs()
+    }
+
+    /// Waits for the thread that publishes.
+    fn join_beside(&self) {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(thread) = beside.take() {
+            let _ = thread.join();
+        }
     }
 
     /// Brings everything that was appended, by whomever, into the files that other people's tools read: tiles, bundles and
     /// the published head. Appending does so from time to time; whoever hands the store on asks for it. Gives the head.
     pub fn publish(&self) -> Result<TreeHead, LedgerError> {
-        self.commit().publish()
+        self.in_turn(PATIENCE, |commit, turn| commit.publish(turn, PATIENCE))
     }
 
     /// Verifies that the log on disk still begins with everything that this writer saw and wrote: heads signed by our key,
@@ -165,12 +300,31 @@ impl Writer {
     /// Leaves the log as it is, for the audit, and goes on in the next one of this name that can be continued. Gives its
     /// name.
     pub fn continue_elsewhere(&self) -> Result<String, LedgerError> {
+        self.join_beside();
         let mut commit = self.commit();
         let from = commit.number().saturating_add(1);
         let told = &mut Opening::default();
         let opened = opening::open(&self.store, &self.base, &self.keys, from, told)?;
         *commit = Commit::new(self.store.shared_disk(), opened);
         Ok(commit.log().to_owned())
+    }
+
+    /// The log that is to go on where this one ends: the next free name, with a key of its own and without entries. Made
+    /// here, or by an attempt that died before anything was said of it. This one stays as it is.
+    pub fn successor(&self) -> Result<Successor, LedgerError> {
+        let from = self.commit().number().saturating_add(1);
+        let mut number = from;
+        loop {
+            let told = &mut Opening::default();
+            let opened = opening::open(&self.store, &self.base, &self.keys, number, told)?;
+            if opened.head.size == 0 {
+                return Ok(Successor {
+                    key: opened.key.verifier().encode(),
+                    log: opened.log,
+                });
+            }
+            number = opened.number.saturating_add(1);
+        }
     }
 
     /// A thread that panicked in here left nothing half done that matters: the disk is compared before every group.
@@ -181,7 +335,10 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        self.join_beside();
         // Everything is durable already; that it is not published costs the next reader a moment.
-        self.commit().publish_at_leisure();
+        if self.commit().is_ahead() {
+            let _ = self.in_turn(LEISURE, |commit, turn| commit.publish(turn, LEISURE));
+        }
     }
 }

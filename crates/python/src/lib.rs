@@ -12,6 +12,7 @@ mod link;
 mod message;
 mod queue;
 mod recorder;
+mod sampler;
 
 use pyo3::prelude::*;
 
@@ -21,6 +22,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", domain::sensor::PROTOCOL)?;
     module.add_class::<link::Link>()?;
     module.add_class::<recorder::Recorder>()?;
+    module.add_class::<sampler::Sampler>()?;
     module.add_function(wrap_pyfunction!(digest::fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(digest::sum_of_squares, module)?)?;
     module.add_function(wrap_pyfunction!(message::path_text, module)?)?;

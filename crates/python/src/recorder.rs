@@ -4,10 +4,13 @@
 //! job a few native calls whatever the model. One recorder serves one process; several optimizers share it, and what
 //! came before a step belongs to that step.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::sensor::Message;
-use domain::{Fingerprint, Number, Phases, RngStates, StepRecord, StepSource};
+use domain::{
+    Described, Fingerprint, Number, Phases, RngStates, Sample, Sampled, StepRecord, StepSource,
+};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use training::fingerprint::of_buffers;
@@ -38,6 +41,19 @@ pub(crate) struct Recorder {
 
 /// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's.
 type RngParts = (Option<Span>, Option<Vec<u32>>, Option<Vec<u8>>);
+
+/// A parameter that was not told yet: index, group, name, shape, type of its elements, names of its state.
+type SampledParts = (u32, u32, String, Vec<u64>, String, Vec<String>);
+
+/// What was sampled: class and groups of the optimizer and new parameters where they are to be told, learning rates before the
+/// step where they differ, whether there was a closure, was looked earlier, was loaded, and the values.
+type SampleParts = (
+    Option<(String, Vec<BTreeMap<String, f64>>)>,
+    Vec<SampledParts>,
+    Option<Vec<f64>>,
+    (bool, bool, bool),
+    String,
+);
 
 #[pymethods]
 impl Recorder {
@@ -111,7 +127,11 @@ impl Recorder {
     /// The step is done: says it over `link` and starts the next one. Answers how many batches and losses were left out.
     ///
     /// `step` is its number, whether that was counted here, and which optimizer of the process it was; `phases` are
-    /// microseconds of data, forward, backward, between, optimizer and sensor.
+    /// microseconds of data, forward, backward, between, optimizer and sensor; `sample` is what was read around the step.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call a step: each argument is a part of the record"
+    )]
     fn step(
         &self,
         py: Python<'_>,
@@ -120,6 +140,7 @@ impl Recorder {
         learning_rates: Vec<f64>,
         rng: RngParts,
         phases: [u64; 6],
+        sample: Option<SampleParts>,
     ) -> PyResult<u64> {
         let (number, counted, optimizer) = step;
         let rng = rng_states(py, rng)?;
@@ -141,6 +162,7 @@ impl Recorder {
             rng,
             batches: pending.batches,
             phases: phases_of(phases),
+            sample: sample.map(|parts| Box::new(sample_of(parts))),
         };
         let body = serde_json::to_string(&Message::Step(Box::new(record)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -164,6 +186,37 @@ fn rng_states(py: Python<'_>, (torch, python, numpy): RngParts) -> PyResult<RngS
         }),
         numpy: numpy.map(|bytes| of_buffers([&bytes[..]])),
     })
+}
+
+fn sample_of(
+    (optimizer, tensors, rates, (closure, joined, loaded), values): SampleParts,
+) -> Sample {
+    let numbers = |group: BTreeMap<String, f64>| {
+        group
+            .into_iter()
+            .map(|(name, value)| (name, Number(value)))
+            .collect()
+    };
+    let sampled = |(index, group, name, shape, kind, state): SampledParts| Sampled {
+        index,
+        group,
+        name,
+        shape,
+        kind,
+        state,
+    };
+    Sample {
+        optimizer: optimizer.map(|(class, groups)| Described {
+            class,
+            groups: groups.into_iter().map(numbers).collect(),
+        }),
+        tensors: tensors.into_iter().map(sampled).collect(),
+        rates: rates.map(|rates| rates.into_iter().map(Number).collect()),
+        closure,
+        joined,
+        loaded,
+        values,
+    }
 }
 
 fn phases_of(

@@ -3,13 +3,18 @@
 //! The engines and use-cases hand over data ([`view`]); the renderers are leaves. Nothing looks at rendered text again.
 #![forbid(unsafe_code)]
 
+pub mod environment;
 pub mod history;
 pub mod plain;
 mod sanitise;
 pub mod scan;
+mod space;
+pub mod stamp;
+pub mod statement;
 pub mod time;
 pub mod view;
 pub mod vouch;
+pub mod witness;
 
 pub use sanitise::{sanitise, shorten};
 

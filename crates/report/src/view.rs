@@ -8,6 +8,14 @@ use domain::entry::CommitSignature;
 use domain::{Digest, Finding, Gap, StepRecord};
 use serde::Serialize;
 
+pub use crate::space::{
+    DuView, KindView, LogSpaceView, OtherSpaceView, PruneView, PruningView, RotationView,
+    RunSpaceView, SealKeyView, SparedView,
+};
+use crate::stamp::StampView;
+use crate::statement::ApprovalView;
+use crate::witness::WitnessesView;
+
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -31,6 +39,9 @@ pub struct RunLine {
     pub state: State,
     /// When it began.
     pub started: String,
+    /// When a run without an end was heard of last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_sign: Option<String>,
     /// Wall time in seconds, once it ended.
     pub wall_seconds: Option<f64>,
     /// Steps recorded, all ranks.
@@ -178,6 +189,21 @@ pub struct CostView {
     pub sensor_seconds: f64,
 }
 
+/// What the kernel said of the wall clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClockView {
+    /// When, by that clock.
+    pub at: String,
+    /// Whether something kept it in step with other clocks.
+    pub synchronised: bool,
+    /// By how much it was still to be moved, in microseconds.
+    pub offset_us: i64,
+    /// How far it was estimated to be off, in microseconds.
+    pub error_us: i64,
+    /// How far it could be off at most, in microseconds.
+    pub max_error_us: i64,
+}
+
 /// `taintline show RUN --json`, and the summary at the end of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunView {
@@ -210,6 +236,17 @@ pub struct RunView {
     pub cost: Option<CostView>,
     /// Log and number of the entry that ends the record.
     pub ledger: String,
+    /// How far that log is witnessed; absent where the settings name no witnesses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnesses: Option<WitnessesView>,
+    /// What the kernel said of the clock, at the start and at the end.
+    pub clock: Vec<ClockView>,
+    /// Who approved of it.
+    pub approvals: Vec<ApprovalView>,
+    /// Who vouches that all of it existed no later than when.
+    pub no_later_than: Option<StampView>,
+    /// Who vouches that it did not exist before.
+    pub not_before: Option<StampView>,
 }
 
 /// One thing that differs between two runs.
@@ -371,6 +408,62 @@ pub struct AuditView {
     pub bytes: u64,
     /// What is wrong, with the file.
     pub problems: Vec<ProblemView>,
+    /// How far each log is witnessed; empty where the settings name no witnesses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<WitnessesView>,
+    /// Time stamps, in the order of their logs.
+    pub stamps: Vec<StampView>,
+    /// What is missing although no file is wrong: entries of a run that no log has.
+    pub gaps: Vec<Gap>,
+    /// Tree heads that were kept elsewhere, and how the store stands to each.
+    pub heads: Vec<KeptHeadView>,
+    /// What was taken out of the store, as the ledger says.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pruned: Vec<PruningView>,
+}
+
+impl AuditView {
+    /// How many things are wrong, heads that the store does not agree with among them.
+    pub fn wrong(&self) -> usize {
+        let disagreeing = self.heads.iter().filter(|head| !head.is_continued);
+        self.problems.len() + disagreeing.count()
+    }
+}
+
+/// A tree head that was kept elsewhere.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeptHeadView {
+    /// The file that it came from.
+    pub file: String,
+    /// Of which log it says it is.
+    pub origin: String,
+    /// Entries that the log had.
+    pub entries: u64,
+    /// Root that it had, in hexadecimal.
+    pub root: String,
+    /// Whether the log begins with exactly those entries.
+    pub is_continued: bool,
+    /// The same in words: rolled back, fork, wrong key, gone, other log.
+    pub what: String,
+}
+
+/// `taintline ledger head --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct HeadView {
+    /// `taintline.head/1`.
+    pub schema: &'static str,
+    /// The log.
+    pub log: String,
+    /// Its entries.
+    pub entries: u64,
+    /// Its root, in hexadecimal.
+    pub root: String,
+    /// Its public key, in signed-note form.
+    pub key: String,
+    /// The signed tree head: a C2SP checkpoint in a signed note.
+    pub note: String,
+    /// Where it was written.
+    pub file: Option<String>,
 }
 
 /// One log.
@@ -453,6 +546,8 @@ pub struct ProofView {
     pub root: String,
     /// The log's public key, in signed-note form.
     pub key: String,
+    /// Whose cosignatures are on the tree head, by the names of their keys; none of them was verified here.
+    pub cosigners: Vec<String>,
 }
 
 /// `taintline ledger verify-proof --json`.
@@ -474,4 +569,7 @@ pub struct ProvedView {
     pub entry: Option<String>,
     /// Why it proves nothing.
     pub problem: Option<String>,
+    /// Who witnessed the tree head; absent where no policy was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub witnesses: Option<WitnessesView>,
 }

@@ -3,6 +3,8 @@
 use domain::Gap;
 use serde::Serialize;
 
+use crate::stamp::StampView;
+
 /// `taintline seal --json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SealView {
@@ -32,6 +34,10 @@ pub struct SealView {
     pub notes: Vec<String>,
     /// Where the act is recorded: log and its size.
     pub ledger: String,
+    /// The time stamp in the model signature.
+    pub stamp: Option<StampView>,
+    /// The request for one that was written.
+    pub time_request: Option<String>,
 }
 
 /// Who signed.
@@ -107,6 +113,8 @@ pub struct VerifyView {
     pub excluded: ExcludedView,
     /// What is worth knowing and no error.
     pub notes: Vec<String>,
+    /// Time stamps over the model signature.
+    pub time_stamps: Vec<StampView>,
 }
 
 /// One difference.

@@ -347,6 +347,7 @@ fn unpacked(
     if !bytes.is_empty() || outcome.end == End::Complete {
         each(examiner, &bytes);
     }
+    let numbers = matches!(outcome.end, End::Limit(_)) && crate::numpy::is_plain_head(&bytes);
     examiner.inside(name, |examiner| match outcome.end {
         End::Complete => {}
         End::Limit(Limit::Ratio(ratio)) => {
@@ -354,11 +355,10 @@ fn unpacked(
             examiner.found(Rule::Bomb, Weight::Unknown, examiner.here(), "", what);
             examiner.gap(GapKind::Limit, examiner.here(), outcome.end.to_string());
         }
-        End::Limit(_) if crate::numpy::is_plain_head(&bytes) => {}
+        End::Limit(_) if numbers => {}
         End::Limit(_) => examiner.gap(GapKind::Limit, examiner.here(), outcome.end.to_string()),
         End::Broken(_) => examiner.gap(GapKind::Broken, examiner.here(), outcome.end.to_string()),
     });
-    let numbers = matches!(outcome.end, End::Limit(_)) && crate::numpy::is_plain_head(&bytes);
     let done = match outcome.end {
         End::Complete => Unpacked::All {
             bytes: bytes.len() as u64,

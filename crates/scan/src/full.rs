@@ -10,7 +10,7 @@
 //! its bytes with something else is read again, within a budget, so that a file cannot ask for more than it is worth.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Range;
 
@@ -100,6 +100,8 @@ pub(crate) struct Asked {
     count: usize,
     names: usize,
     again: u64,
+    /// Archives of which it is told that they were written without check sums.
+    unstated: BTreeSet<Vec<String>>,
 }
 
 impl Asked {
@@ -198,7 +200,21 @@ fn compare(examiner: &mut Examiner<'_>, members: Vec<String>, found: io::Result<
     }
 }
 
+/// A check sum of zero beside other bytes is how writers say that they made none (PyTorch does so on request): no damage, and
+/// nothing that the bytes can be held against. Once an archive.
+fn unstated(examiner: &mut Examiner<'_>, members: Vec<String>) {
+    let mut archive = members.clone();
+    archive.pop();
+    if examiner.asked().unstated.insert(archive) {
+        let why = "the archive was written without check sums: whether its bytes are as they were written cannot be told";
+        examiner.found(Rule::Broken, Weight::Note, place(members), "", why);
+    }
+}
+
 pub(crate) fn wrong(examiner: &mut Examiner<'_>, members: Vec<String>, error: &zip::CrcError) {
+    if matches!(error, zip::CrcError::Differs { said: 0, .. }) {
+        return unstated(examiner, members);
+    }
     let why = sentence(&error.to_string());
     examiner.found(Rule::Broken, Weight::Unknown, place(members), "", why);
 }
@@ -231,6 +247,7 @@ fn sum_of(window: &Window<'_>) -> io::Result<u32> {
 pub(crate) fn read(examiner: &mut Examiner<'_>, input: &dyn ReadAt) -> io::Result<Digest> {
     let asked = std::mem::take(examiner.asked());
     examiner.asked().again = asked.again;
+    examiner.asked().unstated = asked.unstated;
     let (apart, shared) = apart(asked.sums);
     let ranges = apart.iter().map(|((start, end), _)| *start..*end);
     let mut sums = Sums::new(ranges.collect());

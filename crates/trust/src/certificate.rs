@@ -281,6 +281,11 @@ impl Roots {
         self.0.is_empty()
     }
 
+    /// The certificates, in DER.
+    pub fn certificates(&self) -> &[Vec<u8>] {
+        &self.0
+    }
+
     /// One digest over all of them, in order.
     pub fn fingerprint(&self) -> Digest {
         let mut all = domain::Hasher::new();

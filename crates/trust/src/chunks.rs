@@ -3,7 +3,7 @@
 //! BLAKE3 is a tree by definition, so its root over a file is what `b3sum` prints, and the nodes on the way are worth
 //! keeping: a file is divided into at most [`MAX_PIECES`] *pieces* of one size, a power of two, and the chaining value of
 //! each piece is signed. So a difference is told by byte range, a part can be verified without the rest, and one file can be
-//! hashed by many threads. Blocks of [`BLOCK`] bytes are what threads hand to each other; they fold into pieces and pieces
+//! hashed by many threads. Blocks of [`BLOCK`] bytes are what threads do for each other; they fold into pieces and pieces
 //! into the root as they come, so memory does not grow with the file.
 
 use std::collections::BTreeMap;
@@ -15,8 +15,11 @@ use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtre
 use domain::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Bytes of a block: 1 MiB. A file of at most one block has no pieces of its own.
-pub const BLOCK: u64 = 1 << 20;
+/// Bytes of a block: 256 KiB, so that some for each of many files fit into little memory. Nothing that is signed depends on it.
+pub const BLOCK: u64 = 1 << 18;
+
+/// Bytes of the smallest piece: 1 MiB. A file of at most that has no pieces of its own.
+pub const LEAST_PIECE: u64 = 1 << 20;
 
 /// The most pieces of a file.
 pub const MAX_PIECES: u64 = 1024;
@@ -81,12 +84,12 @@ pub struct FileTree {
     pub pieces: Vec<Blake3>,
 }
 
-/// Bytes of a piece of a file of `size` bytes: the smallest power of two from [`BLOCK`] on that gives few enough.
+/// Bytes of a piece of a file of `size` bytes: the smallest power of two from [`LEAST_PIECE`] on that gives few enough.
 pub fn piece_size(size: u64) -> u64 {
     size.div_ceil(MAX_PIECES)
         .checked_next_power_of_two()
         .unwrap_or(1 << 63)
-        .max(BLOCK)
+        .max(LEAST_PIECE)
 }
 
 /// How many pieces are kept of a file of `size` bytes; 0 where it is one piece.
@@ -221,7 +224,8 @@ impl TreeBuilder {
         while let Some(value) = self.early.remove(&self.next) {
             self.piece.push(value);
             self.next += 1;
-            if self.next.is_multiple_of(self.blocks_per_piece) {
+            // Of a file of one piece the blocks fold into the root itself.
+            if piece_count(self.size) > 0 && self.next.is_multiple_of(self.blocks_per_piece) {
                 self.close_piece();
             }
         }
@@ -240,6 +244,10 @@ impl TreeBuilder {
         }
         if self.next != self.size.div_ceil(BLOCK) {
             return None;
+        }
+        if piece_count(self.size) == 0 {
+            let (root, pieces) = (self.piece.finish_root()?, Vec::new());
+            return Some(FileTree { root, pieces });
         }
         self.close_piece();
         let root = root_of(&self.pieces)?;
@@ -303,7 +311,11 @@ mod tests {
             block + 1,
             2 * block,
             3 * block + 7,
+            4 * block - 1,
+            4 * block,
+            4 * block + 1,
             9 * block - 1,
+            13 * block,
         ] {
             let bytes = bytes(size);
             for backwards in [false, true] {
@@ -350,7 +362,8 @@ mod tests {
             0,
             1,
             BLOCK,
-            BLOCK + 1,
+            LEAST_PIECE,
+            LEAST_PIECE + 1,
             1 << 30,
             (1 << 30) + 1,
             500 << 30,
@@ -359,7 +372,7 @@ mod tests {
             assert!(piece_count(size) <= MAX_PIECES, "{size}");
             assert!(piece_size(size).is_power_of_two());
         }
-        assert_eq!(piece_count(BLOCK), 0);
-        assert_eq!(piece_count(BLOCK + 1), 2);
+        assert_eq!(piece_count(LEAST_PIECE), 0);
+        assert_eq!(piece_count(LEAST_PIECE + 1), 2);
     }
 }

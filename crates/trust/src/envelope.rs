@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::keys::{PrivateKey, PublicKey, SignError};
+use crate::ssh;
 
 /// The payload type of an in-toto statement.
 pub const IN_TOTO: &str = "application/vnd.in-toto+json";
@@ -84,6 +85,18 @@ impl Envelope {
         })
     }
 
+    /// Puts a statement and the armoured signature of a person, over [`signed_bytes`], into an envelope.
+    pub fn of_person(payload: &[u8], key: &ssh::PublicKey, armoured: &[u8]) -> Self {
+        Self {
+            payload: STANDARD.encode(payload),
+            payload_type: IN_TOTO.to_owned(),
+            signatures: vec![Signature {
+                sig: STANDARD.encode(armoured),
+                keyid: Some(key.fingerprint()),
+            }],
+        }
+    }
+
     /// Undoes the base64 of an in-toto envelope with one signature.
     pub fn open(self) -> Result<Opened, EnvelopeError> {
         if self.payload_type != IN_TOTO {
@@ -126,9 +139,53 @@ impl Opened {
         key.verify(&[header.as_bytes(), &self.payload], &self.signature)
             .then_some(Verified(&self.payload))
     }
+
+    /// The payload and the SSH key that signed it for the purpose `namespace`; the signature's bytes are its armoured text.
+    pub fn verified_by_person(&self, namespace: &str) -> Result<Signed<'_>, NotSigned> {
+        let signature = ssh::Signature::parse(&self.signature)?;
+        signature.verify(namespace, &signed_bytes(&self.payload))?;
+        Ok(Signed {
+            key: signature.key().clone(),
+            token: signature.token(),
+            statement: Verified(&self.payload),
+        })
+    }
+
+    /// The payload, whoever signed it or nobody: to say what a signature that does not hold was said to be about.
+    pub fn unverified(&self) -> &[u8] {
+        &self.payload
+    }
 }
 
-/// Bytes under a signature that was checked. Only [`Opened::verified_by`] makes one.
+/// A statement that a person signed with an SSH key.
+#[derive(Debug, Clone)]
+pub struct Signed<'a> {
+    /// The key; whose it is, others say.
+    pub key: ssh::PublicKey,
+    /// What the hardware token said, where the key is on one.
+    pub token: Option<ssh::Token>,
+    /// What was signed.
+    pub statement: Verified<'a>,
+}
+
+/// Why nobody signed an envelope with an SSH key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotSigned {
+    /// The signature cannot be read.
+    #[error(transparent)]
+    Syntax(#[from] ssh::SignatureSyntax),
+    /// It does not hold.
+    #[error(transparent)]
+    Invalid(#[from] ssh::Invalid),
+}
+
+/// The bytes that are signed in place of an in-toto statement: what `ssh-keygen -Y sign` and `-Y verify` are given.
+pub fn signed_bytes(payload: &[u8]) -> Vec<u8> {
+    [header(IN_TOTO, payload.len()).as_bytes(), payload].concat()
+}
+
+/// Bytes under a signature that was checked. Only [`Opened::verified_by`] and [`Opened::verified_by_person`]
+/// make one.
 #[derive(Debug, Clone, Copy)]
 pub struct Verified<'a>(&'a [u8]);
 

@@ -1,8 +1,10 @@
 //! What was found valid, remembered: the state of every entry, signed by the one who looked.
 //!
 //! A file whose device, inode, size, mode, modification and change time are the same has the bytes that were checked, as
-//! far as the kernel tells; root can forge that, and the change time of some file systems is coarse, so that entries that
-//! changed shortly before they were read are never remembered ([`SETTLED`]). The index is signed with the user's own key
+//! far as the kernel tells. Root can forge that. The change time of some file systems is coarse, so that entries that
+//! changed shortly before they were read are never remembered ([`SETTLED`]). And any writer can go on changing a page that
+//! is mapped and dirty without moving a time, until it is written out: the caller has files written out before they are
+//! read, and remembers none on file systems in memory, which write nothing out. The index is signed with the user's own key
 //! over the whole, so that who can write the store, but does not have the key, cannot make a changed file known. It is
 //! never evidence: it is thrown away at the first doubt and made anew by reading everything.
 

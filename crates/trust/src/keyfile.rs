@@ -67,7 +67,16 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, KeyFileError> {
 
 /// Reads a private key that only its owner can reach.
 pub fn read_private(path: &Path) -> Result<PrivateKey, KeyFileError> {
-    let (file, facts) = open(path, MAX_PEM_BYTES)?;
+    let text = read_own(path, MAX_PEM_BYTES)?;
+    PrivateKey::from_pem(&text).map_err(|why| KeyFileError::Syntax {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// The bytes of a file that only its owner can reach.
+pub fn read_own(path: &Path, limit: u64) -> Result<Vec<u8>, KeyFileError> {
+    let (file, facts) = open(path, limit)?;
     let mode = facts.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(KeyFileError::Exposed {
@@ -82,11 +91,7 @@ pub fn read_private(path: &Path) -> Result<PrivateKey, KeyFileError> {
             owner,
         });
     }
-    let text = take(path, file, MAX_PEM_BYTES)?;
-    PrivateKey::from_pem(&text).map_err(|why| KeyFileError::Syntax {
-        path: path.to_owned(),
-        why,
-    })
+    take(path, file, limit)
 }
 
 /// Reads the user's own key, or makes it: P-256, which every verifier of model signatures knows.

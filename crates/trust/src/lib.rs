@@ -24,5 +24,6 @@ pub mod seal;
 pub mod ssh;
 pub mod statement;
 pub mod strict;
+pub mod succession;
 pub mod time;
 pub mod verify;

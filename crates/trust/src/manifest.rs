@@ -5,7 +5,7 @@
 //! *tree*: BLAKE3 in its own domain over each entry's fields with their lengths, so that no two folders have one value. The
 //! model signature names the tree and the seal names the model signature's root: neither can be exchanged alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use blake3::Hasher;
 use domain::{Digest, PathText};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::chunks::{Blake3, FileTree, piece_count, root_of};
 use crate::envelope::Verified;
 use crate::name::{Name, NameSyntax};
-use crate::oms::TREE_KEY;
+use crate::oms::{HashType, Serialized, Signed, TREE_KEY};
 use crate::statement::{Statement, StatementError, Subject};
 
 /// The predicate type.
@@ -238,6 +238,43 @@ impl Manifest {
 }
 
 impl Sealed {
+    /// Whether the seal lists exactly the files that the model signature lists, with the digests that are there. A seal that
+    /// leaves one out would vouch for less than the signature that it stands for.
+    pub fn lists(&self, signed: &Signed) -> bool {
+        let entries = self.manifest.entries.iter();
+        let contents: BTreeMap<&Name, &Content> = entries
+            .filter_map(|(name, entry)| Some((name, entry.content()?)))
+            .collect();
+        // The one file of a model that is one file has no name in the signature.
+        let only = contents
+            .keys()
+            .next()
+            .copied()
+            .filter(|_| contents.len() == 1);
+        let mut named = BTreeSet::new();
+        for resource in &signed.resources {
+            let name = resource.name.as_ref().or(only);
+            let Some((name, content)) = name.and_then(|name| contents.get_key_value(name)) else {
+                return false;
+            };
+            let is_digest = match signed.hash {
+                _ if resource.shard.is_some() => true,
+                HashType::Sha256 => resource.digest == content.sha256.as_bytes(),
+                HashType::Blake3 => resource.digest == content.tree.root.as_bytes(),
+                HashType::Blake2b => true,
+            };
+            if !is_digest {
+                return false;
+            }
+            named.insert(*name);
+        }
+        // A signature over ranges has none for an empty file.
+        let is_sharded = matches!(signed.serialized, Serialized::Shards(_));
+        contents
+            .iter()
+            .all(|(name, content)| named.contains(name) || is_sharded && content.size == 0)
+    }
+
     /// Reads the statement of a verified envelope.
     pub fn read(signed: Verified<'_>, limit: u64) -> Result<Self, ManifestError> {
         Self::read_bytes(signed.bytes(), limit)
@@ -431,6 +468,36 @@ mod tests {
         let sealed = read(&bytes).unwrap();
         assert_eq!((sealed.root, sealed.tree), (root, manifest.tree()));
         assert_eq!(sealed.manifest, manifest);
+    }
+
+    /// The model signature that goes with a seal, with other files than the seal has.
+    fn lists(change: impl Fn(&mut Vec<(Name, Digest)>)) -> bool {
+        let manifest = sample();
+        let entries = manifest.entries.iter();
+        let contents =
+            entries.filter_map(|(name, entry)| Some((name.clone(), entry.content()?.sha256)));
+        let mut files: Vec<_> = contents.collect();
+        change(&mut files);
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, digest)| (Some(name), *digest))
+            .collect();
+        let (root, text) = crate::oms::encode("m", &files, &[], true, "tree").unwrap();
+        let signed = Signed::read_bytes(&text, MAX_STATEMENT_BYTES).unwrap();
+        read(&manifest.encode("m", &root).unwrap())
+            .unwrap()
+            .lists(&signed)
+    }
+
+    #[test]
+    fn a_seal_lists_the_files_of_its_model_signature_no_fewer_no_more_no_others() {
+        assert!(lists(|_| {}));
+        assert!(!lists(
+            |files| files.push((Name::new("z").unwrap(), Digest::of(b"")))
+        ));
+        assert!(!lists(|files| drop(files.pop())));
+        assert!(!lists(|files| files[0].1 = Digest::of(b"other")));
+        assert!(!lists(|files| files[0].0 = Name::new("a/X").unwrap()));
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub fn measure(model: &Model, sealing: &Sealing) -> Result<Measured, Vec<Unseala
         tree: true,
     };
     let hashed = if obstacles.is_empty() {
-        model.hash(&tasks, both, sealing.threads)
+        model.hash(&tasks, both, sealing.threads, None)
     } else {
         Vec::new()
     };
@@ -213,6 +213,8 @@ pub struct Signatures {
     pub bundle: Vec<u8>,
     /// The seal: an envelope.
     pub seal: Vec<u8>,
+    /// Bytes of the statements inside of them, in this order.
+    pub statements: [u64; 2],
     /// The root that names the model elsewhere.
     pub root: Digest,
     /// The value over all entries.
@@ -254,6 +256,7 @@ pub fn sign(
         &tree.to_string(),
     )?;
     let envelope = Envelope::sign(&statement, key)?;
+    let bundle_statement = statement.len() as u64;
     drop(statement);
     let bundle = Bundle::encode(&envelope, key.public(), chain)?;
     drop(envelope);
@@ -262,6 +265,7 @@ pub fn sign(
     Ok(Signatures {
         bundle,
         seal,
+        statements: [bundle_statement, statement.len() as u64],
         root,
         tree,
     })

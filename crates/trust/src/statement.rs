@@ -84,9 +84,18 @@ impl<P: Serialize> Statement<P> {
         subject: Subject,
         predicate: P,
     ) -> serde_json::Result<Vec<u8>> {
+        Self::encode_many(predicate_type, vec![subject], predicate)
+    }
+
+    /// A statement about several subjects.
+    pub fn encode_many(
+        predicate_type: &str,
+        subject: Vec<Subject>,
+        predicate: P,
+    ) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Self {
             kind: STATEMENT.to_owned(),
-            subject: vec![subject],
+            subject,
             predicate_type: predicate_type.to_owned(),
             predicate,
         })
@@ -109,6 +118,29 @@ impl<P: DeserializeOwned> Statement<P> {
         predicate_type: &str,
         limit: u64,
     ) -> Result<(Subject, P), StatementError> {
+        let (subjects, predicate) = Self::decode_many_bytes(bytes, predicate_type, limit)?;
+        let count = subjects.len();
+        let mut subjects = subjects.into_iter();
+        match (subjects.next(), count) {
+            (Some(subject), 1) => Ok((subject, predicate)),
+            _ => Err(StatementError::Subjects { count }),
+        }
+    }
+
+    /// Reads a statement that was verified, about however many subjects.
+    pub fn decode_many(
+        signed: Verified<'_>,
+        predicate_type: &str,
+        limit: u64,
+    ) -> Result<(Vec<Subject>, P), StatementError> {
+        Self::decode_many_bytes(signed.bytes(), predicate_type, limit)
+    }
+
+    fn decode_many_bytes(
+        bytes: &[u8],
+        predicate_type: &str,
+        limit: u64,
+    ) -> Result<(Vec<Subject>, P), StatementError> {
         strict::check(bytes, limit)?;
         let whole: Self = match serde_json::from_slice(bytes) {
             Ok(whole) => whole,
@@ -121,13 +153,18 @@ impl<P: DeserializeOwned> Statement<P> {
         if let Some(why) = wrong_types(&whole.kind, &whole.predicate_type, predicate_type) {
             return Err(why);
         }
-        let count = whole.subject.len();
-        let mut subjects = whole.subject.into_iter();
-        match (subjects.next(), count) {
-            (Some(subject), 1) => Ok((subject, whole.predicate)),
-            _ => Err(StatementError::Subjects { count }),
-        }
+        Ok((whole.subject, whole.predicate))
     }
+}
+
+/// What a statement says that it is about, of bytes that nobody need have signed: to choose how to read it.
+pub fn predicate_type(bytes: &[u8], limit: u64) -> Result<String, StatementError> {
+    strict::check(bytes, limit)?;
+    let head: Head = serde_json::from_slice(bytes).map_err(JsonError::from)?;
+    if head.kind != STATEMENT {
+        return Err(StatementError::Kind { found: head.kind });
+    }
+    Ok(head.predicate_type)
 }
 
 /// What a statement of another kind is, where that is why it was not read.

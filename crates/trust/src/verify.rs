@@ -14,7 +14,7 @@ use crate::difference::{Difference, MAX_RANGES, What};
 use crate::index::Kind;
 use crate::manifest::{Content, Entry, Manifest};
 use crate::measure::{
-    FileState, Hashed, Model, NotListed, Seen, SeenKind, Shard, Tally, Task, Unread, Wanted,
+    Before, FileState, Hashed, Model, NotListed, Seen, SeenKind, Shard, Tally, Task, Unread, Wanted,
 };
 use crate::name::{Name, collisions};
 use crate::oms::{HashType, Serialized, Signed};
@@ -32,7 +32,6 @@ pub struct Expected<'a> {
 pub type Known = BTreeMap<Name, FileState>;
 
 /// How the folder is read.
-#[derive(Debug)]
 pub struct Reading<'a> {
     /// Threads.
     pub threads: usize,
@@ -40,6 +39,8 @@ pub struct Reading<'a> {
     pub known: &'a Known,
     /// With a seal, the BLAKE3 tree alone is made of each file, and no SHA-256.
     pub tree_only: bool,
+    /// Asked before a file is read: whether its state may be among [`Compared::states`]. Without it, every state is.
+    pub before: Option<Before<'a>>,
 }
 
 /// A place that could not be compared.
@@ -63,6 +64,9 @@ pub enum Why {
     /// The digests are of a kind that is not made here.
     #[error("its digest is BLAKE2b, which is not computed here")]
     Algorithm,
+    /// Only the tree was computed, and no seal says which it should be.
+    #[error("the digest that is signed was not computed")]
+    NotComputed,
 }
 
 /// What came of it.
@@ -82,12 +86,15 @@ pub struct Compared {
     pub bytes_read: u64,
     /// Files that were known and not read.
     pub files_known: u64,
-    /// What the kernel said of each entry when it was compared; of links, of the link itself.
+    /// What the kernel said of each entry when it was compared; of links, of the link itself. Of files, those that were
+    /// known and those that [`Reading::before`] lets be remembered.
     pub states: BTreeMap<Name, (Kind, FileState)>,
     /// Files with other names, somewhere, through which they can be changed.
     pub hard_links: u64,
     /// Names that are one where case plays no role.
     pub collisions: Vec<Vec<Name>>,
+    /// Empty files of which a signature over ranges can say nothing: it has no range for them.
+    pub empty: u64,
 }
 
 /// What is signed under one name.
@@ -120,6 +127,11 @@ pub fn compare(
             ..Compared::default()
         },
     };
+    let unlisted: BTreeSet<String> = listing
+        .unlisted
+        .iter()
+        .map(|it| it.path.as_str().to_owned())
+        .collect();
     for it in listing.unlisted {
         all.unlisted(it.path, it.why);
     }
@@ -131,7 +143,10 @@ pub fn compare(
         present.insert(seen.name);
     }
     for name in wants.keys().filter(|name| !present.contains(**name)) {
-        all.differs(name, What::Missing);
+        // Where nothing could be listed nothing is known to be missing; that place is told as not compared.
+        if !is_at_or_below(name, &unlisted) {
+            all.differs(name, What::Missing);
+        }
     }
     all.read(tasks);
     all.shards();
@@ -173,6 +188,18 @@ struct Comparison<'a> {
 
 fn text(name: &Name) -> PathText {
     PathText::from_bytes(name.as_str().as_bytes())
+}
+
+/// Whether one of `places` is the name or lies above it; `.` lies above all.
+fn is_at_or_below(name: &Name, places: &BTreeSet<String>) -> bool {
+    if places.is_empty() {
+        return false;
+    }
+    let text = text(name);
+    let text = text.as_str();
+    let ends = text.match_indices('/').map(|(at, _)| at);
+    let mut above = ends.filter_map(|end| text.get(..end));
+    places.contains(".") || places.contains(text) || above.any(|it| places.contains(it))
 }
 
 fn kind(seen: &SeenKind) -> &'static str {
@@ -220,7 +247,9 @@ impl Comparison<'_> {
         let Some(want) = self.wants.get(&seen.name).copied() else {
             // A model signature alone says nothing of folders.
             let is_covered = seen.kind != SeenKind::Folder || self.expected.sealed.is_some();
-            if is_covered {
+            if is_covered && self.has_no_range(seen) {
+                self.out.empty += 1;
+            } else if is_covered {
                 let kind = kind(&seen.kind);
                 self.differs(&seen.name, What::Extra { kind });
             }
@@ -280,6 +309,14 @@ impl Comparison<'_> {
         })
     }
 
+    /// An empty file under a signature over ranges: there is no range of it that could be signed.
+    fn has_no_range(&self, seen: &Seen) -> bool {
+        let signed = self.expected.signed;
+        let is_sharded = signed.is_some_and(|it| matches!(it.serialized, Serialized::Shards(_)));
+        let has_seal = self.expected.sealed.is_some();
+        is_sharded && !has_seal && seen.kind == SeenKind::File && seen.state.size == 0
+    }
+
     fn look_at_entry(&mut self, seen: &Seen, entry: Option<&Entry>) {
         match (entry, &seen.kind) {
             (Some(Entry::File { mode, .. } | Entry::Folder { mode }), _)
@@ -313,7 +350,8 @@ impl Comparison<'_> {
             sha256: !tree_only && (has_seal || hash == Some(HashType::Sha256)),
             tree: has_seal || hash == Some(HashType::Blake3),
         };
-        let results = self.model.hash(&tasks, wanted, self.reading.threads);
+        let (threads, before) = (self.reading.threads, self.reading.before);
+        let results = self.model.hash(&tasks, wanted, threads, before);
         for (task, result) in tasks.into_iter().zip(results) {
             match result {
                 Ok(hashed) => self.hold_against(&task.name, &hashed, task.through_link),
@@ -351,6 +389,17 @@ impl Comparison<'_> {
                 .map(|tree| tree.root.as_bytes().as_slice()),
             Some(HashType::Blake2b) | None => None,
         };
+        if want.digest.is_some() && found.is_none() && content.is_none() {
+            let is_blake2b = hash == Some(HashType::Blake2b);
+            let why = if is_blake2b {
+                Why::Algorithm
+            } else {
+                Why::NotComputed
+            };
+            let path = text(name);
+            self.out.not_compared.push(NotCompared { path, why });
+            return;
+        }
         let by_signature = want
             .digest
             .zip(found)
@@ -383,7 +432,7 @@ impl Comparison<'_> {
             let (signed, found) = (*mode, hashed.state.mode);
             self.differs(name, What::Mode { signed, found });
         }
-        if !through_link {
+        if !through_link && (hashed.before || self.reading.before.is_none()) {
             self.out
                 .states
                 .insert(name.clone(), (Kind::File, hashed.state));

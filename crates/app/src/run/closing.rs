@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 use domain::entry::{Act, End, Kind, Load};
-use domain::{Body, Node, Outcome, PathText, Rule, Tree};
+use domain::{Body, Node, Outcome, PathText, Tree};
 use host::job::LeftBehind;
 
 use super::RunReport;
@@ -18,6 +18,8 @@ use crate::present;
 
 /// Sensors get this long to say what they still have.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// What runs in memory is compared with what its files compile to for this long; the rest is pending.
+const COMPILE: Duration = Duration::from_secs(10);
 /// What is still read after the job may take this long.
 const FINISH: Duration = Duration::from_mins(10);
 
@@ -49,9 +51,19 @@ impl Recorder<'_> {
         loop {
             let speaking = self.members.values().any(|member| !member.left);
             let code = self.code_awaited && !stop.load(Ordering::Relaxed);
-            let reading =
-                code || self.reader.outstanding() > 0 || self.environments.outstanding() > 0;
+            self.judge_memory(false);
+            let reading = code
+                || self.reader.outstanding() > 0
+                || self.environments.outstanding() > 0
+                || self.memory.outstanding() > 0 && began.elapsed() < COMPILE;
             let waiting_for_words = speaking && began.elapsed() < LAST_WORDS;
+            // A file that hangs holds up the watching thread and not the end.
+            let interrupted = stop.load(Ordering::Relaxed) || began.elapsed() > FINISH;
+            let reading = reading || self.watch.outstanding() && !interrupted;
+            if !waiting_for_words {
+                self.environments.end_comparing();
+                self.watch.end();
+            }
             if !waiting_for_words && !reading {
                 break;
             }
@@ -78,10 +90,14 @@ impl Recorder<'_> {
             if let Ok(event) = queue.recv_timeout(Duration::from_millis(50)) {
                 self.hear(event, events);
             }
-            self.tick();
+            self.tick(events);
         }
         while let Ok(event) = queue.try_recv() {
             self.hear(event, events);
+        }
+        if self.watch.outstanding() {
+            let what = "what happened to watched files at the very end";
+            self.gap(what, "the wait for a last look at them was ended");
         }
         if stop.load(Ordering::Relaxed) {
             self.gap(
@@ -91,19 +107,37 @@ impl Recorder<'_> {
         }
     }
 
+    /// The store and the log that is written.
+    pub(super) fn place(&self) -> (ledger::Store, String) {
+        let log = self.journal.position().0.to_owned();
+        (self.journal.store().clone(), log)
+    }
+
     /// The last look and the last entry.
-    pub(super) fn close(mut self, outcome: Outcome, wall: Duration) -> RunReport {
+    pub(super) fn close(
+        mut self,
+        outcome: Outcome,
+        wall: Duration,
+        stop: &AtomicBool,
+    ) -> RunReport {
         self.conclude_ends(Duration::ZERO);
         self.tell_moved_away();
         self.record_sharded();
+        self.judge_memory(true);
+        self.record_memory();
+        self.record_rechecks();
         self.look_at_environments();
         self.record_members();
+        self.record_ways();
         self.tell_unheard();
+        self.tell_compiler_caches();
         self.flush();
         self.journal.check();
         for finding in self.journal.take_rewritten() {
             self.screen.found(&finding);
         }
+        self.beat(); // looking at it all may have taken long
+        self.journal.record_clock();
         let record = self.journal.record_so_far();
         let end = End {
             outcome,
@@ -118,10 +152,12 @@ impl Recorder<'_> {
         self.flush();
         let store = self.journal.store().clone();
         let _ = self.index.sync(&store); // the next command does it otherwise
+        let witnesses = self.part_from_witnesses(stop);
         let (log, size) = self.journal.position();
         let ledger = format!("{log}, {size} entries");
         let record = self.journal.into_record();
-        let view = present::run(&store, &record, ledger);
+        let mut view = present::run(&store, &record, ledger);
+        view.witnesses = witnesses;
         RunReport {
             record,
             outcome,
@@ -139,13 +175,11 @@ impl Recorder<'_> {
     }
 
     fn look_at_environments(&mut self) {
-        for (prefix, judged) in self.environments.changed_since() {
-            if !judged.is_empty() {
-                let against = format!("as it was scanned while the run was going, below {prefix}");
-                let rule = Rule::EnvironmentChangedDuringRun;
-                self.tell_changes(rule, &judged, &against, None);
-            }
+        self.settle_all();
+        for (key, judged) in self.environments.changed_since() {
+            self.tell_lasting(key, &judged);
         }
+        self.tell_counted();
     }
 
     /// What each process really imported and mapped, as trees.

@@ -3,6 +3,7 @@
 //! The scan has threads of its own at the lowest priority, so that the start does not wait for it and the job goes first.
 //! What the cache knows to be unchanged is not read again; the rule for that is in `environment::Cache`.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -16,11 +17,17 @@ use domain::sensor::Hello;
 use domain::{Digest, Node, PathText, RunId};
 use environment::records::RecordReport;
 use environment::{Cache, Judged, Layout, Options, Package, RootKind, Snapshot, records};
+use host::job::Helpers;
 use ledger::Store;
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use super::fault::{Duty, Lost};
+use super::watch::Cover;
+use crate::compiled::{Check, Control, Memory, Report, Wrong};
+use crate::env::{ByWheels, by_wheels};
 use crate::index::Index;
+use crate::place::Surroundings;
 
 /// What is stored beside the tree of an environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,6 +44,9 @@ pub struct EnvironmentSummary {
     pub hashed: u64,
     /// Files that a RECORD vouches for.
     pub vouched: u64,
+    /// Files that a wheel vouches for which a lock file names by digest.
+    #[serde(default)]
+    pub locked: u64,
 }
 
 /// An environment after its scan.
@@ -52,37 +62,104 @@ pub(super) struct Examined {
     pub(super) compared: Option<(String, Vec<Judged>)>,
     /// Why it could not be compared, when it could not.
     pub(super) not_compared: Option<String>,
+    /// What wheels say that a lock file names, where there is one.
+    pub(super) by_wheels: Option<ByWheels>,
 }
 
-struct Known {
+impl Examined {
+    /// How a later scan differs, with its meaning.
+    pub(super) fn changed(&self, now: &Snapshot) -> Vec<Judged> {
+        let first = &self.snapshot;
+        let changes = environment::compare(&first.flat, &now.flat);
+        if changes.is_empty() {
+            return Vec::new();
+        }
+        let report = records::check(now);
+        environment::judge(changes, &first.packages, now, &report, true)
+    }
+}
+
+/// The byte code of an environment after it was held against its sources.
+pub(super) struct ComparedCode {
+    pub(super) key: usize,
+    /// What was found, or why nothing was compared.
+    pub(super) report: Result<Report, String>,
+    /// Byte code without a source that no package owns, where no earlier run had judged it.
+    pub(super) unowned: Vec<PathText>,
+}
+
+/// One environment.
+pub(super) struct Known {
     roots: Vec<(String, PathText)>,
-    layout: Layout,
+    pub(super) layout: Layout,
     covers: Vec<Vec<u8>>,
-    examined: Option<Examined>,
+    pub(super) examined: Option<Examined>,
+    code: Control,
+    code_compared: bool,
+    /// A fault of this program ended the thread that was at it.
+    lost: bool,
+    /// Findings about byte code so far.
+    code_told: usize,
+    /// Who owns which file, worked out at the first question: after an unchanged scan nobody else did.
+    owners: OnceCell<RecordReport>,
+}
+
+/// To whom an installed file belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Owned {
+    /// Python's own library.
+    Stdlib,
+    /// A package, by name and version.
+    Package(String),
+    /// It lies among the packages and none says that it is its own.
+    Nobody,
+}
+
+/// What the comparison of byte code needs of its surroundings.
+pub(super) struct Compiling {
+    pub(super) memory: Memory,
+    pub(super) helpers: Helpers,
 }
 
 /// All environments of a run.
 pub(super) struct Environments {
-    store: Store,
+    pub(super) store: Store,
     run: RunId,
     same: Digest,
-    stop: Arc<AtomicBool>,
-    known: Vec<Known>,
+    pub(super) stop: Arc<AtomicBool>,
+    compiling: Arc<Compiling>,
+    /// Where lock file, wheels and keys are.
+    surroundings: Surroundings,
+    /// Who watches what is scanned.
+    cover: Cover,
+    pub(super) known: Vec<Known>,
 }
 
 impl Environments {
-    pub(super) fn new(store: Store, run: RunId, same: Digest, stop: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        store: Store,
+        run: RunId,
+        same: Digest,
+        stop: Arc<AtomicBool>,
+        compiling: Compiling,
+        surroundings: Surroundings,
+        cover: Cover,
+    ) -> Self {
         Self {
             store,
             run,
             same,
             stop,
+            compiling: Arc::new(compiling),
+            surroundings,
+            cover,
             known: Vec::new(),
         }
     }
 
-    /// Starts the scan of the environment that a process runs in, unless it is under way.
-    pub(super) fn start(&mut self, hello: &Hello, events: &Sender<Event>) {
+    /// Starts the scan of the environment that a process runs in, unless it is under way. `prefix` is where the process
+    /// looks for byte code instead of beside the sources.
+    pub(super) fn start(&mut self, hello: &Hello, prefix: Option<PathBuf>, events: &Sender<Event>) {
         if self.known.iter().any(|known| known.roots == hello.roots) {
             return;
         }
@@ -108,21 +185,72 @@ impl Environments {
             run: self.run,
             same: self.same,
             stop: Arc::clone(&self.stop),
+            surroundings: self.surroundings.clone(),
+            cover: self.cover.clone(),
+        };
+        let code = Control::stopped_by(Arc::clone(&self.stop));
+        let compare = Compare {
+            key,
+            interpreter: PathBuf::from(OsString::from_vec(hello.executable.to_bytes())),
+            prefix,
+            compiling: Arc::clone(&self.compiling),
+            control: code.clone(),
         };
         self.known.push(Known {
             roots: hello.roots.clone(),
             layout,
             covers,
             examined: None,
+            code,
+            code_compared: false,
+            lost: false,
+            code_told: 0,
+            owners: OnceCell::new(),
         });
         let events = events.clone();
         let spawned = std::thread::Builder::new()
             .name("environment".to_owned())
             .spawn(move || {
+                let _duty = Duty::new(&events, Lost::Environment(key));
                 super::lower_priority();
-                let _ = events.send(Event::Environment(Box::new(scan.examine())));
+                let examined = scan.examine();
+                let compare = compare.prepare(&examined);
+                let _ = events.send(Event::Environment(Box::new(examined)));
+                let compare = compare.beside(&events);
+                let _ = events.send(Event::RestOfCode(Box::new(compare)));
             });
         drop(spawned);
+    }
+
+    /// These sources are in use: their byte code is looked at before all other.
+    pub(super) fn in_use(&self, sources: &[PathText]) {
+        for known in self.known.iter().filter(|known| !known.code_compared) {
+            known.code.want(sources.iter().cloned());
+        }
+    }
+
+    /// The job is over: of the byte code only what was in use is waited for, and the rest for a moment.
+    pub(super) fn end_comparing(&self) {
+        for known in &self.known {
+            known.code.end();
+        }
+    }
+
+    /// Byte code of an environment is wrong: whether that is told by itself or only counted.
+    pub(super) fn tells_code(&mut self, key: usize, most: usize) -> bool {
+        let known = self.known.get_mut(key);
+        known.is_some_and(|known| {
+            known.code_told += 1;
+            known.code_told <= most
+        })
+    }
+
+    /// The byte code of an environment was compared. Its digest and where it is.
+    pub(super) fn compared_code(&mut self, key: usize) -> Option<(PathText, Digest)> {
+        let known = self.known.get_mut(key)?;
+        known.code_compared = true;
+        let examined = known.examined.as_ref()?;
+        Some((examined.prefix.clone(), examined.snapshot.compiled.digest()))
     }
 
     /// Whether a path lies in an environment, so that its tree tells of it.
@@ -141,8 +269,20 @@ impl Environments {
     pub(super) fn outstanding(&self) -> usize {
         self.known
             .iter()
-            .filter(|known| known.examined.is_none())
+            .filter(|known| !known.lost && (known.examined.is_none() || !known.code_compared))
             .count()
+    }
+
+    /// Nothing more comes of one; what that leaves unknown, in words.
+    pub(super) fn lost(&mut self, key: usize) -> String {
+        let Some(known) = self.known.get_mut(key) else {
+            return "an environment".to_owned();
+        };
+        known.lost = true;
+        match &known.examined {
+            Some(examined) => format!("byte code of the environment {}", examined.prefix),
+            None => format!("environment {key}"),
+        }
     }
 
     /// Keeps what was examined, for the comparison at the end.
@@ -153,28 +293,52 @@ impl Environments {
     }
 
     /// Scans each once more; what differs from the first scan, with its meaning.
-    pub(super) fn changed_since(&self) -> Vec<(PathText, Vec<Judged>)> {
-        let examined = self
-            .known
-            .iter()
-            .filter_map(|known| Some((known, known.examined.as_ref()?)));
+    pub(super) fn changed_since(&self) -> Vec<(usize, Vec<Judged>)> {
+        let examined = self.known.iter().enumerate();
+        let examined = examined.filter_map(|(key, it)| Some((key, it, it.examined.as_ref()?)));
         examined
-            .map(|(known, first)| {
+            .map(|(key, known, first)| {
                 let now = scan(&known.layout, &self.store, &self.stop, AFTER_JOB);
-                let changes = environment::compare(&first.snapshot.flat, &now.flat);
-                let judged = if changes.is_empty() {
-                    Vec::new()
-                } else {
-                    let report = records::check(&now);
-                    environment::judge(changes, &first.snapshot.packages, &now, &report, true)
-                };
-                (first.prefix.clone(), judged)
+                (key, first.changed(&now))
             })
             .collect()
     }
 
+    /// To whom a file of an environment belongs; `None` for one that lies in none.
+    pub(super) fn owner(&self, path: &PathText) -> Option<Owned> {
+        if !self.covers(path) {
+            return None;
+        }
+        let Some((known, name)) = self.find(path) else {
+            return Some(Owned::Nobody);
+        };
+        if name.as_str().starts_with("stdlib/") || name.as_str().starts_with("platstdlib/") {
+            return Some(Owned::Stdlib);
+        }
+        let Some(examined) = &known.examined else {
+            return Some(Owned::Nobody);
+        };
+        let report = known
+            .owners
+            .get_or_init(|| records::check(&examined.snapshot));
+        let package = report
+            .owners(&name)
+            .first()
+            .and_then(|owner| examined.snapshot.packages.get(owner.package));
+        Some(package.map_or(Owned::Nobody, |package| {
+            Owned::Package(format!("{} {}", package.name, package.version))
+        }))
+    }
+
     /// The node of a file of an environment, by its path on this machine.
     pub(super) fn node(&self, path: &PathText) -> Option<(PathText, Node)> {
+        let (known, name) = self.find(path)?;
+        let node = known.examined.as_ref()?.snapshot.flat.get(&name)?.clone();
+        Some((name, node))
+    }
+
+    /// The environment that has a file, and the file's name there.
+    fn find(&self, path: &PathText) -> Option<(&Known, PathText)> {
         let bytes = path.to_bytes();
         for known in &self.known {
             let Some(examined) = &known.examined else {
@@ -190,13 +354,87 @@ impl Environments {
                         continue;
                     };
                     let name = PathText::from_bytes(&[place.name.as_bytes(), rest].concat());
-                    if let Some(node) = examined.snapshot.flat.get(&name) {
-                        return Some((name, node.clone()));
+                    if examined.snapshot.flat.contains_key(&name) {
+                        return Some((known, name));
                     }
                 }
             }
         }
         None
+    }
+}
+
+/// A comparison of byte code that is to come.
+struct Compare {
+    key: usize,
+    interpreter: PathBuf,
+    prefix: Option<PathBuf>,
+    compiling: Arc<Compiling>,
+    control: Control,
+}
+
+/// One that can begin, or why it cannot.
+pub(super) struct Prepared {
+    key: usize,
+    check: Result<Check, String>,
+    control: Control,
+    /// No earlier run judged what belongs to no package: the names of all that does not.
+    unowned: BTreeSet<PathText>,
+}
+
+impl Compare {
+    fn prepare(self, examined: &Examined) -> Prepared {
+        let Compiling { memory, helpers } = &*self.compiling;
+        let (snapshot, memory) = (&examined.snapshot, memory.clone());
+        let check = Check::prepare(&self.interpreter, snapshot, self.prefix, memory, helpers);
+        let first = examined.compared.is_none();
+        let unowned = examined.report.unowned.iter().filter(|_| first);
+        Prepared {
+            key: self.key,
+            check: check.map_err(|error| error.to_string()),
+            control: self.control,
+            unowned: unowned.cloned().collect(),
+        }
+    }
+}
+
+impl Prepared {
+    /// What can be done while the job runs.
+    fn beside(mut self, events: &Sender<Event>) -> Self {
+        let mut tell = telling(self.key, events);
+        if let Ok(check) = &mut self.check {
+            check.beside(&self.control, &mut tell);
+        }
+        self
+    }
+
+    /// The rest, on a thread that is like all others: after the job somebody waits for it.
+    pub(super) fn finish(self, events: &Sender<Event>) {
+        let events = events.clone();
+        let spawned = std::thread::Builder::new()
+            .name("byte code".to_owned())
+            .spawn(move || {
+                let _duty = Duty::new(&events, Lost::Environment(self.key));
+                let mut tell = telling(self.key, &events);
+                let control = &self.control;
+                let report = self.check.map(|check| check.finish(control, &mut tell));
+                let sourceless = report.iter().flat_map(|report| &report.sourceless);
+                let unowned = sourceless.filter(|path| self.unowned.contains(*path));
+                let compared = ComparedCode {
+                    key: self.key,
+                    unowned: unowned.cloned().collect(),
+                    report,
+                };
+                let _ = events.send(Event::ComparedCode(Box::new(compared)));
+            });
+        drop(spawned);
+    }
+}
+
+/// What is wrong is told the moment it is found.
+fn telling(key: usize, events: &Sender<Event>) -> impl FnMut(&Wrong) {
+    move |wrong| {
+        let _ = events.send(Event::WrongCode(key, Box::new(wrong.clone())));
     }
 }
 
@@ -209,11 +447,15 @@ struct Scan {
     run: RunId,
     same: Digest,
     stop: Arc<AtomicBool>,
+    surroundings: Surroundings,
+    cover: Cover,
 }
 
 impl Scan {
     fn examine(self) -> Examined {
+        self.cover.cover(&self.layout);
         let snapshot = scan(&self.layout, &self.store, &self.stop, BESIDE_JOB);
+        let by_wheels = by_wheels(&self.surroundings, &self.store, &snapshot);
         let (good, not_compared) = match self.last_good() {
             Ok(good) => (good, None),
             Err(why) => (None, Some(why)),
@@ -232,6 +474,7 @@ impl Scan {
             report: RecordReport::default(),
             compared: None,
             not_compared,
+            by_wheels,
         };
         if let (Some(good), Some(_)) = (unchanged, vouched) {
             examined.compared = Some((good.run.clone(), Vec::new()));
@@ -288,11 +531,11 @@ struct Good {
 }
 
 /// Threads beside the job: one, which costs less CPU time in all than two that share a core's caches with the training.
-const BESIDE_JOB: usize = 1;
+pub(super) const BESIDE_JOB: usize = 1;
 /// Threads after the job, when somebody waits.
 const AFTER_JOB: usize = 2;
 
-fn scan(layout: &Layout, store: &Store, stop: &AtomicBool, threads: usize) -> Snapshot {
+pub(super) fn scan(layout: &Layout, store: &Store, stop: &AtomicBool, threads: usize) -> Snapshot {
     let folder = store.root().join("cache");
     let path = folder.join("files");
     let mut cache = Cache::load(&path);

@@ -1,6 +1,7 @@
 //! What the recorder hears, from every side, in one queue.
 
 use std::time::Duration;
+use std::time::Instant;
 
 use domain::entry::{Code, Identity, Kind};
 use domain::scan::Examination;
@@ -10,7 +11,12 @@ use host::identity::ProcessId;
 use host::job::HostEvent;
 use training::checkpoint::CheckpointSummary;
 
-use super::environment::Examined;
+use super::environment::{ComparedCode, Examined, Prepared};
+use super::fault::Lost;
+use super::memory::{Answered, Compiler};
+use super::watch;
+use crate::compiled::Wrong;
+use crate::witness::Asked;
 
 /// One connection of one process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,7 +44,7 @@ pub(super) enum Event {
     /// The host saw something.
     Host(HostEvent),
     /// The job is over.
-    Over(Result<host::job::Outcome, String>),
+    Over(Result<host::job::Outcome, String>, Instant),
     /// The code was examined.
     Code(Option<Code>, Vec<Gap>),
     /// A file that is asked for was examined for what loading it would do.
@@ -47,6 +53,22 @@ pub(super) enum Event {
     Read(Box<ReadFile>),
     /// An environment was examined.
     Environment(Box<Examined>),
+    /// Byte code of the environment of this number is not its source's.
+    WrongCode(usize, Box<Wrong>),
+    /// What is left of the byte code of an environment when the job ends.
+    RestOfCode(Box<Prepared>),
+    /// The byte code of an environment was held against its sources.
+    ComparedCode(Box<ComparedCode>),
+    /// A file was compiled, to compare what runs in memory with.
+    Compiled(Compiler, PathText, Box<Answered>),
+    /// The watching thread told something.
+    Watched(Box<watch::Report>),
+    /// An environment was scanned once more.
+    Again(Box<watch::Again>),
+    /// The witnesses were asked.
+    Witnessed(Box<Asked>),
+    /// A thread was ended by a fault of this program.
+    Lost(Lost),
 }
 
 /// Why a file is read.

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,7 +54,25 @@ struct Request {
     urgency: u8,
     purpose: Purpose,
     path: PathText,
-    opened: Result<(File, Identity, bool), String>,
+    opened: Opened,
+}
+
+type Opened = Result<(File, Identity, bool), Unopened>;
+
+/// Why a file could not be opened.
+struct Unopened {
+    /// Nothing is at the path.
+    gone: bool,
+    why: String,
+}
+
+impl Unopened {
+    fn other(why: &str) -> Self {
+        Self {
+            gone: false,
+            why: why.to_owned(),
+        }
+    }
 }
 
 impl PartialEq for Request {
@@ -124,7 +142,22 @@ impl Reader {
 
     /// Asks for a file; the answer comes as [`Event::Read`] with the returned ticket. Also device and inode of what was opened.
     pub(super) fn ask(&mut self, purpose: Purpose, path: &PathText) -> (u64, Option<(u64, u64)>) {
+        self.queue(purpose, path, open(path))
+    }
+
+    /// Asks for a checkpoint that was saved; `None` and no answer if nothing is there any more.
+    pub(super) fn ask_saved(&mut self, path: &PathText) -> Option<(u64, Option<(u64, u64)>)> {
         let opened = open(path);
+        let gone = opened.as_ref().is_err_and(|unopened| unopened.gone);
+        (!gone).then(|| self.queue(Purpose::Save, path, opened))
+    }
+
+    fn queue(
+        &mut self,
+        purpose: Purpose,
+        path: &PathText,
+        opened: Opened,
+    ) -> (u64, Option<(u64, u64)>) {
         let inode = opened
             .as_ref()
             .ok()
@@ -219,7 +252,7 @@ impl Worker {
         } = request;
         let mut read = ReadFile::unread(ticket, purpose, &path);
         match opened {
-            Err(why) => read.gap = Some(why),
+            Err(unopened) => read.gap = Some(unopened.why),
             Ok((_, identity, true)) => {
                 read.identity = Some(identity);
                 self.read_folder(&mut read);
@@ -374,16 +407,18 @@ impl Worker {
 
     fn shard(&self, path: &std::path::Path, read: &mut ReadFile) -> Node {
         let opened = open(&PathText::from(path));
-        let digested = opened.and_then(|(file, identity, _)| {
-            self.examine(&file, identity.size, &PathText::from(path), read);
-            self.may_read(&read.purpose, identity.size)?;
-            let mode = file.metadata().map_or(0, |meta| meta.mode() & 0o7777);
-            Ok(Node::File {
-                size: identity.size,
-                mode,
-                digest: self.digest(&file, identity.size, None)?,
-            })
-        });
+        let digested = opened
+            .map_err(|unopened| unopened.why)
+            .and_then(|(file, identity, _)| {
+                self.examine(&file, identity.size, &PathText::from(path), read);
+                self.may_read(&read.purpose, identity.size)?;
+                let mode = file.metadata().map_or(0, |meta| meta.mode() & 0o7777);
+                Ok(Node::File {
+                    size: identity.size,
+                    mode,
+                    digest: self.digest(&file, identity.size, None)?,
+                })
+            });
         digested.unwrap_or_else(|reason| {
             read.gap = Some(reason.clone());
             Node::Unread { reason }
@@ -418,38 +453,53 @@ pub(super) fn exists(path: &PathText) -> bool {
     path.symlink_metadata().is_ok()
 }
 
+/// The file in which a module lies that has no file of its own: Python imports out of zip files too.
+pub(super) fn archive_of(module: &PathText) -> Option<PathText> {
+    let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(module.to_bytes()));
+    if path.exists() {
+        return None;
+    }
+    let archive = path.ancestors().skip(1).find(|folder| folder.exists())?;
+    archive.is_file().then(|| PathText::from(archive))
+}
+
 /// Opens without ever blocking on a pipe or device; the flag tells a folder.
-fn open(path: &PathText) -> Result<(File, Identity, bool), String> {
+fn open(path: &PathText) -> Opened {
     let path = std::path::PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()));
     let mut options = std::fs::OpenOptions::new();
     let file = options
         .read(true)
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
-        .map_err(|error| format!("it cannot be opened: {error}"))?;
-    let kind = file
+        .map_err(|error| Unopened {
+            gone: error.kind() == std::io::ErrorKind::NotFound,
+            why: format!("it cannot be opened: {error}"),
+        })?;
+    let meta = file
         .metadata()
-        .map_err(|error| format!("it cannot be examined: {error}"))?
-        .file_type();
-    if !kind.is_file() && !kind.is_dir() {
-        return Err("it is neither a file nor a folder".to_owned());
+        .map_err(|error| Unopened::other(&format!("it cannot be examined: {error}")))?;
+    if !meta.is_file() && !meta.is_dir() {
+        return Err(Unopened::other("it is neither a file nor a folder"));
     }
-    let identity = identity_of(&file).ok_or("it cannot be examined")?;
-    Ok((file, identity, kind.is_dir()))
+    Ok((file, identity(&meta), meta.is_dir()))
 }
 
 /// What names the state of an open file.
 fn identity_of(file: &File) -> Option<Identity> {
-    let meta = file.metadata().ok()?;
+    Some(identity(&file.metadata().ok()?))
+}
+
+/// What names the state of a file.
+pub(super) fn identity(meta: &Metadata) -> Identity {
     let nanoseconds =
         |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-    Some(Identity {
+    Identity {
         size: meta.size(),
         dev: meta.dev(),
         ino: meta.ino(),
         mtime_ns: nanoseconds(meta.mtime(), meta.mtime_nsec()),
         ctime_ns: nanoseconds(meta.ctime(), meta.ctime_nsec()),
-    })
+    }
 }
 
 /// A rename, a new link or a change of mode moves only the change time: the bytes are the same.

@@ -1,21 +1,26 @@
 //! An environment was examined: its record, and what it means.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use domain::entry::{Kind, Load};
 use domain::{Body, Digest, Finding, Gap, Grade, PathText, Rule};
-use environment::{Judged, Judgement};
+use environment::{Judged, Judgement, PathHook, RootKind};
 
 use super::environment::{EnvironmentSummary, Examined};
 use super::recorder::Recorder;
 
 /// Findings about single files of one environment; the rest is counted in the last one.
-const FILES_MAX: usize = 20;
+pub(super) const FILES_MAX: usize = 20;
+const READ_IT: &str = "a tool put it there by itself; read it, it is short";
 
 impl Recorder<'_> {
     /// Records the tree and judges it.
     pub(super) fn environment(&mut self, examined: Examined) {
         self.record_environment(&examined);
+        self.installed(&examined.snapshot);
         if let Some((run, judged)) = &examined.compared {
             let against = format!("last good run of this command: {run}");
             self.tell_changes(Rule::EnvironmentChanged, judged, &against, Some(run));
@@ -23,6 +28,7 @@ impl Recorder<'_> {
         if let Some(why) = &examined.not_compared {
             self.gap("comparison with the environment of the last good run", why);
         }
+        self.tell_wheels(&examined);
         self.tell_record(&examined);
         for lie in &examined.snapshot.cache_lies {
             let what = format!(
@@ -45,6 +51,7 @@ impl Recorder<'_> {
         }
         self.flush();
         self.environments.keep(examined);
+        self.take_up_seen();
     }
 
     fn record_environment(&mut self, examined: &Examined) {
@@ -62,14 +69,15 @@ impl Recorder<'_> {
             bytes: snapshot.totals.bytes,
             hashed: snapshot.totals.read_files,
             vouched: examined.vouched,
+            locked: examined.by_wheels.as_ref().map_or(0, |it| it.vouched),
         };
         let summary = serde_json::to_vec(&summary)
             .ok()
             .and_then(|bytes| self.journal.blob(&bytes));
-        let load = |what, digest: Digest, summary| Load {
-            what,
+        let load = Load {
+            what: Kind::Environment,
             path: examined.prefix.clone(),
-            digest: Some(digest),
+            digest: Some(snapshot.root.digest()),
             stored,
             identity: None,
             process: None,
@@ -78,16 +86,7 @@ impl Recorder<'_> {
             summary,
             examined: None,
         };
-        self.journal.record(Body::Load(load(
-            Kind::Environment,
-            snapshot.root.digest(),
-            summary,
-        )));
-        self.journal.record(Body::Load(load(
-            Kind::Compiled,
-            snapshot.compiled.digest(),
-            None,
-        )));
+        self.journal.record(Body::Load(load));
         let unread: Vec<_> = snapshot.unread().collect();
         if let Some((path, reason)) = unread.first() {
             let what = format!(
@@ -147,6 +146,31 @@ impl Recorder<'_> {
         }
     }
 
+    /// What wheels contradict that the lock file names, at every run: no good run makes it good.
+    fn tell_wheels(&mut self, examined: &Examined) {
+        let Some(by_wheels) = &examined.by_wheels else {
+            return;
+        };
+        for gap in &by_wheels.gaps {
+            self.gap(&gap.what, &gap.why);
+        }
+        let wrong = &by_wheels.findings;
+        for (index, one) in wrong.iter().take(FILES_MAX).enumerate() {
+            let package = one.package.as_deref().unwrap_or("no package");
+            let what = format!("{} is not what {package} has", one.path);
+            let mut details = vec![one.what.clone(), format!("lock file: {}", by_wheels.lock)];
+            let untold = wrong.len().saturating_sub(FILES_MAX);
+            if untold > 0 && index + 1 == FILES_MAX {
+                let more = format!("and {untold} files more; `taintline env check` lists them");
+                details.push(more);
+            }
+            let innocent = "somebody edits an installed package on purpose".to_owned();
+            let rule = Rule::EnvironmentNotAsVouched;
+            let path = PathText::from_text(&one.path);
+            self.finding(file_finding(rule, what, details, &path, vec![innocent]));
+        }
+    }
+
     /// What stands beside the papers. Only without a good run to compare with: what that one had was judged then, and what
     /// came since is told as a change.
     fn tell_record(&mut self, examined: &Examined) {
@@ -159,7 +183,13 @@ impl Recorder<'_> {
                 .get(index)
                 .map_or_else(|| "?".to_owned(), |p| format!("{} {}", p.name, p.version))
         };
-        let wrong = &examined.report.mismatched;
+        let told = |path: &PathText| {
+            let by_wheels = examined.by_wheels.iter();
+            let mut told = by_wheels.flat_map(|it| &it.findings);
+            told.any(|it| it.path == path.as_str())
+        };
+        let mismatched = examined.report.mismatched.iter();
+        let wrong: Vec<_> = mismatched.filter(|it| !told(&it.path)).collect();
         for one in wrong.iter().take(FILES_MAX) {
             let what = format!("{} is not what {} installed", one.path, name(one.package));
             let mut details = vec![format!(
@@ -184,7 +214,7 @@ impl Recorder<'_> {
         }
         let hooks = examined.snapshot.hooks.iter();
         for hook in hooks.filter(|hook| hook.code_lines > 0) {
-            if !examined.report.unowned.contains(&hook.path) {
+            if !examined.report.unowned.contains(&hook.path) || is_of_maker(hook, examined) {
                 continue;
             }
             let what = format!(
@@ -192,7 +222,7 @@ impl Recorder<'_> {
                 hook.path
             );
             let details = vec![format!("{} lines of it are code", hook.code_lines)];
-            let innocent = vec!["a tool put it there by itself; read it, it is short".to_owned()];
+            let innocent = vec![READ_IT.to_owned()];
             self.finding(file_finding(
                 Rule::EnvironmentUnowned,
                 what,
@@ -201,10 +231,50 @@ impl Recorder<'_> {
                 innocent,
             ));
         }
+        for path in start_up_modules(examined) {
+            let what = format!("{path} is run at every start of Python and belongs to no package");
+            let innocent = vec![READ_IT.to_owned()];
+            let rule = Rule::EnvironmentUnowned;
+            self.finding(file_finding(rule, what, Vec::new(), path, innocent));
+        }
     }
 }
 
-fn file_finding(
+/// Whether the hook is the one that virtualenv and uv put into each environment that they make, and this is one of theirs. The
+/// module that it imports is a file of the environment and compared like all others.
+fn is_of_maker(hook: &PathHook, examined: &Examined) -> bool {
+    if hook.only_imports.as_deref() != Some("_virtualenv") {
+        return false;
+    }
+    let prefix = PathBuf::from(OsString::from_vec(examined.prefix.to_bytes()));
+    let settings = crate::bounded::read(&prefix.join("pyvenv.cfg"), 1 << 16).unwrap_or_default();
+    let settings = String::from_utf8_lossy(&settings);
+    settings
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .any(|(key, _)| matches!(key.trim(), "virtualenv" | "uv"))
+}
+
+/// Modules at the top of a folder of packages that every start of Python imports, owned by no package.
+fn start_up_modules(examined: &Examined) -> impl Iterator<Item = &PathText> {
+    let places = &examined.snapshot.places;
+    examined.report.unowned.iter().filter(move |path| {
+        let (root, rest) = path.as_str().split_once('/').unwrap_or_default();
+        let name = rest.split(['.', '/']).next().unwrap_or_default();
+        let of_site = places
+            .iter()
+            .any(|place| place.name == root && place.kind == RootKind::Site);
+        let ends = [".py", ".pyc", ".so"].iter().any(|end| rest.ends_with(end));
+        let top = !rest.contains('/')
+            || rest
+                .split('/')
+                .nth(1)
+                .is_some_and(|file| file.starts_with("__init__."));
+        of_site && ends && top && matches!(name, "sitecustomize" | "usercustomize")
+    })
+}
+
+pub(super) fn file_finding(
     rule: Rule,
     what: String,
     details: Vec<String>,
@@ -225,7 +295,7 @@ fn file_finding(
     }
 }
 
-fn change_finding(rule: Rule, judged: &Judged, against: &str) -> Finding {
+pub(super) fn change_finding(rule: Rule, judged: &Judged, against: &str) -> Finding {
     let path = &judged.change.path;
     let package = judged.package.as_deref().unwrap_or("no package");
     let (rule, what) = match (rule, judged.judgement) {

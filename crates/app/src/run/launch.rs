@@ -8,15 +8,16 @@ use domain::entry::{Act, Command, End, Launch};
 use domain::{Body, Digest, Gap, Outcome, PathText, Person};
 use host::identity;
 use host::job::Helpers;
-use ledger::{Store, Writer};
+use ledger::{PassedOver, Store, Why, Writer};
 
 use super::event::Event;
+use super::fault::{Duty, Lost};
 use super::{Opening, RunRequest, reach, same};
 use crate::error::AppError;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::people::People;
-use crate::place::Surroundings;
+use crate::settings::Settings;
 use crate::{code, secret, variables};
 
 /// A run whose launch is durable.
@@ -25,10 +26,11 @@ pub(super) struct Launched {
     pub(super) index: Index,
     pub(super) same: Digest,
     pub(super) opening: Opening,
+    pub(super) secret: [u8; 32],
 }
 
 /// Opens the store, closes runs whose supervisor is gone, and records the launch.
-pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
+pub(super) fn launch(request: &RunRequest, heartbeat_seconds: u32) -> Result<Launched, AppError> {
     let surroundings = &request.surroundings;
     let place = surroundings.store_to_write();
     let store = Store::open_or_create(&place)?;
@@ -36,12 +38,12 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
     let keys = surroundings.keys()?;
     let mut index = Index::open(&store)?;
     let person = person();
-    let writer = store.writer(&format!("{}@{}", person.user, person.host), &keys)?;
+    let writer = crate::writing::open(&store, &keys)?;
     crate::interrupted::mark(&store, &writer, &mut index)?;
     let (run, name) = super::identity(&index)?;
     let same = same::key(&request.argv, &surroundings.cwd);
     let head = writer.head().size;
-    let opening_gaps = opening_gaps(&writer);
+    let opening_gaps = opening_gaps(&store, &writer);
     let mut journal = Journal::new(store.clone(), writer, run, 0);
     let secret = secret::of_store(&store, &keys)?;
     let (command, variables) = sealed(request, &mut journal, &secret)?;
@@ -57,8 +59,10 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         same,
         variables,
         head,
+        heartbeat_us: Some(u64::from(heartbeat_seconds) * 1_000_000),
     };
     journal.record(Body::Act(Act::Launch(Box::new(launch))));
+    journal.record_clock();
     for gap in opening_gaps.into_iter().chain(reach::gaps(&request.argv)) {
         journal.record(Body::Gap(gap));
     }
@@ -72,12 +76,14 @@ pub(super) fn launch(request: &RunRequest) -> Result<Launched, AppError> {
         name: name.to_string(),
         store: surroundings.shown(&place),
         head: journal.position().1,
+        in_memory: store.is_new_and_volatile(),
     };
     Ok(Launched {
         journal,
         index,
         same,
         opening,
+        secret,
     })
 }
 
@@ -115,9 +121,12 @@ fn not_recorded(journal: &Journal) -> AppError {
 }
 
 /// What stood in the way when the log was opened: part of the record, for it may be somebody's work.
-fn opening_gaps(writer: &Writer) -> Vec<Gap> {
+fn opening_gaps(store: &Store, writer: &Writer) -> Vec<Gap> {
     let opening = writer.opening();
-    let passed = opening.passed_over.iter().map(|log| Gap {
+    let passed = opening.passed_over.iter();
+    let unexplained =
+        |log: &&PassedOver| log.why != Why::NoKey || !crate::rotation::is_ended(store, &log.log);
+    let passed = passed.filter(unexplained).map(|log| Gap {
         what: format!("continuation of log {}", log.log),
         why: format!("{}; `taintline ledger audit` says more", log.why),
     });
@@ -144,13 +153,15 @@ pub(crate) fn person() -> Person {
 
 /// What the job's environment has beyond ours: where the sensor is and whom it reports to.
 pub(super) fn variables(
-    surroundings: &Surroundings,
+    request: &RunRequest,
     sensor: &Path,
     socket: &Path,
     asks: Option<&Path>,
+    settings: &Settings,
 ) -> Vec<(OsString, Option<OsString>)> {
     let mut path = sensor.join("startup").into_os_string();
-    let old = surroundings
+    let old = request
+        .surroundings
         .variables
         .iter()
         .find(|(name, _)| name == "PYTHONPATH")
@@ -164,6 +175,10 @@ pub(super) fn variables(
         set("PYTHONPATH", path),
         set("TAINTLINE_SOCKET", socket.as_os_str().to_owned()),
         set("TAINTLINE_SENSOR", sensor.as_os_str().to_owned()),
+        set(
+            "TAINTLINE_RECHECK",
+            settings.record.recheck_positions.to_string().into(),
+        ),
     ];
     if let Some(asks) = asks {
         variables.push(set("TAINTLINE_ASK", asks.as_os_str().to_owned()));
@@ -191,6 +206,7 @@ pub(super) fn examine_code(
     let spawned = std::thread::Builder::new()
         .name("code".to_owned())
         .spawn(move || {
+            let _duty = Duty::new(&told, Lost::Code);
             let (code, gaps) = code::examine(&folder.unwrap_or(cwd), &helpers, &people);
             let _ = told.send(Event::Code(code, gaps));
         });

@@ -3,25 +3,34 @@
 //! The supervisor is the parent of the job and nothing more to it: terminal, streams, signals, folder and exit code are the
 //! job's own. The launch is durable before the job starts; from then on nothing the supervisor does can hold the job up.
 //! Threads: this one records ([`recorder`]); one follows the host (`host::job`); one accepts sensors and one more a sensor
-//! reads ([`listener`]); two read files ([`files`]); one an environment scans ([`environment`]). They meet in one queue.
+//! reads ([`listener`]); two read files ([`files`]); one an environment scans ([`environment`]); one watches files ([`watch`]).
+//! They meet in one queue.
 
 mod asked;
 mod closing;
+mod compared;
 mod environment;
 mod event;
 mod examined;
+mod fault;
 mod files;
+mod heartbeat;
 mod installed;
 mod judge;
 mod launch;
 mod listener;
+mod memory;
 mod process;
 mod question;
 mod reach;
+mod recheck;
 mod recorder;
 mod same;
 mod shards;
 mod taken;
+mod watch;
+mod ways;
+mod witnessing;
 
 pub(crate) use examined::in_words;
 pub(crate) use judge::signal_name;
@@ -34,23 +43,34 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use domain::{Body, Gap, Outcome, RunId};
+use host::identity::ProcessId;
 use host::job::Job;
 use host::listen::PrivateListener;
+use ledger::Store;
 
+pub use compared::CodeSummary;
 pub use environment::EnvironmentSummary;
 pub use files::Budget;
 pub use recorder::Screen;
 
-use self::environment::Environments;
+use self::environment::{Compiling, Environments};
 use self::event::Event;
 use self::files::Reader;
+use self::heartbeat::Heart;
+use self::memory::Memory as InMemory;
 use self::recorder::{Parts, Recorder};
+use self::watch::Watching;
+use self::ways::Ways;
+use crate::compiled::Memory;
 use crate::error::AppError;
 use crate::index::Index;
+use crate::journal::Journal;
 use crate::people::People;
 use crate::place::Surroundings;
 use crate::record::RunRecord;
 use crate::settings::Settings;
+use crate::stamp::stamp_at_end;
+use crate::witness::{Watch, Witnesses};
 
 /// How long processes of the job may outlive its command before the record is closed without them.
 const GRACE: Duration = Duration::from_secs(2);
@@ -92,6 +112,8 @@ pub struct Opening {
     pub store: String,
     /// Entries in the log.
     pub head: u64,
+    /// The store was just made in memory, and is gone when the machine stops.
+    pub in_memory: bool,
 }
 
 /// Runs a command under guard. `opened` is called once, when the run is recorded and the job is about to start.
@@ -103,74 +125,139 @@ pub fn run(
     let sensor = request.surroundings.sensor()?;
     let settings = Settings::load(&request.surroundings)?;
     let people = People::load(&settings.trust)?;
+    let witnesses = Witnesses::load(&settings.ledger)?;
     let _ = host::job::prepare(); // what it could not do is a limit that docs/limits.md names
-    let listener = PrivateListener::open(&[&request.surroundings.runtime, &std::env::temp_dir()])?;
-    let mut launched = launch::launch(request)?;
+    let open = || PrivateListener::open(&[&request.surroundings.runtime, &std::env::temp_dir()]);
+    let listener = open()?;
+    let mut launched = launch::launch(request, settings.record.heartbeat_seconds)?;
     opened(&launched.opening);
-    let questions = if request.refuse_dangerous {
-        Some(PrivateListener::open(&[
-            &request.surroundings.runtime,
-            &std::env::temp_dir(),
-        ])?)
-    } else {
-        None
-    };
+    let questions = request.refuse_dangerous.then(open).transpose()?;
     let asks = questions.as_ref().map(PrivateListener::path);
-    let changes = launch::variables(&request.surroundings, &sensor, listener.path(), asks);
-    let oom_before = judge::oom_kills();
-    let began = Instant::now();
-    let job = match Job::start(&request.argv, &changes) {
-        Ok(job) => job,
-        Err(error) => {
-            launched.journal.record(Body::Gap(Gap {
-                what: "the whole run".to_owned(),
-                why: format!("the command did not start: {error}"),
-            }));
-            launched.journal.record(launch::not_started(127));
-            launched.journal.flush();
-            return Err(error.into());
-        }
-    };
+    let changes = launch::variables(request, &sensor, listener.path(), asks, &settings);
+    let (oom_before, began) = (judge::oom_kills(), Instant::now());
+    let heart = Heart::start(settings.record.heartbeat_seconds); // before the job: its first act may be to stop us
+    let job = start(request, &changes, &mut launched)?;
     let command = recorder::to_process(job.process());
     let (watcher, helpers) = (job.watcher(), job.helpers());
     let (events, queue) = mpsc::channel();
-    let supervisor = host::identity::ProcessId::current().map_err(AppError::Host)?;
-    if let Some(questions) = &questions {
-        let socket = questions.listener().try_clone().map_err(AppError::Host)?;
-        asked::serve(socket, supervisor.clone(), events.clone());
-    }
+    let supervisor = ProcessId::current().map_err(AppError::Host)?;
+    answer(questions.as_ref(), &supervisor, &events)?;
     listener::serve(
         listener.listener().try_clone().map_err(AppError::Host)?,
         supervisor,
         events.clone(),
     );
     follow(job, events.clone());
-    launch::examine_code(request, helpers, people, &events);
+    launch::examine_code(request, helpers.clone(), people, &events);
     let stop = Arc::new(AtomicBool::new(false));
     let (run, store) = (launched.journal.run(), launched.journal.store().clone());
+    let in_memory = InMemory::new(&sensor, &store, helpers.clone(), events.clone());
+    let memory = Memory::of_store(&store, &launched.secret);
+    let compiling = Compiling { memory, helpers };
+    let watching = Watching::start(&events);
     let parts = Parts {
+        witnesses: watch(witnesses, &launched.journal, &events),
         reader: Reader::start(&events, request.budget, Arc::clone(&stop)),
-        environments: Environments::new(store, run, launched.same, Arc::clone(&stop)),
+        memory: in_memory,
+        environments: Environments::new(
+            store,
+            run,
+            launched.same,
+            Arc::clone(&stop),
+            compiling,
+            request.surroundings.clone(),
+            watching.coverer(),
+        ),
         journal: launched.journal,
         index: launched.index,
         watcher,
         command,
+        heart,
+        ways: Ways::new(run, launched.same, &sensor),
+        watch: watch::State::new(watching),
     };
     let mut recorder = Recorder::new(parts, screen);
     recorder.context.oom_before = oom_before;
     recorder.accept_environment = request.accept_environment;
-    let outcome = attend(&mut recorder, &queue, &events);
-    let wall = began.elapsed(); // the job's; what is still read after it is not its time
+    let (outcome, ended) = attend(&mut recorder, &queue, &events);
+    let wall = ended.saturating_duration_since(began); // the job's: what is read and heard after it is not its time
     recorder.finish(&queue, &events, &stop);
-    Ok(recorder.close(outcome, wall))
+    let place = recorder.place();
+    let mut report = recorder.close(outcome, wall, &stop);
+    stamp(request, &settings, &place, &mut report);
+    Ok(report)
 }
 
-/// Hears events until the job is over.
-fn attend(recorder: &mut Recorder<'_>, queue: &Receiver<Event>, events: &Sender<Event>) -> Outcome {
+/// Answers what the job's sensors ask before each load, where they are to ask.
+fn answer(
+    questions: Option<&PrivateListener>,
+    supervisor: &ProcessId,
+    events: &Sender<Event>,
+) -> Result<(), AppError> {
+    if let Some(questions) = questions {
+        let socket = questions.listener().try_clone().map_err(AppError::Host)?;
+        asked::serve(socket, supervisor.clone(), events.clone());
+    }
+    Ok(())
+}
+
+/// Starts the job. That it did not start is recorded.
+fn start(
+    request: &RunRequest,
+    changes: &[(std::ffi::OsString, Option<std::ffi::OsString>)],
+    launched: &mut launch::Launched,
+) -> Result<Job, AppError> {
+    Job::start(&request.argv, changes).map_err(|error| {
+        launched.journal.record(Body::Gap(Gap {
+            what: "the whole run".to_owned(),
+            why: format!("the command did not start: {error}"),
+        }));
+        launched.journal.record(launch::not_started(127));
+        launched.journal.flush();
+        error.into()
+    })
+}
+
+/// Asks for a time stamp over the head under which the whole run is, where an authority is settled. That there is none is
+/// said, and is no failure of the run.
+fn stamp(
+    request: &RunRequest,
+    settings: &Settings,
+    (store, log): &(Store, String),
+    report: &mut RunReport,
+) {
+    let Some(url) = &settings.ledger.tsa else {
+        return;
+    };
+    match stamp_at_end(&request.surroundings, settings, url, store, log) {
+        Ok(stamped) => report.view.no_later_than = stamped.stamp,
+        Err(error) => report.view.gaps.push(Gap {
+            what: "time stamp".to_owned(),
+            why: error.to_string(),
+        }),
+    }
+}
+
+/// Has the log witnessed while the run is going.
+fn watch(witnesses: Option<Witnesses>, journal: &Journal, events: &Sender<Event>) -> Option<Watch> {
+    let told = events.clone();
+    let tell = move |asked| {
+        let _ = told.send(Event::Witnessed(Box::new(asked)));
+    };
+    let store = journal.store().clone();
+    Watch::start(witnesses?, store, journal.position().0, tell)
+}
+
+/// Hears events until the job is over: how it ended, and when.
+fn attend(
+    recorder: &mut Recorder<'_>,
+    queue: &Receiver<Event>,
+    events: &Sender<Event>,
+) -> (Outcome, Instant) {
     loop {
         match queue.recv_timeout(TICK) {
-            Ok(Event::Over(result)) => {
-                return match result {
+            Ok(Event::Over(result, ended)) => {
+                let outcome = match result {
                     Ok(outcome) => {
                         recorder.left_behind(&outcome.left_behind);
                         recorder::to_outcome(Some(outcome.status))
@@ -180,12 +267,13 @@ fn attend(recorder: &mut Recorder<'_>, queue: &Receiver<Event>, events: &Sender<
                         Outcome::Unknown
                     }
                 };
+                return (outcome, ended);
             }
             Ok(event) => recorder.hear(event, events),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Outcome::Unknown,
+            Err(RecvTimeoutError::Disconnected) => return (Outcome::Unknown, Instant::now()),
         }
-        recorder.tick();
+        recorder.tick(events);
     }
 }
 
@@ -198,9 +286,10 @@ fn follow(mut job: Job, events: Sender<Event>) {
                 let _ = events.send(Event::Host(event));
             };
             let result = job.run(GRACE, &mut tell).map_err(|error| error.to_string());
+            let ended = Instant::now();
             // From here on Ctrl-C is for us: it ends the wait for what is still being read.
             drop(job);
-            let _ = events.send(Event::Over(result));
+            let _ = events.send(Event::Over(result, ended));
         });
     drop(spawned);
 }

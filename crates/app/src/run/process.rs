@@ -18,6 +18,8 @@ pub(super) struct Member {
     pub(super) connection: Connection,
     pub(super) process: Process,
     pub(super) hello: Option<Hello>,
+    /// When it said hello, microseconds since 1970 by the supervisor's clock.
+    pub(super) hello_us: i64,
     pub(super) ready: Option<Ready>,
     pub(super) recorded: bool,
     pub(super) steps: Vec<StepRecord>,
@@ -46,6 +48,7 @@ impl Member {
             connection,
             process,
             hello: None,
+            hello_us: 0,
             ready: None,
             recorded: false,
             steps: Vec::new(),

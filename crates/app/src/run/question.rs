@@ -27,7 +27,8 @@ pub(super) struct Limits {
     pub(super) entries: usize,
     /// Folders within folders.
     pub(super) depth: usize,
-    /// How long one question may take. The job's side waits a little longer, so that it gets the reason.
+    /// How long the walk through a folder may take: looked at before each file, so the last one comes on top. The job's side
+    /// waits longer, so that it gets the reason.
     pub(super) time: Duration,
 }
 
@@ -75,43 +76,68 @@ pub(super) fn learn(ask: &Ask, pid: u32, limits: Limits) -> Learnt {
     };
     match open(&path) {
         Err(error) => learnt(unreadable(&error)),
+        Ok(Met::Neither) => learnt(no_file()),
         // A descriptor of a folder is read where it leads to; nothing below it has a descriptor.
-        Ok((_, meta)) if meta.is_dir() => folder(&path, &ask.name, limits),
-        Ok((file, meta)) => learnt(as_pickle(&file, &meta, ask)),
+        Ok(Met::Folder) => folder(&path, &ask.name, limits),
+        Ok(Met::File(file, size)) => learnt(as_pickle(&file, size, ask)),
     }
 }
 
-fn open(path: &Path) -> io::Result<(File, Metadata)> {
+/// What stands at a path.
+enum Met {
+    Folder,
+    /// A regular file, open, and its size in bytes.
+    File(File, u64),
+    /// A device, a pipe, a socket.
+    Neither,
+}
+
+/// Opens a file, and nothing else: opening alone can be an act. A device may start something, and who waits to write into a
+/// pipe goes on. Links are followed, as a loader would.
+fn open(path: &Path) -> io::Result<Met> {
+    let meta = path.metadata()?;
+    if !meta.is_file() {
+        return Ok(not_a_file(&meta));
+    }
     let file = File::options()
         .read(true)
-        // A pipe without a writer would hold the answer up.
+        // A pipe that came in between would hold the answer up.
         .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
         .open(path)?;
     let meta = file.metadata()?;
-    Ok((file, meta))
+    Ok(if meta.is_file() {
+        Met::File(file, meta.len())
+    } else {
+        not_a_file(&meta)
+    })
 }
 
-fn of_open(file: &File, meta: &Metadata, offset: u64, name: &PathText) -> Examination {
-    if !meta.is_file() {
-        return only_gap(GapKind::NotAFile, "it is no regular file".to_owned());
+fn not_a_file(meta: &Metadata) -> Met {
+    if meta.is_dir() {
+        Met::Folder
+    } else {
+        Met::Neither
     }
-    of_file(file, meta.len(), offset, name)
 }
 
 /// Who asks about one file is about to unpickle what is in it, whether it looks like a pickle or not: where nothing was
 /// recognised, it is examined as one. Where nothing is left to read, the loader's own error says so.
-fn as_pickle(file: &File, meta: &Metadata, ask: &Ask) -> Examination {
-    let examination = of_open(file, meta, ask.offset, &ask.name);
+fn as_pickle(file: &File, size: u64, ask: &Ask) -> Examination {
+    let examination = of_file(file, size, ask.offset, &ask.name);
     let nothing = examination.formats.is_empty() && examination.is_complete();
-    if !nothing || meta.len() <= ask.offset {
+    if !nothing || size <= ask.offset {
         return examination;
     }
     let name = PathText::from_bytes(b"data.pkl");
-    of_open(file, meta, ask.offset, &name)
+    of_file(file, size, ask.offset, &name)
 }
 
 fn unreadable(error: &io::Error) -> Examination {
     only_gap(GapKind::Unreadable, format!("it cannot be read: {error}"))
+}
+
+fn no_file() -> Examination {
+    only_gap(GapKind::NotAFile, "it is no regular file".to_owned())
 }
 
 /// A checkpoint in many files: the worst of them answers.
@@ -163,16 +189,16 @@ impl Walk {
             self.entries += 1;
             self.within_limits(&path)?;
             let name = PathText::from(path.as_path());
-            // Opening follows a link, as a loader would.
             match open(&path) {
                 Err(error) => self.judge(name, unreadable(&error)),
-                Ok((_, meta)) if meta.is_dir() && depth >= self.limits.depth => {
+                Ok(Met::Neither) => self.judge(name, no_file()),
+                Ok(Met::Folder) if depth >= self.limits.depth => {
                     let what = format!("more than {} folders deep", self.limits.depth);
                     self.judge(name, only_gap(GapKind::TooDeep, what));
                 }
-                Ok((_, meta)) if meta.is_dir() => self.waiting.push((path, depth + 1)),
-                Ok((file, meta)) => {
-                    let examination = of_open(&file, &meta, 0, &name);
+                Ok(Met::Folder) => self.waiting.push((path, depth + 1)),
+                Ok(Met::File(file, size)) => {
+                    let examination = of_file(&file, size, 0, &name);
                     self.judge(name, examination);
                 }
             }
@@ -325,14 +351,74 @@ mod tests {
         assert_eq!(kinds(&learnt(folder.path())), [GapKind::Unreadable]);
         fs::remove_file(&broken).unwrap();
         let socket = std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap();
-        assert_eq!(kinds(&learnt(folder.path())), [GapKind::Unreadable]);
+        assert_eq!(kinds(&learnt(folder.path())), [GapKind::NotAFile]);
         drop(socket);
         fs::remove_file(folder.path().join("s")).unwrap();
         let pipe = folder.path().join("pipe");
         let mode = rustix::fs::Mode::from_raw_mode(0o600);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert_eq!(kinds(&learnt(folder.path())), [GapKind::NotAFile]);
+        assert_eq!(kinds(&learnt(&pipe)), [GapKind::NotAFile]);
         assert_eq!(kinds(&learnt(Path::new("/nowhere"))), [GapKind::Unreadable]);
+    }
+
+    /// `.metadata` of a distributed checkpoint whose one item lies in `part`.
+    fn metadata(part: &str) -> Vec<u8> {
+        let mut bytes =
+            b"\x80\x02ctorch.distributed.checkpoint.filesystem\n_StorageInfo\n)\x81}(".to_vec();
+        bytes.extend(b"U\x0drelative_pathU");
+        bytes.push(u8::try_from(part.len()).unwrap());
+        bytes.extend(part.as_bytes());
+        bytes.extend(b"U\x06offsetK\0U\x06lengthK");
+        bytes.push(u8::try_from(PLAIN.len()).unwrap());
+        bytes.extend(b"ub.");
+        bytes
+    }
+
+    #[test]
+    fn what_a_set_of_files_shows_only_together_is_a_part_of_the_answer() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = folder.path().join(".metadata");
+        for (part, weight) in [
+            ("__0_0.distcp", None),
+            // That it is not there is the loader's own error.
+            ("__9_0.distcp", None),
+            ("../outside/__0_0.distcp", Some(Weight::Dangerous)),
+        ] {
+            fs::write(folder.path().join("__0_0.distcp"), PLAIN).unwrap();
+            fs::write(&named, metadata(part)).unwrap();
+            for asked in [folder.path(), named.as_path()] {
+                let learnt = learnt(asked);
+                let told = learnt.examination;
+                let heavy = told.weight().filter(|weight| *weight > Weight::Note);
+                assert_eq!(heavy, weight, "{part}");
+                assert!(told.is_complete(), "{part}: {:?}", told.gaps);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_neither_file_nor_folder_is_not_even_opened() {
+        use rustix::fs::{FileType, Mode, inotify, mknodat};
+
+        let folder = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        let pipe = outside.path().join("pipe");
+        let mode = Mode::from_raw_mode(0o600);
+        mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        symlink(&pipe, folder.path().join("link")).unwrap();
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, &pipe, inotify::WatchFlags::OPEN).unwrap();
+        let was_opened = || {
+            let mut buffer = [std::mem::MaybeUninit::uninit(); 512];
+            inotify::Reader::new(&watch, &mut buffer).next().is_ok()
+        };
+        assert!(!is_admitted(&learnt(folder.path())));
+        assert!(!is_admitted(&learnt(&pipe)));
+        assert!(!was_opened());
+        // A reader and writer in one does not wait for the other end.
+        File::options().read(true).write(true).open(&pipe).unwrap();
+        assert!(was_opened(), "the kernel tells of it");
     }
 
     #[test]

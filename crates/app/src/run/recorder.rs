@@ -15,14 +15,21 @@ use host::identity::ProcessId;
 use host::job::HostEvent;
 use host::signals::Passed;
 
+use super::compared;
 use super::environment::Environments;
 use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
+use super::heartbeat::Heart;
 use super::judge::{self, Context};
+use super::memory::Memory;
 use super::process::Member;
+use super::recheck::Rechecks;
 use super::shards;
+use super::watch;
+use super::ways::Ways;
 use crate::index::Index;
 use crate::journal::Journal;
+use crate::witness::Watch;
 
 /// Told of findings the moment that they are made.
 pub trait Screen {
@@ -32,6 +39,12 @@ pub trait Screen {
     fn finishing(&mut self, left: &str);
 }
 
+/// What no declaration about the environment as found can mean.
+const DURING_RUN: [Rule; 3] = [
+    Rule::EnvironmentChangedDuringRun,
+    Rule::EnvironmentChangedAndRestored,
+    Rule::SourceChangedDuringRun,
+];
 const NETWORK_GAPS_MAX: usize = 50;
 /// A process that ended has this long to be heard out.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -45,11 +58,13 @@ pub(super) struct Recorder<'a> {
     pub(super) index: Index,
     pub(super) reader: Reader,
     pub(super) environments: Environments,
+    pub(super) memory: Memory,
     pub(super) screen: &'a mut dyn Screen,
     pub(super) members: HashMap<Connection, Member>,
     pub(super) context: Context,
     pub(super) watcher: host::exits::Watcher,
     pub(super) command: Process,
+    heart: Heart,
     /// The environment as found is meant.
     pub(super) accept_environment: bool,
     /// Tickets of files being read, with who asked and the step then.
@@ -67,6 +82,8 @@ pub(super) struct Recorder<'a> {
     pub(super) writes: BTreeMap<PathText, Write>,
     /// Checkpoints that were judged, so that each rank that loads one is not a finding of its own.
     pub(super) judged: BTreeSet<(PathText, Digest)>,
+    /// Caches of torch's compiler that were read, and the first of them.
+    pub(super) compiler_caches: Option<(usize, PathText)>,
     /// Digests of own code and of mapped files outside the environment.
     pub(super) loose: BTreeMap<PathText, (Digest, Identity)>,
     network: usize,
@@ -74,8 +91,12 @@ pub(super) struct Recorder<'a> {
     last_look: Instant,
     looked_at: HashMap<u32, u32>,
     pub(super) unheard: usize,
+    pub(super) witnesses: Option<Watch>,
     /// The code is still being looked at.
     pub(super) code_awaited: bool,
+    pub(super) ways: Ways,
+    pub(super) watch: watch::State,
+    pub(super) rechecks: Rechecks,
 }
 
 /// Who asked for a file.
@@ -103,8 +124,13 @@ pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) reader: Reader,
     pub(super) environments: Environments,
+    pub(super) memory: Memory,
     pub(super) watcher: host::exits::Watcher,
     pub(super) command: Process,
+    pub(super) witnesses: Option<Watch>,
+    pub(super) heart: Heart,
+    pub(super) ways: Ways,
+    pub(super) watch: watch::State,
 }
 
 impl<'a> Recorder<'a> {
@@ -114,19 +140,26 @@ impl<'a> Recorder<'a> {
             index,
             reader,
             environments,
+            memory,
             watcher,
             command,
+            witnesses,
+            heart,
+            ways,
+            watch,
         } = parts;
         Self {
             journal,
             index,
             reader,
             environments,
+            memory,
             screen,
             members: HashMap::new(),
             context: Context::default(),
             watcher,
             command,
+            heart,
             accept_environment: false,
             asked: HashMap::new(),
             reading: BTreeMap::new(),
@@ -137,18 +170,24 @@ impl<'a> Recorder<'a> {
             checkpoints: BTreeSet::new(),
             writes: BTreeMap::new(),
             judged: BTreeSet::new(),
+            compiler_caches: None,
             loose: BTreeMap::new(),
             network: 0,
             last_flush: Instant::now(),
             last_look: Instant::now(),
             looked_at: HashMap::new(),
             unheard: 0,
+            witnesses,
             code_awaited: true,
+            ways,
+            watch,
+            rechecks: Rechecks::default(),
         }
     }
 
     /// Takes one event in. [`Event::Over`] is the caller's.
     pub(super) fn hear(&mut self, event: Event, events: &Sender<Event>) {
+        self.beat();
         match event {
             Event::Joined {
                 connection,
@@ -175,12 +214,24 @@ impl<'a> Recorder<'a> {
             Event::Examined(file) => self.examined(*file),
             Event::Read(read) => self.file(*read),
             Event::Environment(examined) => self.environment(*examined),
-            Event::Over(_) => {}
+            Event::WrongCode(key, wrong) => self.wrong_code(key, &wrong),
+            Event::RestOfCode(rest) => rest.finish(events),
+            Event::ComparedCode(compared) => self.compared_code(*compared),
+            Event::Compiled(compiler, path, answered) => {
+                self.memory.compiled(compiler, path, *answered);
+            }
+            Event::Watched(report) => self.watched(*report),
+            Event::Again(again) => self.scanned_again(&again),
+            Event::Witnessed(asked) => self.witnessed(&asked),
+            Event::Lost(lost) => self.lost(lost),
+            Event::Over(..) => {}
         }
     }
 
     /// What is due by time: segments, the flush, a look at processes that do not speak.
-    pub(super) fn tick(&mut self) {
+    pub(super) fn tick(&mut self, events: &Sender<Event>) {
+        self.journal.look_at_clock();
+        self.beat();
         let due: Vec<_> = self
             .members
             .iter()
@@ -191,6 +242,8 @@ impl<'a> Recorder<'a> {
             self.close_segment(connection);
         }
         self.conclude_ends(LAST_WORDS);
+        self.judge_memory(false);
+        self.settle_due(events);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush();
         }
@@ -200,9 +253,20 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// A sign of life, where nothing was recorded for a while: before whatever ends that while.
+    pub(super) fn beat(&mut self) {
+        let now = host::clock::Moment::now();
+        if let Some(heartbeat) = self.heart.due(now, self.journal.last()) {
+            self.journal.record(Body::Act(Act::Alive(heartbeat)));
+        }
+    }
+
     pub(super) fn flush(&mut self) {
         self.last_flush = Instant::now();
         self.journal.flush();
+        if let Some(watch) = &mut self.witnesses {
+            watch.follow(self.journal.position().0);
+        }
         for finding in self.journal.take_rewritten() {
             self.screen.found(&finding);
         }
@@ -218,10 +282,7 @@ impl<'a> Recorder<'a> {
     /// Tells and records a finding. One about an environment that was declared to be meant is a note.
     pub(super) fn finding(&mut self, finding: Finding) {
         let about_environment = finding.rule.technique().starts_with('C');
-        if self.accept_environment
-            && about_environment
-            && finding.rule != Rule::EnvironmentChangedDuringRun
-        {
+        if self.accept_environment && about_environment && !DURING_RUN.contains(&finding.rule) {
             let what = format!("judgement of the environment: {}", finding.what);
             return self.gap(&what, "--accept-environment says that it is meant");
         }
@@ -252,7 +313,7 @@ impl<'a> Recorder<'a> {
                 self.joined(connection, at_us);
                 self.look_at_maps(connection);
             }
-            Message::Modules { files } => self.modules(connection, files),
+            Message::Modules { files, folders } => self.modules(connection, files, folders),
             Message::Opened { path, write } => self.opened(connection, path, write, at_us),
             Message::Saved { path, step, .. } => self.heard_save(connection, path, step, at_us),
             Message::Loading { path, step, .. } => {
@@ -260,18 +321,24 @@ impl<'a> Recorder<'a> {
                 self.ask(Purpose::Resume, &path, connection, step, at_us);
             }
             Message::Renamed { from, to } => self.rename(&from, to, at_us),
+            Message::Memory {
+                step,
+                optimize,
+                facts,
+            } => self.heard_memory(connection, step, optimize, facts),
             Message::Step(step) => {
                 let first = self
                     .members
                     .get(&connection)
                     .is_some_and(|member| member.step_count == 0);
                 if let Some(member) = self.members.get_mut(&connection) {
-                    member.step(*step);
+                    member.step((*step).clone());
                 }
                 if first {
                     self.joined(connection, at_us);
                     self.look_at_maps(connection);
                 }
+                self.heard_sample(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
@@ -308,9 +375,15 @@ impl<'a> Recorder<'a> {
     }
 
     fn hello(&mut self, connection: Connection, hello: Hello, events: &Sender<Event>) {
-        self.environments.start(&hello, events);
+        let prefix = self
+            .members
+            .get(&connection)
+            .and_then(|member| compared::code_prefix(member.process.pid, &hello));
+        self.environments.start(&hello, prefix, events);
+        self.ways_of(connection, &hello);
         if let Some(member) = self.members.get_mut(&connection) {
             member.hello = Some(hello);
+            member.hello_us = host::clock::wall_us();
         }
     }
 
@@ -345,13 +418,24 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn modules(&mut self, connection: Connection, files: Vec<PathText>) {
+    fn modules(
+        &mut self,
+        connection: Connection,
+        files: Vec<PathText>,
+        folders: BTreeSet<PathText>,
+    ) {
+        self.environments.in_use(&files);
+        self.imported(connection, &files, folders);
+        self.loaded_again(connection, &files);
         for path in &files {
-            if !self.environments.covers(path) && self.taken.insert(path.clone()) {
+            let path = files::archive_of(path).unwrap_or_else(|| path.clone());
+            if !self.environments.covers(&path) && self.taken.insert(path.clone()) {
                 let asked = self.asked_by(connection, None, host::clock::wall_us());
-                self.ask_for(Purpose::Take(Kind::Script), path, asked);
+                self.ask_for(Purpose::Take(Kind::Script), &path, asked);
             }
         }
+        let used = files.iter().filter(|it| self.environments.covers(it));
+        self.watch.in_use(used.cloned().collect());
         if let Some(member) = self.members.get_mut(&connection) {
             member.modules.extend(files);
         }
@@ -389,13 +473,8 @@ impl<'a> Recorder<'a> {
     ) {
         self.checkpoints.insert(path.clone());
         self.own_outputs.insert(path.clone());
-        if files::exists(&path) {
-            let ticket = self.ask(Purpose::Save, &path, connection, step, at_us);
-            self.reading.insert(path, ticket);
-        } else {
-            let asked = self.asked_by(connection, step, at_us);
-            self.moved_away.insert(path, asked);
-        }
+        let asked = self.asked_by(connection, step, at_us);
+        self.ask_saved(path, asked);
     }
 
     fn asked_by(&self, connection: Connection, step: Option<u64>, at_us: i64) -> Asked {
@@ -454,6 +533,9 @@ impl<'a> Recorder<'a> {
                 new.push(path);
             }
         }
+        let used = new.iter().filter(|it| self.environments.covers(it));
+        self.watch.in_use(used.cloned().collect());
+        self.loaded_again(connection, &new);
         for path in new {
             if !self.environments.covers(&path) && self.taken.insert(path.clone()) {
                 self.ask_for(Purpose::Take(Kind::Mapped), &path, Asked::default());

@@ -43,6 +43,7 @@ impl Recorder<'_> {
 
     fn took(&mut self, kind: Kind, read: ReadFile, asked: Asked) {
         if let (Some(digest), Some(identity)) = (read.digest, read.identity.clone()) {
+            self.watch.loaded(kind, &read.path, digest, &identity);
             self.loose.insert(read.path.clone(), (digest, identity));
         }
         if kind == Kind::Mapped {
@@ -108,17 +109,29 @@ impl Recorder<'_> {
         self.own_outputs.insert(to.clone());
         if let Some(mut asked) = self.moved_away.remove(from) {
             asked.from = Some(from.clone());
-            let ticket = self.ask_for(Purpose::Save, &to, asked);
-            self.reading.insert(to, ticket);
+            self.ask_saved(to, asked);
             return;
         }
         // By ticket, not by name: the same temporary name serves the next save, and that one goes elsewhere.
         if let Some(ticket) = self.reading.remove(from) {
-            let ticket = self.follow(ticket, from, &to);
-            self.reading.insert(to, ticket);
+            self.follow(ticket, from, to);
             return;
         }
         if let Some(mut write) = self.writes.remove(from) {
+            let read = write.identity.as_ref().map(|file| (file.dev, file.ino));
+            if files::inode(&to).is_some_and(|there| Some(there) != read) {
+                // The next save had begun under the name before it could be opened: what was read is not what went here.
+                let again = Asked {
+                    process: Some(write.process),
+                    rank: write.rank,
+                    step: write.step,
+                    at_us,
+                    from: Some(from.clone()),
+                    ..Asked::default()
+                };
+                self.ask_saved(to, again);
+                return;
+            }
             write.from = Some(from.clone());
             write.path = to.clone();
             self.writes.insert(to.clone(), write.clone());
@@ -128,24 +141,35 @@ impl Recorder<'_> {
         }
     }
 
+    /// Has a checkpoint read. If it is gone already it was renamed, and the next message says to what.
+    pub(super) fn ask_saved(&mut self, path: PathText, mut asked: Asked) {
+        if let Some((ticket, opened)) = self.reader.ask_saved(&path) {
+            asked.opened = opened;
+            self.asked.insert(ticket, asked);
+            self.reading.insert(path, ticket);
+        } else {
+            self.moved_away.insert(path, asked);
+        }
+    }
+
     /// A checkpoint that is being read went to `to`. A rename keeps the inode: if what was opened has another one, the next
     /// save had already begun under the temporary name, and the file is read anew where it is.
-    fn follow(&mut self, ticket: u64, from: &PathText, to: &PathText) -> u64 {
+    fn follow(&mut self, ticket: u64, from: &PathText, to: PathText) {
+        let there = files::inode(&to);
         let Some(asked) = self.asked.get_mut(&ticket) else {
-            return ticket;
+            return;
         };
-        let there = files::inode(to);
         if there.is_none() || there == asked.opened {
             asked.now = Some(to.clone());
-            return ticket;
+            self.reading.insert(to, ticket);
+            return;
         }
-        asked.void = true;
         let again = Asked {
             from: Some(from.clone()),
-            void: false,
             ..asked.clone()
         };
-        self.ask_for(Purpose::Save, to, again)
+        asked.void = true;
+        self.ask_saved(to, again);
     }
 
     fn resumed(&mut self, read: &ReadFile, asked: &Asked) {

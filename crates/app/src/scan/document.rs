@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use domain::Digest;
+use formats::toml_text::{TomlShape, check_shape};
 use serde::de::DeserializeOwned;
 
 /// Bytes of such a file.
@@ -39,6 +40,16 @@ pub enum DocumentError {
         what: &'static str,
         /// Where.
         path: PathBuf,
+    },
+    /// Its brackets or strings are not those of TOML.
+    #[error("the {what} {path} is not understood: {why}", path = path.display())]
+    Shape {
+        /// `policy` or `baseline`.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        why: TomlShape,
     },
     /// It is not what it should be.
     #[error("the {what} {path} is not understood: {why}", path = path.display())]
@@ -109,7 +120,7 @@ impl DocumentError {
                 "who may write a payload there may write its permission too: keep it elsewhere, or name the folder with the models alone",
             ),
             Self::Exists { .. } => Some("look at it, then remove it or name another file"),
-            Self::Entry { .. } | Self::Schema { .. } | Self::Syntax { .. } => {
+            Self::Entry { .. } | Self::Schema { .. } | Self::Shape { .. } | Self::Syntax { .. } => {
                 Some("docs/scan.md shows what it looks like")
             }
             _ => None,
@@ -178,6 +189,11 @@ impl Shape {
             path: path.to_owned(),
             why: Box::new(why),
         };
+        check_shape(text).map_err(|why| DocumentError::Shape {
+            what: self.what,
+            path: path.to_owned(),
+            why,
+        })?;
         let found: Schema = toml::from_str(text).map_err(syntax)?;
         if found.schema != self.schema {
             return Err(DocumentError::Schema {

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use domain::scan::GapKind;
 use domain::verdict::{Examined as Segment, Judged, Scanner};
 use domain::{Body, Digest, PathText, RunId};
-use host::identity::Person;
 use ledger::Store;
 use report::scan::{FileReport, Notice};
 
@@ -30,6 +29,9 @@ const BYTES: usize = 1 << 20;
 /// Verdicts that cannot be kept, or looked for.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
+    /// The log could not be opened.
+    #[error(transparent)]
+    Writing(#[from] crate::writing::WritingError),
     /// The store lies where the files lie that are judged.
     #[error("the store {path} lies in what is scanned", path = path.display())]
     Inside {
@@ -73,7 +75,11 @@ impl KeepError {
                 Some("`taintline scan --record PATH` keeps verdicts; or name a store with --store")
             }
             Self::Place(_) => Some("set HOME or the XDG variable"),
-            Self::Store(_) | Self::Ledger(_) | Self::Index(_) | Self::Secret(_) => {
+            Self::Store(_)
+            | Self::Ledger(_)
+            | Self::Writing(_)
+            | Self::Index(_)
+            | Self::Secret(_) => {
                 Some("name a writable place with space with --store or TAINTLINE_STORE")
             }
             Self::Program(_) | Self::Input(_) | Self::NoRandomness => None,
@@ -122,9 +128,7 @@ impl Keeper {
         crate::place::keep_out_of_git(&place);
         let keys = surroundings.keys()?;
         let secret = secret::of_store(&store, &keys)?;
-        let person = Person::current();
-        let user = person.user.unwrap_or_else(|| person.uid.to_string());
-        let writer = store.writer(&format!("{user}@{}", person.host), &keys)?;
+        let writer = crate::writing::open(&store, &keys)?;
         let index = Index::open(&store)?;
         let trusted = Trusted::new(store.clone(), secret);
         let recall = Recall::new(trusted, &index, &scanner, setup)?;
@@ -163,11 +167,10 @@ impl Keeper {
         };
         self.kept += 1;
         self.recalled += u64::from(judged.as_in.is_some());
-        if serde_json::to_writer(&mut self.lines, &judged).is_err() {
+        if !add_line(&mut self.lines, &judged) {
             self.lost += 1;
             return;
         }
-        self.lines.push(b'\n');
         self.count += 1;
         if self.count >= COUNT || self.lines.len() >= BYTES {
             self.close_segment();
@@ -240,6 +243,18 @@ impl Keeper {
     }
 }
 
+/// Adds `value` as one line, or nothing at all: half a line would make the next one unreadable too.
+fn add_line(lines: &mut Vec<u8>, value: &impl serde::Serialize) -> bool {
+    let whole = lines.len();
+    let written = serde_json::to_writer(&mut *lines, value).is_ok();
+    if written {
+        lines.push(b'\n');
+    } else {
+        lines.truncate(whole);
+    }
+    written
+}
+
 /// What a verdict rests on, and what it cost.
 pub(super) struct Known {
     took_us: u64,
@@ -290,4 +305,22 @@ pub(super) fn is_settled(done: &domain::scan::Examination) -> bool {
         matches!(kind, Changed | Crashed | NotAFile | TimedOut | Unreadable)
     };
     !done.gaps.iter().any(|gap| outside(gap.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_written_leaves_no_half_of_a_line() {
+        let mut lines = Vec::new();
+        assert!(add_line(&mut lines, &1));
+        // The second key is no text: JSON breaks off behind the first.
+        let broken = (2, BTreeMap::from([((), 3)]));
+        assert!(!add_line(&mut lines, &broken));
+        assert!(add_line(&mut lines, &4));
+        assert_eq!(lines, b"1\n4\n");
+    }
 }

@@ -34,6 +34,7 @@ use report::scan::{FileReport, Head, Notice, Since, Tail, Totals};
 
 use self::baseline::Baseline;
 pub use self::baseline::Writing;
+pub(crate) use self::beside::Neighbours;
 use self::crew::Crew;
 pub use self::day::{Day, DaySyntax};
 pub use self::document::DocumentError;

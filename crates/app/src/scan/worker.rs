@@ -66,7 +66,8 @@ impl Setup {
         }
     }
 
-    /// Holds the worker to these paths; if they are too many, to the folders in which they are.
+    /// Holds the worker to these paths; if they are too many, to the folders in which they are. A file that names the
+    /// parts of a set is judged against what lies beside it, so that its folder is readable too.
     pub(super) fn hold_to(&mut self, paths: &[PathBuf]) {
         let named = paths.iter().filter(|path| path.as_os_str() != "-");
         let mut roots: BTreeSet<PathBuf> = named.clone().cloned().collect();
@@ -75,6 +76,7 @@ impl Setup {
             let folders = real.filter_map(|path| path.parent().map(Path::to_owned));
             roots = folders.collect();
         }
+        roots.extend(paths.iter().filter_map(|path| set_folder(path)));
         let roots = (roots.len() <= ROOTS).then_some(roots);
         self.roots = roots.map(|roots| {
             let roots = roots.iter().map(|root| PathText::from(root.as_path()));
@@ -90,6 +92,16 @@ impl Setup {
         file.rewind()?;
         Ok(file)
     }
+}
+
+/// The folder of a file that says of others that they belong together.
+fn set_folder(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_string_lossy();
+    if !::scan::sets::names_parts(&name) || path.is_dir() {
+        return None;
+    }
+    let folder = path.parent()?;
+    Some(Path::new(".").join(folder))
 }
 
 /// What the process that started this one has open under a number, opened once more.
@@ -244,6 +256,29 @@ mod tests {
 
     use super::*;
     use crate::examination::only_gap;
+
+    #[test]
+    fn the_folder_of_a_file_that_names_parts_can_be_read_and_no_other() {
+        let held = |paths: &[&str]| {
+            let paths: Vec<PathBuf> = paths.iter().map(PathBuf::from).collect();
+            let mut setup = Setup::default();
+            setup.hold_to(&paths);
+            let roots = setup
+                .roots
+                .unwrap()
+                .into_iter()
+                .map(|root| root.to_string());
+            roots.collect::<Vec<_>>()
+        };
+        assert_eq!(held(&["/a/.metadata"]), ["/a", "/a/.metadata"]);
+        assert_eq!(held(&["latest"]), ["./", "latest"]);
+        assert_eq!(held(&["/a/model.pt", "-"]), ["/a/model.pt"]);
+        let folder = tempfile::tempdir().unwrap();
+        let named = folder.path().join("latest");
+        std::fs::create_dir(&named).unwrap();
+        let named = named.to_str().unwrap();
+        assert_eq!(held(&[named]), [named]);
+    }
 
     #[test]
     fn both_sides_understand_each_other() {

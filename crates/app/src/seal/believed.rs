@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use domain::{Digest, Hasher};
+use formats::toml_text::check_shape;
 use serde::Deserialize;
 use trust::certificate::Roots;
 use trust::keyfile;
@@ -11,7 +12,8 @@ use trust::measure::Model;
 use trust::pem::MAX_PEM_BYTES;
 
 use super::SealError;
-use super::making::OWN_KEY;
+use super::own::{self, EndedKey};
+use super::place;
 use super::verifying::VerifyRequest;
 use crate::place::Surroundings;
 
@@ -19,6 +21,8 @@ use crate::place::Surroundings;
 pub(super) struct Friend {
     pub(super) key: PublicKey,
     pub(super) name: Option<String>,
+    /// The user's own until then: it vouches for what it sealed before.
+    pub(super) ended: Option<EndedKey>,
 }
 
 /// Who is believed.
@@ -71,11 +75,8 @@ impl Believed {
         }
         if all.keys.is_empty() && all.roots.is_empty() {
             all.named = false;
-            let own = surroundings.keys().ok().map(|keys| keys.join(OWN_KEY));
-            if let Some(own) = own.filter(|path| path.exists()) {
-                let key = keyfile::read_private(&own)?.public().clone();
-                let name = Some("your own".to_owned());
-                all.keys.push(Friend { key, name });
+            if let Ok(keys) = surroundings.keys() {
+                all.add_own(&keys)?;
             }
         }
         Ok(all)
@@ -86,9 +87,41 @@ impl Believed {
         let mut all = Hasher::new();
         for friend in &self.keys {
             all.update(Digest::of(&friend.key.to_spki()).as_bytes());
+            // The name is part of the answer. No name is not the empty one.
+            let name = friend.name.as_deref();
+            all.update(
+                &name
+                    .map_or(u64::MAX, |name| name.len() as u64)
+                    .to_le_bytes(),
+            );
+            all.update(name.unwrap_or_default().as_bytes());
+            let ended = friend.ended.as_ref();
+            all.update(ended.map_or(&[0; 32], |ended| ended.list.as_bytes()));
         }
         all.update(self.roots.fingerprint().as_bytes());
         all.finish()
+    }
+
+    /// The user's own key, and those that were it.
+    fn add_own(&mut self, keys: &Path) -> Result<(), SealError> {
+        let current = own::path(keys);
+        if current.exists() {
+            self.keys.push(Friend {
+                key: keyfile::read_private(&current)?.public().clone(),
+                name: Some("your own".to_owned()),
+                ended: None,
+            });
+        }
+        for ended in own::ended(keys)? {
+            if let Some(key) = ended.key() {
+                self.keys.push(Friend {
+                    key,
+                    name: Some(format!("your own until {}", ended.at())),
+                    ended: Some(ended),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn add_key(
@@ -102,7 +135,11 @@ impl Believed {
             path: path.into(),
             why,
         })?;
-        self.keys.push(Friend { key, name });
+        self.keys.push(Friend {
+            key,
+            name,
+            ended: None,
+        });
         Ok(())
     }
 
@@ -119,6 +156,10 @@ impl Believed {
     fn add_file(&mut self, path: &Path, model: &Model) -> Result<(), SealError> {
         let bytes = read(path, model)?;
         let text = String::from_utf8_lossy(&bytes);
+        check_shape(&text).map_err(|why| SealError::TrustShape {
+            path: path.into(),
+            why,
+        })?;
         let file: TrustFile = toml::from_str(&text).map_err(|why| SealError::Trust {
             path: path.into(),
             why,
@@ -134,12 +175,46 @@ impl Believed {
     }
 }
 
-/// A small file that does not lie in the model.
+/// A small file that does not lie in the model, by whatever way it is reached: who made the folder has no say in which file
+/// is read.
 fn read(path: &Path, model: &Model) -> Result<Vec<u8>, SealError> {
-    let bytes = keyfile::read(path, MAX_PEM_BYTES)?;
-    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if place.starts_with(model.path()) {
+    if place::leads_through(path, model) {
         return Err(SealError::Inside { path: path.into() });
     }
-    Ok(bytes)
+    Ok(keyfile::read(path, MAX_PEM_BYTES)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trust::keys::{Curve, PrivateKey};
+
+    #[test]
+    fn another_name_of_a_friend_is_another_answer() {
+        let keys = [(); 2].map(|()| PrivateKey::generate(Curve::P256).unwrap().public().clone());
+        let of = |names: [Option<&str>; 2]| {
+            let friend = |(key, name): (&PublicKey, Option<&str>)| Friend {
+                key: key.clone(),
+                name: name.map(str::to_owned),
+                ended: None,
+            };
+            let all = Believed {
+                keys: keys.iter().zip(names).map(friend).collect(),
+                roots: Roots::default(),
+                named: true,
+            };
+            all.fingerprint()
+        };
+        let mut all = vec![
+            of([Some("ada"), None]),
+            of([Some("eve"), None]),
+            of([None, Some("ada")]),
+            of([None, None]),
+            of([Some(""), None]),
+        ];
+        assert_eq!(all[0], of([Some("ada"), None]));
+        all.sort_by_key(|it| *it.as_bytes());
+        all.dedup();
+        assert_eq!(all.len(), 5);
+    }
 }

@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use domain::entry::{Act, ENTRY_VERSION, Seal};
-use domain::{Body, Digest, Entry, RunId, Tier};
-use host::clock::wall_us;
+use domain::Digest;
+use domain::entry::{Act, Seal};
 use ledger::Store;
 use report::vouch::{ExcludedView, SealView, SignerView};
 use trust::certificate::Chain;
@@ -16,13 +15,12 @@ use trust::pem::MAX_PEM_BYTES;
 use trust::seal::{Measured, Sealing, Signatures, measure, sign};
 use trust::{keyfile, manifest};
 
+use super::own::SigningKey;
 use super::place::{self, Files};
-use super::{SealError, place::name_inside};
+use super::{SealError, place::name_inside, stamping};
+use crate::acts;
 use crate::error::AppError;
 use crate::place::Surroundings;
-
-/// Name of the user's own signing key among the private keys.
-pub(crate) const OWN_KEY: &str = "seal.key";
 
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +41,12 @@ pub struct SealRequest {
     pub threads: usize,
     /// The most bytes of one signed text.
     pub limit: u64,
+    /// The time stamping authority that is asked, a URL.
+    pub tsa: Option<String>,
+    /// Where the request for a time stamp goes, for somebody to carry.
+    pub time_request: Option<PathBuf>,
+    /// Roots of authorities that are believed, beside those that are settled.
+    pub time_roots: Vec<PathBuf>,
 }
 
 /// Seals.
@@ -57,9 +61,11 @@ pub fn seal(surroundings: &Surroundings, request: &SealRequest) -> Result<SealVi
         if !place::may_replace(file) {
             return Err(SealError::Occupied { path: file.clone() }.into());
         }
+        place::can_write_beside(file)?;
     }
-    let key = private_key(surroundings, request)?;
-    let chain = chain(surroundings, request, &key)?;
+    let key = SigningKey::take(surroundings, request.key.as_deref())?;
+    let key = key.key();
+    let chain = chain(surroundings, request, key)?;
     let keys = surroundings.keys()?;
     let store = Store::open_or_create(&surroundings.store_to_write())?;
     let sealing = Sealing {
@@ -71,32 +77,29 @@ pub fn seal(surroundings: &Surroundings, request: &SealRequest) -> Result<SealVi
         path: model.path().into(),
         things,
     })?;
-    let signed =
-        sign(&model, &measured, request.links, &key, chain.as_ref()).map_err(SealError::from)?;
+    let mut signed =
+        sign(&model, &measured, request.links, key, chain.as_ref()).map_err(SealError::from)?;
     within(&signed, request.limit)?;
-    let place = record(&store, &keys, &model, &measured, &signed, &key)?;
-    // Dying here leaves an act whose signatures are in the store alone; dying between the two, a seal without its
-    // model signature, which verifies as nothing.
-    place::write(&files.seal, &signed.seal)?;
-    place::write(&files.bundle, &signed.bundle)?;
-    Ok(view(
+    let stamp = stamping::at_sealing(surroundings, request, &mut signed.bundle)?;
+    let place = record(&store, &keys, &model, &measured, &signed, key)?;
+    // Dying here leaves an act whose signatures are in the store alone.
+    place::publish(&files, &signed.bundle, &signed.seal)?;
+    let time_request = stamping::write_request(surroundings, request, &signed.bundle)?;
+    let made = view(
         surroundings,
         &model,
         &measured,
         &signed,
         &files,
-        &key,
+        key,
         chain.as_ref(),
         place,
-    ))
-}
-
-fn private_key(surroundings: &Surroundings, request: &SealRequest) -> Result<PrivateKey, AppError> {
-    let key = match &request.key {
-        Some(path) => keyfile::read_private(&surroundings.cwd.join(path)),
-        None => keyfile::own_key(&surroundings.keys()?.join(OWN_KEY)),
-    };
-    Ok(key.map_err(SealError::from)?)
+    );
+    Ok(SealView {
+        stamp,
+        time_request,
+        ..made
+    })
 }
 
 fn chain(
@@ -140,9 +143,17 @@ fn excluded(
     Ok(names)
 }
 
+/// What is made here can be read with the same limit.
 fn within(signed: &Signatures, limit: u64) -> Result<(), SealError> {
-    for (what, bytes) in [("signature", &signed.bundle), ("seal", &signed.seal)] {
-        let bytes = bytes.len() as u64;
+    let [bundle, seal] = signed.statements;
+    for (what, bytes, file) in [
+        ("signature", bundle, &signed.bundle),
+        ("seal", seal, &signed.seal),
+    ] {
+        if bytes > limit {
+            return Err(SealError::TooLarge { what, bytes, limit });
+        }
+        let (bytes, limit) = (file.len() as u64, place::most_bytes(limit));
         if bytes > limit {
             return Err(SealError::TooLarge { what, bytes, limit });
         }
@@ -166,10 +177,7 @@ fn record(
         });
     };
     let person = crate::run::person();
-    let writer = store.writer(&format!("{}@{}", person.user, person.host), keys)?;
-    let now = wall_us();
-    let mut random = [0; 10];
-    getrandom::fill(&mut random).map_err(|_| AppError::NoRandomness)?;
+    let writer = crate::writing::open(store, keys)?;
     let act = Act::Sealed(Box::new(Seal {
         path: model.path().into(),
         root: signed.root,
@@ -181,18 +189,8 @@ fn record(
         bytes: measured.bytes,
         person,
     }));
-    let entry = Entry {
-        v: ENTRY_VERSION,
-        run: RunId::new(u64::try_from(now / 1000).unwrap_or(0), random),
-        seq: 0,
-        event_us: now,
-        capture_us: now,
-        tier: Tier::Supervisor,
-        body: Body::Act(act),
-    };
-    let appended = writer.append(&[entry.encode()?])?;
-    let number = appended.head.size.saturating_sub(1);
-    Ok(format!("{}, entry {number}", appended.log))
+    let (log, number) = acts::record(&writer, act)?;
+    Ok(format!("{log}, entry {number}"))
 }
 
 #[expect(
@@ -241,14 +239,25 @@ fn view(
             files: measured.excluded.files,
             bytes: measured.excluded.bytes,
         },
-        notes: notes(measured.hard_links, &measured.collisions),
+        notes: notes(
+            measured.hard_links,
+            &measured.collisions,
+            measured.excluded.unseen,
+        ),
         ledger,
+        stamp: None,
+        time_request: None,
     }
 }
 
 /// What is no error and worth knowing.
-pub(super) fn notes(hard_links: u64, collisions: &[Vec<Name>]) -> Vec<String> {
+pub(super) fn notes(hard_links: u64, collisions: &[Vec<Name>], unseen: u64) -> Vec<String> {
     let mut notes = Vec::new();
+    if unseen > 0 {
+        notes.push(format!(
+            "{unseen} places of what is not covered could not be looked into, and are not counted"
+        ));
+    }
     if hard_links > 0 {
         notes.push(format!(
             "{hard_links} of the files have other names (hard links): whoever can write one of those changes them here"

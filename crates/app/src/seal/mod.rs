@@ -6,8 +6,11 @@
 
 mod believed;
 mod making;
+pub(crate) mod own;
 mod place;
 mod remembered;
+mod stamping;
+mod timing;
 mod verifying;
 
 use std::path::PathBuf;
@@ -20,6 +23,8 @@ use trust::measure::MeasureError;
 use trust::seal::Unsealable;
 
 pub use making::{SealRequest, seal};
+pub use own::rotate;
+pub use stamping::{SealStampRequest, take_stamp};
 pub use verifying::{VerifyRequest, verify};
 
 /// A seal that could not be made, or a verification that could not begin.
@@ -55,8 +60,16 @@ pub enum SealError {
         /// Why.
         why: toml::de::Error,
     },
+    /// Its brackets or strings are not those of TOML.
+    #[error("{path}: {why}")]
+    TrustShape {
+        /// The file.
+        path: PathText,
+        /// Why.
+        why: formats::toml_text::TomlShape,
+    },
     /// A key or root lies in what is to be verified.
-    #[error("{path}: whom to trust is never read from the folder that is verified")]
+    #[error("{path}: whom to trust is never read from the folder that is verified, nor through it")]
     Inside {
         /// The file.
         path: PathText,
@@ -86,8 +99,11 @@ pub enum SealError {
     /// The signing failed.
     #[error(transparent)]
     Sign(#[from] trust::seal::SealError),
+    /// The signature file is none.
+    #[error("the model signature is no signature: {0}")]
+    Bundle(#[from] trust::oms::BundleError),
     /// The signature would be larger than any verifier of this kind reads.
-    #[error("the {what} has {bytes} bytes, more than the {limit} that are read by default")]
+    #[error("the {what} has {bytes} bytes, more than the {limit} that are read with this limit")]
     TooLarge {
         /// `signature` or `seal`.
         what: &'static str,
@@ -101,6 +117,29 @@ pub enum SealError {
     Occupied {
         /// The file.
         path: PathBuf,
+    },
+    /// Somebody signs with the own key, or exchanges it.
+    #[error("{}: another process signs with this key, or exchanges it", path.display())]
+    KeyInUse {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// There is nothing to exchange.
+    #[error("{}: there is no key that could be exchanged: nothing was sealed yet", path.display())]
+    NoKey {
+        /// Where it would be.
+        path: PathBuf,
+    },
+    /// The key that ends could not sign that it does.
+    #[error("the key could not sign")]
+    NotSigned,
+    /// The list of the own keys that ended.
+    #[error("{}: {why}", path.display())]
+    Ended {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        why: serde_json::Error,
     },
     /// A signature could not be written.
     #[error("{}: {source}", path.display())]
@@ -154,6 +193,7 @@ impl SealError {
             Self::Inside { .. } => Some(
                 "keep keys and roots elsewhere, where the maker of the folder cannot change them",
             ),
+            Self::KeyInUse { .. } => Some("try again when it is done"),
             Self::Occupied { .. } => Some("name another file with --signature"),
             _ => None,
         }

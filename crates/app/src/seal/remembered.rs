@@ -1,12 +1,16 @@
 //! What was found valid on this machine, so that unchanged files need not be read again.
 //!
 //! One file a model, signed with the user's own key, in the store where there is one and else in the cache; never in the
-//! model. It is bound to the bytes of both signature files, to whom was believed, and to the path.
+//! model. It is bound to the bytes of both signature files, to whom was believed, and to the path. Only what the kernel has
+//! written out before it was read is remembered ([`host::disk`]), and nothing of a model that lies in memory.
 
 use std::collections::BTreeMap;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use domain::{Digest, PathText};
+use report::stamp::StampView;
 use serde::{Deserialize, Serialize};
 use trust::index::{Index, Kind, MAX_INDEX_BYTES, Remembered, SETTLED};
 use trust::keyfile;
@@ -15,7 +19,7 @@ use trust::measure::{FileState, Listing, Model, SeenKind};
 use trust::name::Name;
 use trust::verify::Known;
 
-use super::making::OWN_KEY;
+use super::own;
 use crate::place::Surroundings;
 
 /// What the kernel said of each entry.
@@ -39,6 +43,11 @@ pub(super) struct About {
     pub(super) root: Digest,
     pub(super) tree: Option<String>,
     pub(super) excluded: Vec<String>,
+    /// Seconds since 1970 that a time stamp gave, where certificates were looked at as of then.
+    #[serde(default)]
+    pub(super) stamped: Option<i64>,
+    #[serde(default)]
+    pub(super) time_stamps: Vec<StampView>,
     pub(super) files: u64,
     pub(super) bytes: u64,
     /// Files behind links are signed: their states are not in here.
@@ -67,8 +76,12 @@ impl Memory {
             Ok(store) if store.join("version").is_file() => store,
             _ => surroundings.cache().ok()?,
         };
+        let kind = rustix::fs::statfs(model.path()).ok()?.f_type;
+        if host::disk::is_in_memory(kind) {
+            return None;
+        }
         let name = Digest::of(model.path().as_os_str().as_encoded_bytes());
-        let key = keyfile::own_key(&surroundings.keys().ok()?.join(OWN_KEY)).ok()?;
+        let key = keyfile::own_key(&own::path(&surroundings.keys().ok()?)).ok()?;
         let file = folder.join("verified").join(format!("{name}.index"));
         // Not in the folder that is verified, also where a store lies in there.
         let outside = !file.starts_with(model.path());
@@ -84,13 +97,11 @@ impl Memory {
     }
 
     /// Remembers; what cannot be written is not remembered, and nothing else.
-    pub(super) fn keep(&self, about: &About, states: States, started_ns: i128) {
-        let is_settled = |kind, state: &FileState| {
-            kind == Kind::Folder || state.changed.max(state.modified) < started_ns - SETTLED
-        };
-        let settled = states
-            .into_iter()
-            .filter(|(_, (kind, state))| is_settled(*kind, state));
+    pub(super) fn keep(&self, about: &About, states: States, settling: &Settling) {
+        // Files are settled by now.
+        let states = states.into_iter();
+        let settled =
+            states.filter(|(_, (kind, state))| *kind != Kind::Link || settling.can(state));
         let entries = settled.map(|(name, (kind, state))| Remembered { name, kind, state });
         let Ok(about) = serde_json::to_vec(about) else {
             return;
@@ -115,6 +126,33 @@ impl Memory {
         {
             let _ = std::fs::remove_file(&temporary);
         }
+    }
+}
+
+/// What may be remembered of a model that is verified now: what was not changed since shortly before, on the device of the
+/// folder (a file on another one may lie in memory).
+pub(super) struct Settling {
+    device: Option<u64>,
+    started_ns: i128,
+}
+
+impl Settling {
+    pub(super) fn of(model: &Model, started_ns: i128) -> Self {
+        let facts = std::fs::metadata(model.path()).ok();
+        Self {
+            device: facts.map(|facts| facts.dev()),
+            started_ns,
+        }
+    }
+
+    fn can(&self, state: &FileState) -> bool {
+        state.changed.max(state.modified) < self.started_ns - SETTLED
+            && Some(state.device) == self.device
+    }
+
+    /// Has a file written out before it is read; whether its state then says what its bytes are.
+    pub(super) fn settle(&self, file: BorrowedFd<'_>, state: &FileState) -> bool {
+        self.can(state) && host::disk::write_out(file).is_ok()
     }
 }
 

@@ -3,6 +3,7 @@
 //! *Invalid*: something that was looked at is not as it should be. *Cannot check*: nothing is wrong, but something could
 //! not be looked at, or nobody who is believed vouches. *Valid* is only what remains.
 
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use domain::{Digest, Gap, PathText};
@@ -14,7 +15,7 @@ use trust::envelope::Envelope;
 use trust::keyfile::{self, KeyFileError};
 use trust::keys::PublicKey;
 use trust::manifest::Sealed;
-use trust::measure::Model;
+use trust::measure::{FileState, Model};
 use trust::name::Name;
 use trust::oms::{Bundle, Method, Signed, SignedError};
 use trust::statement::StatementError;
@@ -24,10 +25,13 @@ use trust::verify::{Compared, Expected, Known, Reading, compare};
 use super::SealError;
 use super::believed::Believed;
 use super::making::{digest, notes};
-use super::place::Files;
-use super::remembered::{About, Memory, Signer, is_all_the_same, known, names};
+use super::own::EndedKey;
+use super::place::{Files, leads_through, most_bytes};
+use super::remembered::{About, Memory, Settling, Signer, is_all_the_same, known, names};
 use crate::error::AppError;
 use crate::place::Surroundings;
+use crate::settings::Settings;
+use crate::stamp::TimeRoots;
 
 /// The predicate of the time before version 1.0 of the specification.
 const LEGACY: &str = "https://model_signing/Digests/v0.1";
@@ -55,6 +59,8 @@ pub struct VerifyRequest {
     pub threads: usize,
     /// The most bytes of one signed text.
     pub limit: u64,
+    /// Roots of time stamping authorities that are believed, beside those that are settled.
+    pub time_roots: Vec<PathBuf>,
 }
 
 /// Verifies.
@@ -64,6 +70,19 @@ pub fn verify(
 ) -> Result<VerifyView, AppError> {
     let model = Model::open(&surroundings.cwd.join(&request.path)).map_err(SealError::from)?;
     let believed = Believed::resolve(surroundings, request, &model)?;
+    let settings = Settings::load(surroundings)?;
+    let named = request.time_roots.iter();
+    let named = named.map(|path| surroundings.cwd.join(path));
+    for path in settings.trust.time_roots.iter().cloned().chain(named) {
+        // Who made the folder has no say in whose time is believed either.
+        if leads_through(&path, &model) {
+            return Err(SealError::Inside {
+                path: path.as_path().into(),
+            }
+            .into());
+        }
+    }
+    let time_roots = TimeRoots::load(surroundings, &settings, &request.time_roots)?;
     let started_us = wall_us();
     let at = match &request.at {
         Some(text) => At::Given(given(text)?),
@@ -78,9 +97,11 @@ pub fn verify(
         memory: Memory::of(surroundings, &model),
         surroundings,
         request,
+        trust: trust(&believed, at, &time_roots),
         believed,
         model,
         at,
+        time_roots,
         started_ns: i128::from(started_us) * 1000,
         answer: empty(),
     };
@@ -116,19 +137,23 @@ fn empty() -> VerifyView {
         files_known: 0,
         excluded: ExcludedView::default(),
         notes: Vec::new(),
+        time_stamps: Vec::new(),
     }
 }
 
-struct Verification<'a> {
+pub(super) struct Verification<'a> {
     surroundings: &'a Surroundings,
     request: &'a VerifyRequest,
     believed: Believed,
     model: Model,
     files: Files,
     memory: Option<Memory>,
-    at: At,
+    pub(super) at: At,
+    pub(super) time_roots: TimeRoots,
+    /// One value over whom the user believes, and as of when.
+    trust: Digest,
     started_ns: i128,
-    answer: VerifyView,
+    pub(super) answer: VerifyView,
 }
 
 /// A signature by somebody who is believed.
@@ -137,13 +162,25 @@ struct Vouched {
     key: PublicKey,
     signer: Signer,
     valid_until: Option<i64>,
+    /// The key is no longer the user's own.
+    ended: Option<EndedKey>,
+}
+
+/// One value over everybody who is believed: another answer for another circle of friends, or for another time.
+fn trust(believed: &Believed, at: At, time_roots: &TimeRoots) -> Digest {
+    let time = match at {
+        At::Now(_) => None,
+        At::Given(seconds) | At::Stamped(seconds) => Some(seconds),
+    };
+    let authorities = time_roots.fingerprint();
+    digest(format!("{} {time:?} {authorities:?}", believed.fingerprint()).as_bytes())
 }
 
 /// It was said in the answer what is wrong.
 struct Told;
 
 impl Verification<'_> {
-    fn problem(&mut self, what: impl Into<String>) {
+    pub(super) fn problem(&mut self, what: impl Into<String>) {
         self.answer.problems.push(what.into());
     }
 
@@ -183,6 +220,7 @@ impl Verification<'_> {
         let Ok(sealed) = self.seal(seal, &vouched) else {
             return Ok(());
         };
+        self.ended(&vouched, sealed.as_ref());
         let known = recalled
             .map(|(_, entries)| known(entries))
             .unwrap_or_default();
@@ -201,7 +239,14 @@ impl Verification<'_> {
         let bytes = self.read(&file)?;
         if bytes.is_none() {
             let name = self.surroundings.shown(&file);
-            self.gap("the model signature", format!("there is no file {name}"));
+            let why = if self.files.seal.is_file() {
+                format!(
+                    "there is no file {name}, but its seal: sealing was interrupted, or it was taken away; seal again"
+                )
+            } else {
+                format!("there is no file {name}")
+            };
+            self.gap("the model signature", why);
         }
         Ok(bytes)
     }
@@ -213,9 +258,7 @@ impl Verification<'_> {
 
     /// The bytes of a signature file; `None` where there is none.
     fn read(&mut self, file: &std::path::Path) -> Result<Option<Vec<u8>>, SealError> {
-        // The base64 of a statement, and what stands around it.
-        let limit = self.request.limit / 3 * 4 + (1 << 20);
-        match keyfile::read(file, limit) {
+        match keyfile::read(file, most_bytes(self.request.limit)) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(KeyFileError::Disk { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
@@ -239,19 +282,11 @@ impl Verification<'_> {
         let same = about.path == PathText::from(self.model.path())
             && about.bundle == bundle
             && about.seal == seal
-            && about.trust == self.trust()
+            && about.trust == self.trust
             && about
                 .valid_until
                 .is_none_or(|until| self.at.seconds() <= until);
         same.then_some((about, entries))
-    }
-
-    fn trust(&self) -> Digest {
-        let time = match self.at {
-            At::Now(_) => None,
-            At::Given(seconds) | At::Stamped(seconds) => Some(seconds),
-        };
-        digest(format!("{} {time:?}", self.believed.fingerprint()).as_bytes())
     }
 
     /// Whether nothing changed since everything was found valid; then that is the answer.
@@ -265,9 +300,11 @@ impl Verification<'_> {
         };
         let hard_links = entries.iter().filter(hard_links).count() as u64;
         let all = trust::name::collisions(listed.entries.iter().map(|seen| &seen.name));
-        self.answer.notes = notes(hard_links, &all);
+        self.answer.notes = notes(hard_links, &all, listed.excluded.unseen);
         self.answer.root = Some(about.root.to_string());
         self.answer.tree.clone_from(&about.tree);
+        self.at = about.stamped.map_or(self.at, At::Stamped);
+        self.answer.time_stamps.clone_from(&about.time_stamps);
         self.answer.signer = Some(self.shown(&about.signer));
         self.answer.files = about.files;
         self.answer.files_known = about.files;
@@ -305,7 +342,11 @@ impl Verification<'_> {
                 return None;
             }
         };
+        self.time(&bundle);
         let (key, signer, valid_until) = self.signer(&bundle)?;
+        let own = self.believed.keys.iter();
+        let mut own = own.filter(|friend| friend.key.hint() == key.hint());
+        let ended = own.next().and_then(|friend| friend.ended.clone());
         self.answer.signer = Some(self.shown(&signer));
         let Some(statement) = bundle.envelope.verified_by(&key) else {
             self.problem("the model signature is not by that key over this statement: one of them was changed");
@@ -319,6 +360,7 @@ impl Verification<'_> {
                     key,
                     signer,
                     valid_until,
+                    ended,
                 })
             }
             Err(SignedError::Statement(StatementError::Predicate { found })) if found == LEGACY => {
@@ -444,6 +486,11 @@ impl Verification<'_> {
                     && sealed.manifest.excluded == signed.excluded();
                 let other = || "the seal belongs to another model signature".to_owned();
                 belongs.then_some(sealed).ok_or_else(other)
+            })
+            .and_then(|sealed| {
+                let same = sealed.lists(&vouched.signed);
+                let other = || "the seal lists other files than the model signature".to_owned();
+                same.then_some(sealed).ok_or_else(other)
             });
         match sealed {
             Ok(sealed) => {
@@ -455,6 +502,27 @@ impl Verification<'_> {
                 Err(Told)
             }
         }
+    }
+
+    /// A key that ended vouches for what it is known to have sealed before.
+    fn ended(&mut self, vouched: &Vouched, sealed: Option<&Sealed>) {
+        let Some(ended) = &vouched.ended else {
+            return;
+        };
+        let is_before = matches!(self.at, At::Stamped(seconds) if seconds <= ended.at);
+        let tree = sealed.map(|sealed| sealed.tree.to_string());
+        let listed = ended.sealed(self.surroundings, vouched.signed.root, tree.as_deref());
+        let why = match listed {
+            Ok(true) => return,
+            _ if is_before => return,
+            Ok(false) => "this is not among what it had sealed by then".to_owned(),
+            Err(why) => format!("what it had sealed by then is not known: {why}"),
+        };
+        let at = ended.at();
+        let why = format!(
+            "your own key that signed it ended at {at}, and {why}; to believe it all the same, name its public key with --key"
+        );
+        self.gap("who signed", why);
     }
 
     fn folder(
@@ -474,10 +542,13 @@ impl Verification<'_> {
             signed: Some(signed),
             sealed: sealed.map(|sealed| &sealed.manifest),
         };
+        let settling = Settling::of(&self.model, self.started_ns);
+        let settle = |file: BorrowedFd<'_>, state: &FileState| settling.settle(file, state);
         let reading = Reading {
             threads: self.request.threads,
             known,
             tree_only: self.request.tree_only,
+            before: self.memory.is_some().then_some(&settle),
         };
         let compared = compare(&self.model, expected, &excluded, &reading);
         let excluded: Vec<String> = excluded.iter().map(Name::to_string).collect();
@@ -490,7 +561,12 @@ impl Verification<'_> {
                 path: self.model.path().into(),
                 bundle,
                 seal,
-                trust: self.trust(),
+                trust: self.trust,
+                stamped: match self.at {
+                    At::Stamped(seconds) => Some(seconds),
+                    At::Now(_) | At::Given(_) => None,
+                },
+                time_stamps: self.answer.time_stamps.clone(),
                 valid_until: vouched.valid_until,
                 signer: vouched.signer.clone(),
                 root: signed.root,
@@ -500,7 +576,7 @@ impl Verification<'_> {
                 bytes: compared.bytes,
                 through_links: signed.allow_symlinks,
             };
-            memory.keep(&about, compared.states, self.started_ns);
+            memory.keep(&about, compared.states, &settling);
         }
     }
 
@@ -520,7 +596,14 @@ impl Verification<'_> {
             files: compared.excluded.files,
             bytes: compared.excluded.bytes,
         };
-        self.answer.notes = notes(compared.hard_links, &compared.collisions);
+        let unseen = compared.excluded.unseen;
+        self.answer.notes = notes(compared.hard_links, &compared.collisions, unseen);
+        if compared.empty > 0 {
+            self.answer.notes.push(format!(
+                "{} empty files are covered by nothing: a signature over ranges has none for them",
+                compared.empty
+            ));
+        }
         if !has_seal {
             let note = "there is no seal: modes and empty folders are covered by nothing";
             self.answer.notes.push(note.to_owned());

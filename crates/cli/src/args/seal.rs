@@ -27,6 +27,8 @@ pub(crate) struct Seal {
     #[arg(long)]
     pub(crate) links: bool,
     #[command(flatten)]
+    pub(crate) time: SealTime,
+    #[command(flatten)]
     pub(crate) effort: Effort,
     #[command(flatten)]
     pub(crate) json: Json,
@@ -51,6 +53,9 @@ pub(crate) struct Verify {
     /// When it was signed, as you know from elsewhere; certificates are looked at as of then. Now by default.
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
+    /// Root certificates of time stamping authorities that are believed, PEM: certificates are looked at as of the stamp.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) time_roots: Vec<PathBuf>,
     /// The signature; where `seal` puts it by default.
     #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
@@ -64,6 +69,23 @@ pub(crate) struct Verify {
     pub(crate) effort: Effort,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+/// A time stamp over the signature (RFC 3161).
+#[derive(Debug, ClapArgs)]
+pub(crate) struct SealTime {
+    /// Ask the time stamping authority at this URL for a stamp over the signature.
+    #[arg(long, value_name = "URL")]
+    pub(crate) tsa: Option<String>,
+    /// Write the request for such a stamp, for somebody to carry to an authority.
+    #[arg(long, value_name = "FILE", conflicts_with = "tsa")]
+    pub(crate) time_request: Option<PathBuf>,
+    /// Seal nothing; put the authority's answer into the signature that is there.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["tsa", "time_request", "key", "exclude", "links"])]
+    pub(crate) time_response: Option<PathBuf>,
+    /// Root certificates of authorities that are believed, PEM; an answer that does not hold is not taken.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) time_roots: Vec<PathBuf>,
 }
 
 #[derive(Debug, ClapArgs)]

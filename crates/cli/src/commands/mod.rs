@@ -2,12 +2,16 @@
 
 mod convert;
 mod demo;
+mod env;
 mod generate;
 mod ledger;
+mod papers;
 mod read;
 mod run;
 mod scan;
 mod seal;
+mod store;
+mod witness;
 
 use app::AppError;
 use app::place::Surroundings;
@@ -23,11 +27,16 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
         Command::Scan(scan) => scan::scan(surroundings, scan),
         Command::Seal(args) => seal::seal(&surroundings, args),
         Command::Verify(args) => seal::verify(&surroundings, args),
+        Command::Env(args) => env::env(&surroundings, args),
+        Command::Approve(args) => papers::approve(&surroundings, args),
+        Command::Approvals(args) => papers::approvals(&surroundings, args),
+        Command::Attest(args) => papers::attest(&surroundings, args),
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),
         Command::Convert(convert) => convert::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
+        Command::Store(args) => store::store(&surroundings, args),
         Command::Demo(demo) => demo::demo(surroundings, demo),
         Command::Generate(generate) => Ok(generate::generate(&generate)),
     }

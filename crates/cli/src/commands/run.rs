@@ -25,6 +25,9 @@ pub(crate) fn run(surroundings: Surroundings, args: Run) -> Result<Exit, AppErro
     let mut opened = |opening: &Opening| {
         if !quiet {
             message(&plain::opening(&opening.name, &opening.store, opening.head));
+            if opening.in_memory {
+                message(plain::IN_MEMORY);
+            }
         }
     };
     let report = guard(&request, &mut Live { quiet }, &mut opened)?;

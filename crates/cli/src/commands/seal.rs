@@ -2,7 +2,7 @@
 
 use app::AppError;
 use app::place::Surroundings;
-use app::seal::{SealRequest, VerifyRequest};
+use app::seal::{SealRequest, SealStampRequest, VerifyRequest};
 use report::plain;
 use report::vouch::Verdict;
 
@@ -11,6 +11,18 @@ use crate::exit::Exit;
 
 /// Seals.
 pub(crate) fn seal(surroundings: &Surroundings, args: SealArgs) -> Result<Exit, AppError> {
+    if let Some(response) = args.time.time_response {
+        let request = SealStampRequest {
+            path: args.path,
+            signature: args.signature,
+            response,
+            time_roots: args.time.time_roots,
+            limit: args.effort.limit,
+        };
+        let view = app::seal::take_stamp(surroundings, &request)?;
+        super::show(&view, args.json.json, plain::seal_stamped);
+        return Ok(Exit::Clean);
+    }
     let request = SealRequest {
         threads: args.effort.threads(),
         limit: args.effort.limit,
@@ -20,6 +32,9 @@ pub(crate) fn seal(surroundings: &Surroundings, args: SealArgs) -> Result<Exit, 
         signature: args.signature,
         exclude: args.exclude,
         links: args.links,
+        tsa: args.time.tsa,
+        time_request: args.time.time_request,
+        time_roots: args.time.time_roots,
     };
     let view = app::seal::seal(surroundings, &request)?;
     super::show(&view, args.json.json, plain::sealed);
@@ -36,6 +51,7 @@ pub(crate) fn verify(surroundings: &Surroundings, args: VerifyArgs) -> Result<Ex
         roots: args.roots,
         trust: args.trust,
         at: args.at,
+        time_roots: args.time_roots,
         signature: args.signature,
         deep: args.deep,
         tree_only: args.tree_only,

@@ -76,7 +76,8 @@ fn a_disk_that_fills_up_between_two_runs_stops_the_second_and_keeps_the_first() 
     let store = store(&disk.0);
     world
         .taintline(["--store", &store, "run", "--", "true"])
-        .ends(0);
+        .ends(0)
+        .says(&["this store is in memory"]);
     // Without its index, which is thrown away when it cannot be used: that would make room.
     for file in super::world::files_below(Path::new(&store)) {
         if file.to_string_lossy().contains("index.sqlite") {
@@ -124,6 +125,69 @@ fn a_disk_that_fills_up_in_mid_run_costs_neither_the_job_nor_what_fits_the_room_
     let runs = world.json(&["--store", &store, "runs"]);
     assert_eq!(runs["runs"][0]["state"], "ended");
     assert_eq!(runs["runs"][0]["outcome"], "exit 5");
+    world
+        .taintline(["--store", &store, "run", "--", "true"])
+        .ends(0);
+}
+
+#[test]
+fn a_disk_that_is_full_when_the_room_kept_for_entries_is_used_up_keeps_what_was_acknowledged_and_tells_the_rest()
+ {
+    let world = World::new();
+    let Some(disk) = Disk::mount(world.folder().join("disk"), "1m") else {
+        return;
+    };
+    let store = store(&disk.0);
+    // What a sensor says becomes an entry of that size; the room for entries is 64 KiB at first.
+    let script = format!(
+        r#"
+import json, os, socket, struct, sys, time
+stream = socket.socket(socket.AF_UNIX)
+stream.connect(os.environ["TAINTLINE_SOCKET"])
+said = 0
+def say(what, size):
+    global said
+    body = {{"type": "gap", "what": what, "why": "x" * size}}
+    frame = json.dumps({{"seq": said, "at_us": 1, "body": body}}).encode()
+    stream.sendall(struct.pack("<I", len(frame)) + frame)
+    said += 1
+def fill(name, block):
+    with open(os.path.join({disk:?}, name), "wb", buffering=0) as file:
+        try:
+            while file.write(b"0" * block):
+                pass
+        except OSError:
+            pass
+say("before the disk was full", 10)
+time.sleep(2.5)
+fill("filler", 4096)
+fill("rest", 1)
+say("while there was room kept", 10)
+time.sleep(2.5)
+say("beyond it", 62000)
+time.sleep(2.5)
+print("went on")
+sys.exit(5)
+"#,
+        disk = disk.0.display().to_string()
+    );
+    let done = world
+        .taintline([
+            "--store", &store, "run", "--", "python3", "-I", "-c", &script,
+        ])
+        .ends(5)
+        .says(&["not recorded: entries of the run:", "No space left"]);
+    assert_eq!(done.out, b"went on\n");
+    std::fs::remove_file(disk.0.join("filler")).unwrap();
+    world
+        .taintline(["--store", &store, "ledger", "audit"])
+        .ends(0);
+    let shown = world.json(&["--store", &store, "show", "last"]);
+    assert_eq!(shown["state"], "interrupted", "its end is not on the disk");
+    let gaps = shown["gaps"].to_string();
+    assert!(gaps.contains("before the disk was full"), "{gaps}");
+    assert!(gaps.contains("while there was room kept"), "{gaps}");
+    assert!(!gaps.contains("beyond it"), "{gaps}");
     world
         .taintline(["--store", &store, "run", "--", "true"])
         .ends(0);

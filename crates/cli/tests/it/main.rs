@@ -6,18 +6,29 @@
     reason = "a test that cannot go on has failed; clippy exempts only test functions"
 )]
 
+mod approve;
+mod attest;
+mod authority;
 mod bad_input;
 mod disk;
+mod env;
+mod heads;
 mod hostile;
 mod interruption;
 mod keep;
+mod keys;
 mod ledger;
+mod mutations;
 mod pass_through;
 mod reading;
 mod rewriting;
+mod saves;
 mod scan;
 mod scrub;
 mod seal;
 mod secrets;
+mod silence;
+mod time;
 mod together;
+mod witness;
 mod world;

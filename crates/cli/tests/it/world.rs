@@ -140,7 +140,13 @@ impl World {
 
     /// Starts a run of a shell script, with pipes to it.
     pub(crate) fn start(&self, script: &str) -> Running {
+        self.start_with(script, |_| ())
+    }
+
+    /// The same, with a command that is changed before it starts.
+    pub(crate) fn start_with(&self, script: &str, change: impl FnOnce(&mut Command)) -> Running {
         let mut command = self.command(["run", "--", "/bin/sh", "-c", script]);
+        change(&mut command);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

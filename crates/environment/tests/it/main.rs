@@ -7,6 +7,10 @@ mod judging;
 #[cfg(test)]
 mod recording;
 #[cfg(test)]
+mod referring;
+#[cfg(test)]
 mod site;
 #[cfg(test)]
 mod walking;
+#[cfg(test)]
+mod wheels;

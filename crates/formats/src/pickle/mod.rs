@@ -39,6 +39,7 @@ pub use arena::Program;
 pub use decompile::{Line, decompile};
 pub use expression::expression;
 pub use listing::{Given, Listing, Step, disassemble};
+pub(crate) use objects::{MAX_NAME, NAMES, SHORT_NAME};
 pub use opcode::{Argument, OPCODES, Opcode, opcode};
 pub use value::{Call, Global, How, Id, Opaque, Value};
 

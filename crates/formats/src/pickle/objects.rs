@@ -8,9 +8,12 @@ use super::value::{Call, Global, How, Id, Opaque, Value};
 use super::{Deed, Oddity, Refusal};
 
 /// The longest name, in bytes, that is kept. No module of any Python has one of a tenth of this.
-const MAX_NAME: usize = 64 << 10;
+pub(crate) const MAX_NAME: usize = 64 << 10;
 /// The longest name that is kept when there were very many already.
-const SHORT_NAME: usize = 256;
+pub(crate) const SHORT_NAME: usize = 256;
+
+/// The limit that is told where names are cut to [`SHORT_NAME`].
+pub(crate) const NAMES: &str = "bytes of names";
 
 impl Machine {
     pub(super) fn global_lines(&mut self, input: &mut Input<'_>, ascii: bool) -> Flow<Id> {
@@ -65,7 +68,7 @@ impl Machine {
         if let Some(left) = self.name_bytes_left.checked_sub(size) {
             self.name_bytes_left = left;
         } else {
-            self.say_limit(64, "bytes of names", self.limits.name_bytes as u64);
+            self.say_limit(64, NAMES, self.limits.name_bytes as u64);
             module = module
                 .get(..module.floor_char_boundary(SHORT_NAME))
                 .unwrap_or_default();

@@ -10,7 +10,9 @@ use std::io;
 
 use super::Format;
 use crate::ReadAt;
-use crate::pickle::{Deed, Global, Limits, Oddity, Program, Value, run};
+use crate::pickle::{
+    Deed, Global, Limits, MAX_NAME, NAMES, Oddity, Program, SHORT_NAME, Value, run,
+};
 use crate::read_at::{bytes_at, u32_at, u64_at};
 
 /// How much of the input the machine is given, in turn, while it asks for more.
@@ -97,6 +99,11 @@ fn breaks_by(program: &Program, oddity: &Oddity) -> bool {
 
 /// Whether it would call, build, or put something into what has a name that Python could look up.
 fn changes_a_name(program: &Program) -> bool {
+    // After very many names the machine keeps no more than the first bytes of each.
+    let short = program
+        .anomalies
+        .iter()
+        .any(|anomaly| matches!(anomaly.oddity, Oddity::Limit { what, .. } if what == NAMES));
     program.effects.iter().any(|effect| {
         let target = match effect.deed {
             Deed::Call(id) => match program.value(id) {
@@ -107,20 +114,31 @@ fn changes_a_name(program: &Program) -> bool {
             _ => return false,
         };
         match program.value(target) {
-            Value::Global(global) => is_nameable(global),
+            Value::Global(global) => is_nameable(global, short),
             // What was called is judged where it is called.
             _ => false,
         }
     })
 }
 
-fn is_nameable(global: &Global) -> bool {
-    let part = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with(|first: char| first.is_ascii_digit())
-            && part.chars().all(|c| c == '_' || c.is_alphanumeric())
+/// A name that the machine cut is taken without its last part, of which nobody knows what it is; `short` if it cuts early.
+fn is_nameable(global: &Global, short: bool) -> bool {
+    let limit = if short { SHORT_NAME } else { MAX_NAME };
+    let known = |name: &str| {
+        let whole = match name.rsplit_once('.') {
+            // It is cut where a character ends.
+            Some((front, _)) if name.len() > limit - 4 => front,
+            _ => name,
+        };
+        whole.split('.').all(is_identifier)
     };
-    global.module.split('.').all(part) && global.name.split('.').all(part)
+    known(&global.module) && known(&global.name)
+}
+
+fn is_identifier(part: &str) -> bool {
+    !part.is_empty()
+        && !part.starts_with(|first: char| first.is_ascii_digit())
+        && part.chars().all(|c| c == '_' || c.is_alphanumeric())
 }
 
 fn is_torch_number(program: &Program) -> bool {

@@ -60,6 +60,29 @@ fn a_long_prelude_does_not_hide_a_pickle() {
 }
 
 #[test]
+fn a_name_longer_than_any_that_is_kept_does_not_hide_a_call() {
+    // Cut at any byte: behind a dot, before one, within a part.
+    for pad in 0..9 {
+        let walk = "path.os.".repeat(9000);
+        let bytes = format!("{}{walk}system\n(S'id'\ntR", "x".repeat(pad));
+        let bytes = [b"N0\x80\x04cos\n", bytes.as_bytes(), b"\xff"].concat();
+        assert!(of(&bytes).contains(&Format::Pickle), "{pad}");
+    }
+    // The same where so many names came before that each is cut early.
+    let many = "posixpath.os.".repeat(4000);
+    let mut bytes = b"N0\x80\x04".to_vec();
+    for number in 0..90 {
+        bytes.extend(format!("cos\npath{number}.{many}x\n0").bytes());
+    }
+    for pad in 0..9 {
+        let walk = "path.os.".repeat(40);
+        let call = format!("cos\n{}{walk}system\n(S'id'\ntR", "x".repeat(pad));
+        let bytes = [&bytes[..], call.as_bytes(), b"\xff"].concat();
+        assert!(of(&bytes).contains(&Format::Pickle), "{pad}");
+    }
+}
+
+#[test]
 fn one_line_without_an_end_is_no_pickle() {
     for start in ["c", "P", "I", "X", "p", "B"] {
         let line = start.to_owned() + &"y".repeat(9 << 20);

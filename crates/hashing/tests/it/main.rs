@@ -8,6 +8,7 @@
 )]
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use proptest::prelude::*;
 use taintline_hashing::{BUFFER, Engine, Queue, RangeError, Sha256, Stream, digest_ranges};
@@ -22,6 +23,9 @@ struct Bytes {
     broken_at: Option<usize>,
     at: usize,
     reads: usize,
+    /// How many bytes it lends each time, repeated; where that is 0 it is read.
+    lends: Option<Vec<usize>>,
+    lent: Range<usize>,
 }
 
 impl Bytes {
@@ -33,6 +37,8 @@ impl Bytes {
             broken_at: None,
             at: 0,
             reads: 0,
+            lends: None,
+            lent: 0..0,
         }
     }
 }
@@ -40,7 +46,28 @@ impl Bytes {
 impl Stream for Bytes {
     type Error = usize;
 
+    fn lend(&mut self) -> Result<usize, usize> {
+        self.lent = 0..0;
+        let Some(pieces) = &self.lends else {
+            return Ok(0);
+        };
+        if self.broken_at.is_some_and(|broken| self.at >= broken) {
+            return Err(self.at);
+        }
+        let piece = pieces[self.reads % pieces.len()];
+        let end = self.at.saturating_add(piece).min(self.content.len());
+        self.lent = self.at..end;
+        self.at = end;
+        self.reads += 1;
+        Ok(self.lent.len())
+    }
+
+    fn lent(&self) -> &[u8] {
+        &self.content[self.lent.clone()]
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, usize> {
+        assert!(self.lent.is_empty(), "lend comes first");
         assert!(!buffer.is_empty() && buffer.len() <= BUFFER);
         if self.broken_at.is_some_and(|broken| self.at >= broken) {
             return Err(self.at);
@@ -238,31 +265,41 @@ fn ranges_of_one_input_have_their_own_digests_and_a_short_one_says_where_it_ende
     }
 }
 
-fn any_stream() -> impl Strategy<Value = (usize, u8, Vec<usize>)> {
+type AnyStream = (usize, u8, Vec<usize>, Option<Vec<usize>>);
+
+fn any_stream() -> impl Strategy<Value = AnyStream> {
     let length = prop_oneof![
         prop::sample::select(vec![0, 1, 55, 56, 57, 63, 64, 65, 119, 120, 127, 128, 129]),
         0..1000_usize,
         0..100_000_usize,
     ];
     let piece = prop_oneof![1..200_usize, Just(64), Just(4096), Just(usize::MAX)];
-    (length, any::<u8>(), prop::collection::vec(piece, 1..6))
+    let lent = prop_oneof![0..200_usize, Just(0), Just(64), Just(4096), Just(50_000)];
+    let lends = prop::option::of(prop::collection::vec(lent, 1..6));
+    (
+        length,
+        any::<u8>(),
+        prop::collection::vec(piece, 1..6),
+        lends,
+    )
 }
 
 proptest! {
     #[test]
-    fn any_streams_in_any_pieces_have_the_digests_that_ring_gives_them(
+    fn any_streams_in_any_pieces_read_or_lent_have_the_digests_that_ring_gives_them(
         streams in prop::collection::vec(any_stream(), 0..40),
     ) {
         for engine in engines() {
             let mut line = Line::default();
             let mut expected = Vec::new();
-            for (name, (length, salt, pieces)) in streams.iter().enumerate() {
+            for (name, (length, salt, pieces, lends)) in streams.iter().enumerate() {
                 let content: Vec<u8> = (0..*length)
                     .map(|at| low((at * 131 + usize::from(*salt)) % 256))
                     .collect();
                 expected.push((name, Ok(by_ring(&content))));
                 let mut bytes = Bytes::new(name, content);
                 bytes.pieces.clone_from(pieces);
+                bytes.lends.clone_from(lends);
                 line.waiting.push_back(bytes);
             }
             prop_assert_eq!(digests(engine, line), expected);

@@ -136,7 +136,7 @@ impl Job {
                 continue;
             };
             enough |= Instant::now() >= end.until;
-            if none_left || enough {
+            if none_left || enough || self.only_helpers_left() {
                 self.last_words(events);
                 return Ok(Outcome {
                     status: end.status,
@@ -217,6 +217,8 @@ impl Job {
         crate::sys::drain(self.caught.children());
         let mut main = None;
         loop {
+            // No helper is being started from here to the end of the block.
+            let starting = self.helpers.pids();
             let pid = match peek_dead_child()? {
                 Peeked::NoChildren => return Ok((main, true)),
                 Peeked::AllAlive => return Ok((main, false)),
@@ -225,12 +227,13 @@ impl Job {
             // Read before it is reaped; then nobody has this number any more.
             let stat = Stat::of(pid);
             let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            // Another thread of the supervisor may have started this child and reaped it between the two calls.
+            // Another thread of the supervisor may have waited for its helper between the two calls.
             let word = match waitpid(number, WaitOptions::NOHANG) {
                 Ok(Some((_, word))) => word,
                 Ok(None) | Err(rustix::io::Errno::CHILD) => continue,
                 Err(error) => return Err(error.into()),
             };
+            drop(starting);
             if self.echo_pid == Some(pid) {
                 self.echo_pid = None;
                 continue;
@@ -296,6 +299,15 @@ impl Job {
         if !processes.is_empty() {
             events(HostEvent::LeftBehind { processes });
         }
+    }
+
+    /// Whether all that is left are helpers of the supervisor: nothing of the job is waited for any more.
+    fn only_helpers_left(&self) -> bool {
+        let Ok(below) = proc::descendants_of(std::process::id()) else {
+            return false;
+        };
+        let own = self.helpers.all();
+        below.iter().all(|pid| own.contains(pid))
     }
 
     /// Our living descendants, without the echo and without helpers of the supervisor.

@@ -4,11 +4,13 @@
 //! is open stays open.
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use super::Readable;
 use crate::sys::{self, Ruleset};
 
+const EXECUTE: u64 = 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
 
@@ -25,6 +27,18 @@ fn all_rights(abi: u32) -> u64 {
 
 /// Restricts this thread, and gives the version that does it; `None` where the kernel does not offer it or refuses.
 pub(super) fn restrict(readable: Readable<'_>) -> Option<u32> {
+    let (rules, abi) = rules(readable, 0)?;
+    sys::landlock_restrict(&rules).ok()?;
+    Some(abi)
+}
+
+/// Rules for a program that is yet to be started, which may read everything and write nothing; `None` as above.
+pub(super) fn for_program() -> Option<OwnedFd> {
+    rules(Readable::Everything, EXECUTE).map(|(rules, _)| rules)
+}
+
+/// Rules by which only this may be read, and in folders `further` rights are given; and their version.
+fn rules(readable: Readable<'_>, further: u64) -> Option<(OwnedFd, u32)> {
     let abi = sys::landlock_version()?;
     let ruleset = Ruleset {
         files: all_rights(abi),
@@ -49,14 +63,13 @@ pub(super) fn restrict(readable: Readable<'_>) -> Option<u32> {
         let folder = rustix::fs::fstat(&place)
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         let rights = if folder {
-            READ_FILE | READ_DIR
+            READ_FILE | READ_DIR | further
         } else {
             READ_FILE
         };
         sys::landlock_allow(&rules, &place, rights).ok()?;
     }
-    sys::landlock_restrict(&rules).ok()?;
-    Some(abi)
+    Some((rules, abi))
 }
 
 #[cfg(test)]

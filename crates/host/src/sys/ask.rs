@@ -36,6 +36,19 @@ pub(crate) fn exit_of(descriptor: &OwnedFd) -> Option<i32> {
     (result == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
 }
 
+/// What the kernel says of its clock, without changing anything: the state that adjtimex returns, and the figures.
+pub(crate) fn clock_state() -> io::Result<(i32, libc::timex)> {
+    // All zero: no mode is set, so nothing is changed.
+    let mut figures = MaybeUninit::<libc::timex>::zeroed();
+    // SAFETY: `figures` is a live timex that the kernel reads and fills; all zero is a valid one.
+    let state = unsafe { libc::adjtimex(figures.as_mut_ptr()) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed, which is valid, and filled by the kernel since.
+    Ok((state, unsafe { figures.assume_init() }))
+}
+
 /// The answer to a look at our dead children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peeked {

@@ -11,7 +11,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, getppid, test_kill_process};
-use taintline_host::sandbox::{Confinement, Limits, Readable, confine, still_answered};
+use taintline_host::sandbox::{
+    Confinement, Limits, Readable, confine, confine_program, still_answered,
+};
 use taintline_host::worker::{Failure, Outcome, Pool, PoolLimits, serve};
 
 use crate::helper::helper_line;
@@ -270,4 +272,26 @@ fn worker_of_a_folder() {
 #[ignore = "a helper process: a worker that dies before it greets"]
 fn stillborn() {
     std::process::exit(9);
+}
+
+#[test]
+fn a_program_that_is_not_ours_can_answer_and_can_neither_write_nor_start_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("written");
+    let script = "read -r line < /proc/self/stat && echo read\n\
+        { : > \"$1\"; } 2> /dev/null || echo unwritten\n\
+        (echo child)";
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", script, "sh"]).arg(&file).env_clear();
+    let limits = Limits {
+        memory_bytes: 512 << 20,
+        ..Limits::default()
+    };
+    confine_program(&mut command, &limits);
+    let output = command.output().unwrap();
+    assert!(!file.exists());
+    let told = String::from_utf8(output.stdout).unwrap();
+    // The shell gives up where it cannot fork.
+    assert_eq!(told, "read\nunwritten\n");
+    assert!(!output.status.success());
 }

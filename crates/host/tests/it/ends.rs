@@ -76,6 +76,21 @@ fn what_outlives_the_grace_is_named_and_left_alone() {
 }
 
 #[test]
+fn a_child_of_the_supervisor_itself_is_not_waited_for_when_the_job_is_over() {
+    // The grace is longer than the patience of the test.
+    let run = Supervised::shell("exit 3").grace_ms(300_000);
+    let outcome = run.with_own_child().start().outcome();
+    assert_eq!(outcome.status, ExitStatus::Code(3));
+    assert!(outcome.left_behind.is_empty());
+}
+
+#[test]
+fn a_helper_whose_program_is_not_there_is_an_error_and_no_fault() {
+    let run = Supervised::shell("sleep 2; exit 4").with_missing_helpers(300);
+    assert_eq!(run.start().status(), ExitStatus::Code(4));
+}
+
+#[test]
 fn a_killed_grandchild_that_its_parent_reaps_is_seen_to_die_of_signal_9() {
     let script = "sh -c 'sleep 60 & echo $! >$D/watch; wait $!; exit 0'; exit 6";
     let mut run = Supervised::shell(script).start();

@@ -26,6 +26,12 @@ pub(crate) struct Plan {
     pub(crate) notes: PathBuf,
     /// A file into which the job writes the number of a process to watch.
     pub(crate) watch: PathBuf,
+    /// The supervisor has a child of its own while the job runs.
+    #[serde(default)]
+    pub(crate) own_child: bool,
+    /// So many helpers whose program is not there are started meanwhile.
+    #[serde(default)]
+    pub(crate) missing_helpers: Option<u32>,
 }
 
 /// A line of the helper's notes.
@@ -70,8 +76,31 @@ fn follow(plan: &Plan, mut job: Job) {
         watcher.watch(&process).unwrap();
         note(&for_thread, &Note::Watching(process));
     });
+    let mut own = plan.own_child.then(|| {
+        job.helpers()
+            .spawn(Command::new("sleep").arg("60"))
+            .unwrap()
+    });
+    let failing = plan.missing_helpers.map(|count| {
+        let helpers = job.helpers();
+        std::thread::spawn(move || {
+            for _ in 0..count {
+                // With a user named, the standard library forks by itself and takes the dead child.
+                let mut command = Command::new("/no/such/program");
+                command.uid(rustix::process::geteuid().as_raw());
+                let error = helpers.spawn(&mut command).unwrap_err();
+                assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+            }
+        })
+    });
     let grace = Duration::from_millis(plan.grace_ms);
     let outcome = job.run(grace, &mut |event| note(plan, &Note::Event(event)));
+    if let Some(own) = &mut own {
+        own.kill().unwrap();
+    }
+    if let Some(failing) = failing {
+        failing.join().unwrap();
+    }
     note(plan, &Note::Ended(outcome.unwrap()));
 }
 
@@ -147,6 +176,8 @@ impl Supervised {
             grace_ms: 20_000,
             notes: folder.path().join("notes"),
             watch: folder.path().join("watch"),
+            own_child: false,
+            missing_helpers: None,
         };
         Self {
             folder,
@@ -181,6 +212,16 @@ impl Supervised {
 
     pub(crate) fn grace_ms(mut self, grace: u64) -> Self {
         self.plan.grace_ms = grace;
+        self
+    }
+
+    pub(crate) fn with_missing_helpers(mut self, count: u32) -> Self {
+        self.plan.missing_helpers = Some(count);
+        self
+    }
+
+    pub(crate) fn with_own_child(mut self) -> Self {
+        self.plan.own_child = true;
         self
     }
 

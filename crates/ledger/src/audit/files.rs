@@ -4,6 +4,7 @@ use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use super::{AuditProblem, Findings, Place};
+use crate::cosigned::COSIGNED;
 use crate::durable::{self, Fault};
 use crate::log::Log;
 use crate::store::{Store, TEMPORARY, is_log_name};
@@ -35,7 +36,7 @@ pub(super) fn audit(place: &Place<'_>, size: Option<u64>, findings: &mut Finding
     for (item, name) in list(place, &place.folder, true, findings) {
         let file = place.folder.join(item.file_name());
         match name.as_deref() {
-            Some(CHECKPOINT | VKEY | LOCK | WAL) => {}
+            Some(CHECKPOINT | COSIGNED | VKEY | LOCK | WAL) => {}
             Some("tile") if is_folder(&item) => walk(place, "tile", size, findings),
             Some(name) if name.starts_with(TEMPORARY) => findings.leftover(file),
             _ => findings.problem(&file, AuditProblem::Unexpected),

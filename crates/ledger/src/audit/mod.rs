@@ -189,7 +189,7 @@ pub fn audit(store: &Store, referenced: &Referenced<'_>) -> AuditReport {
         let wal = Path::new("ledger").join(log.name()).join(tiles::WAL);
         let problems = &of_log.report.problems;
         let is_doubtful = problems.iter().any(|problem| problem.file == wal);
-        if is_doubtful || (!problems.is_empty() && log.front() != front) {
+        if is_doubtful || of_log.is_overtaken || (!problems.is_empty() && log.front() != front) {
             // Somebody appended while we read. Under the lock nobody does; without it we keep what we have.
             if let Ok(_held) = Held::take(log.folder(), PATIENCE) {
                 of_log = audit_log(store, &log, referenced, &mut present);
@@ -328,6 +328,8 @@ struct Place<'a> {
 #[derive(Default)]
 struct Findings {
     report: AuditReport,
+    /// Somebody published meanwhile, and not all that is there was read.
+    is_overtaken: bool,
 }
 
 impl Findings {

@@ -3,7 +3,7 @@
 //! When a file of hashes differs from what is computed below it, the hash above (in the end the signed root) tells which of
 //! the two is the original. One changed file is therefore named as that file, and not as its whole neighbourhood.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -15,8 +15,8 @@ use crate::tiles::CHECKPOINT;
 use crate::tree::{Edge, TILE_WIDTH, fold, leaf};
 use crate::tree_head::TreeHead;
 
-/// Bundles that are looked at before what was found is put together.
-const WINDOW: u64 = 256;
+/// Bundles that are looked at before what was found is put together: what they need is in memory until then.
+const WINDOW: u64 = 4 * THREADS as u64;
 
 /// Threads at most.
 const THREADS: usize = 16;
@@ -153,9 +153,11 @@ impl Look<'_> {
         findings.report.entries += entries.len() as u64;
         let leaves: Vec<Digest> = entries.iter().copied().map(leaf).collect();
         let first = name.index.saturating_mul(TILE_WIDTH as u64);
+        let mut asked = HashSet::new();
         for (at, entry) in entries.iter().enumerate() {
             if hashes.is_none_or(|hashes| hashes.get(at) == leaves.get(at)) {
-                let needed = (self.referenced)(entry);
+                let mut needed = (self.referenced)(entry);
+                needed.retain(|digest| asked.insert(*digest));
                 if !needed.is_empty() {
                     needs.push((first.saturating_add(at as u64), needed));
                 }

@@ -41,6 +41,12 @@ pub(super) fn audit(
             return (published, Vec::new());
         }
     };
+    if standing.published.head != published {
+        // Somebody published while the tiles were read: what came since was not audited, and is not told as if it were. The
+        // caller looks once more while nobody can.
+        findings.is_overtaken = true;
+        return (published, Vec::new());
+    }
     let mut needs = Vec::new();
     if let Some(tail) = &standing.tail {
         findings.report.bytes += tail.capacity;

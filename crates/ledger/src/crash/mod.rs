@@ -1,7 +1,9 @@
 //! Power cuts: at every operation that the ledger asks of the disk, with every part of what was not synced lost, kept,
 //! reordered or torn, nothing that was acknowledged is lost, the log opens as if nothing had happened, and it goes on.
 
+mod beside;
 mod disk;
+mod witness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -278,7 +280,8 @@ fn struggle(world: &World, writer: &Writer) -> usize {
             refused += usize::from(writer.publish().is_err());
         }
     }
-    refused
+    // What is refused to a publication beside appends is told to nobody.
+    refused + writer.failed_beside()
 }
 
 #[test]

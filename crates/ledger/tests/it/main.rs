@@ -7,6 +7,8 @@
 
 mod appending;
 mod damage;
+mod golden;
+mod hostile;
 mod proving;
 mod rewriting;
 mod tail;

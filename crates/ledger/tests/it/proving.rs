@@ -68,6 +68,24 @@ fn every_earlier_size_is_proved_to_be_the_beginning() {
 }
 
 #[test]
+fn a_snapshot_outlives_publications_that_take_its_narrower_tiles_away() {
+    let world = World::new();
+    let writer = world.writer();
+    let early = writer.append(&batch("early", 300)).unwrap().head;
+    writer.publish().unwrap();
+    writer.append(&batch("not published", 20)).unwrap();
+    let snapshot = world.store.logs().unwrap()[0].snapshot().unwrap();
+    writer.append(&batch("later", 400)).unwrap();
+    writer.publish().unwrap();
+    assert!(snapshot.continues(early).unwrap());
+    for index in [0, 255, 256, 299, 300, 319] {
+        let proof = snapshot.prove(index).unwrap().encode();
+        let read = TlogProof::parse(&proof).unwrap();
+        assert_eq!(read.verify(&key(&world), None).unwrap().1.size, 320);
+    }
+}
+
+#[test]
 fn no_bit_of_a_proof_file_can_change_unnoticed() {
     let world = World::new();
     let writer = world.writer();

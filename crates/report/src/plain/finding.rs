@@ -20,9 +20,9 @@ pub fn finding(finding: &Finding) -> String {
     let what = sanitise(&finding.what);
     let grade = finding.grade.to_string();
     let mut text = format!(
-        "  {what:<width$}{grade}   [{}]\n",
+        "  {what:<width$} {grade}   [{}]\n",
         finding.rule,
-        width = WIDTH - 24
+        width = WIDTH - 25
     );
     for detail in &finding.details {
         text.push_str(&format!("    {}\n", sanitise(detail)));

@@ -1,6 +1,6 @@
 //! `taintline ledger log`, `show`, `prove`, `verify-proof`.
 
-use super::field;
+use super::{field, witnessed};
 use crate::time::{count, size};
 use crate::view::{EntriesView, EntryView, ProofView, ProvedView};
 use crate::{sanitise, shorten};
@@ -51,6 +51,9 @@ pub fn proof(view: &ProofView) -> String {
             view.root
         ),
     ));
+    if !view.cosigners.is_empty() {
+        text.push_str(&field("cosigned by", &view.cosigners.join(", ")));
+    }
     text.push_str(&field("key", &sanitise(&view.key)));
     text.push_str("  next: taintline ledger verify-proof FILE --key KEY, on any machine; the key must come another way\n");
     text
@@ -62,6 +65,7 @@ pub fn proved(view: &ProvedView) -> String {
     if let Some(problem) = &view.problem {
         return format!("{file}: NOT PROVED: {}\n", sanitise(problem));
     }
+    let witnesses = view.witnesses.as_ref().map(witnessed).unwrap_or_default();
     let mut text = format!(
         "{file}: proved: entry {} of {log} is in the tree that the log's key signed\n",
         view.number
@@ -72,6 +76,7 @@ pub fn proved(view: &ProvedView) -> String {
         view.root.as_deref().unwrap_or("-")
     );
     text.push_str(&field("tree", &tree));
+    text.push_str(&witnesses);
     text.push_str(&field(
         "entry",
         &shorten(view.entry.as_deref().unwrap_or_default(), 400),

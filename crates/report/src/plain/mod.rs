@@ -1,24 +1,36 @@
 //! Views laid out as plain text. Every string of a view passes through the sanitiser on its way out.
 
+mod audit;
 mod convert;
 mod diff;
+mod environment;
 mod finding;
 mod ledger;
 mod runs;
 mod seal;
 mod show;
+mod space;
+mod stamp;
+mod statement;
 mod summary;
 mod weights;
+mod witness;
 
+pub use audit::{audit, exchanged, head, rotated};
 pub use convert::converted;
-pub use diff::{audit, diff};
+pub use diff::diff;
+pub use environment::{env_baseline, env_checked};
 pub use finding::{finding, found};
 pub use ledger::{entries, entry, proof, proved};
 pub use runs::runs;
 pub use seal::{sealed, verified};
 pub use show::show;
-pub use summary::{opening, summary};
+pub use space::{du, pruned};
+pub use stamp::{seal_stamped, stamped};
+pub use statement::{approvals, attestation, attested};
+pub use summary::{IN_MEMORY, opening, summary};
 pub use weights::weights;
+pub use witness::{cosigned, witness_keys, witnessed};
 
 use crate::sanitise;
 

@@ -35,7 +35,16 @@ fn line(run: &RunLine) -> String {
         result,
         count(run.steps),
         run.wall_seconds.map_or_else(|| "-".to_owned(), duration),
-        sanitise(run.outcome.as_deref().unwrap_or("-")),
+        sanitise(&outcome(run)),
         shorten(run.command.as_deref().unwrap_or("(command erased)"), 60),
     )
+}
+
+/// How it ended; of one that did not, when it was heard of last.
+fn outcome(run: &RunLine) -> String {
+    match (&run.outcome, &run.last_sign) {
+        (Some(outcome), _) => outcome.clone(),
+        (None, Some(last)) => format!("last sign of life {last}"),
+        (None, None) => "-".to_owned(),
+    }
 }

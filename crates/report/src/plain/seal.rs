@@ -1,5 +1,6 @@
 //! `taintline seal` and `taintline verify`.
 
+use super::stamp::stamp_line;
 use super::{field, plural};
 use crate::sanitise;
 use crate::time::{count, size};
@@ -28,6 +29,15 @@ pub fn sealed(view: &SealView) -> String {
         text.push_str(&field("note", note));
     }
     text.push_str(&field("ledger", &view.ledger));
+    if let Some(stamp) = &view.stamp {
+        text.push_str(&field("stamped", &stamp_line(stamp)));
+    }
+    if let Some(request) = &view.time_request {
+        text.push_str(&field("request", request));
+        text.push_str(
+            "  next: send it to an authority, then taintline seal PATH --time-response FILE\n",
+        );
+    }
     text
 }
 
@@ -62,6 +72,12 @@ pub fn verified(view: &VerifyView) -> String {
     }
     if let Some(who) = &view.signer {
         text.push_str(&signer(who));
+    }
+    for stamp in &view.time_stamps {
+        text.push_str(&field(
+            "time",
+            &format!("signed no later than {}", stamp_line(stamp)),
+        ));
     }
     if let Some(root) = &view.root {
         text.push_str(&field("root", &format!("sha256 {root}")));

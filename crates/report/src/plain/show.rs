@@ -1,7 +1,8 @@
 //! `taintline show RUN`: all that is known of one run.
 
+use super::stamp::vouched;
 use super::summary::facts;
-use super::{field, finding};
+use super::{field, finding, witnessed};
 use crate::sanitise;
 use crate::time::{count, duration};
 use crate::view::{RankView, RunView};
@@ -21,11 +22,12 @@ pub fn show(view: &RunView) -> String {
         .line
         .wall_seconds
         .map_or_else(String::new, |wall| format!(", {}", duration(wall)));
-    let outcome = view.line.outcome.as_deref().unwrap_or("no end recorded");
+    let outcome = outcome(view);
     text.push_str(&field(
         "time",
         &format!("{}{wall}, {outcome}", view.line.started),
     ));
+    text.push_str(&vouched(view));
     text.push_str(&facts(view));
     for rank in &view.ranks {
         text.push_str(&field(&rank_label(rank), &rank_line(rank)));
@@ -52,6 +54,23 @@ pub fn show(view: &RunView) -> String {
             &format!("{}  step {step}  {digest}", write.path),
         ));
     }
+    text.push_str(&acts(view));
+    for found in &view.findings {
+        text.push_str(&finding(found));
+    }
+    for gap in &view.gaps {
+        text.push_str(&field(
+            "not recorded",
+            &format!("{}: {}", gap.what, gap.why),
+        ));
+    }
+    text.push_str(&field("ledger", &view.ledger));
+    text.push_str(&view.witnesses.as_ref().map(witnessed).unwrap_or_default());
+    text
+}
+
+fn acts(view: &RunView) -> String {
+    let mut text = String::new();
     for act in view.acts.iter().take(ACTS_MAX) {
         text.push_str(&field("act", &format!("{}  {}", act.at, act.what)));
     }
@@ -64,17 +83,16 @@ pub fn show(view: &RunView) -> String {
             ),
         ));
     }
-    for found in &view.findings {
-        text.push_str(&finding(found));
-    }
-    for gap in &view.gaps {
-        text.push_str(&field(
-            "not recorded",
-            &format!("{}: {}", gap.what, gap.why),
-        ));
-    }
-    text.push_str(&field("ledger", &view.ledger));
     text
+}
+
+/// How it ended; of a run that did not, when it was heard of last.
+fn outcome(view: &RunView) -> String {
+    match (&view.line.outcome, &view.line.last_sign) {
+        (Some(outcome), _) => outcome.clone(),
+        (None, Some(last)) => format!("no end recorded, last sign of life {last}"),
+        (None, None) => "no end recorded".to_owned(),
+    }
 }
 
 fn rank_label(rank: &RankView) -> String {

@@ -2,7 +2,7 @@
 
 use domain::entry::{CommitSignature, Signer};
 
-use super::{field, finding, plural};
+use super::{field, finding, plural, witnessed};
 use crate::sanitise;
 use crate::time::{count, duration, size};
 use crate::view::{EnvironmentView, FileView, Inside, RunView, State};
@@ -16,6 +16,10 @@ pub fn opening(name: &str, store: &str, entries: u64) -> String {
     )
 }
 
+/// Said once, when a store was made on a file system in memory.
+pub const IN_MEMORY: &str =
+    "  note: this store is in memory (tmpfs): it is gone when the machine stops\n";
+
 /// The verdict, what was loaded and saved, what was found, what was not recorded, what it cost, what to do next.
 pub fn summary(view: &RunView) -> String {
     let mut text = headline(view);
@@ -23,6 +27,9 @@ pub fn summary(view: &RunView) -> String {
         text.push_str(&finding(found));
     }
     text.push_str(&facts(view));
+    if let Some(stamp) = &view.no_later_than {
+        text.push_str(&field("no later than ", &super::stamp::stamp_line(stamp)));
+    }
     text.push_str(&closing(view));
     text
 }
@@ -152,6 +159,7 @@ fn closing(view: &RunView) -> String {
         ));
     }
     text.push('\n');
+    text.push_str(&view.witnesses.as_ref().map(witnessed).unwrap_or_default());
     for gap in &view.gaps {
         text.push_str(&format!(
             "  not recorded: {}: {}\n",
@@ -181,7 +189,7 @@ fn signed(signature: &CommitSignature) -> String {
             Signer::OtherPurpose => format!(", signed by {key}, which is not for this"),
             Signer::NotYet => format!(", signed by {key} before it was valid"),
             Signer::Expired => format!(", signed by {key} after it was valid"),
-            Signer::Open => format!(", signed by {key}, whose time of validity lacks a zone"),
+            Signer::Open => format!(", signed by {key}, whose validity at that time is open"),
             Signer::Revoked => format!(", signed by {key}, WHICH WAS TAKEN BACK"),
         },
     }

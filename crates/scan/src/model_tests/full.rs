@@ -105,6 +105,15 @@ fn zip(members: &[Member]) -> Vec<u8> {
     ended(bytes, &directory)
 }
 
+/// A checkpoint of torch without tensors: this program, and what makes the archive one of torch's.
+pub(crate) fn checkpoint(program: &[u8]) -> Vec<u8> {
+    zip(&[
+        member("a/data.pkl", program),
+        member("a/byteorder", b"little"),
+        member("a/version", b"3\n"),
+    ])
+}
+
 fn torch(data: &[u8]) -> Vec<Member> {
     vec![
         member("a/data.pkl", b"\x80\x02}."),
@@ -372,4 +381,30 @@ fn a_member_that_is_listed_a_thousand_times_is_examined_once() {
     let programs = programs.filter(|part| part.place.members == ["a.pkl"]);
     assert_eq!(programs.count(), 1);
     assert!(findings(&seen).contains(&(Rule::Bomb, Weight::Unknown)));
+}
+
+#[test]
+fn an_archive_without_check_sums_is_told_once_and_is_no_damage() {
+    for deflated in [false, true] {
+        let mut members = torch(&[0x3f; 9000]);
+        for member in &mut members {
+            member.sum = 0;
+            member.deflated = deflated;
+        }
+        let told = scanned("a.pt", &zip(&members), true);
+        let broken: Vec<_> = told
+            .findings
+            .iter()
+            .filter(|finding| finding.rule == Rule::Broken)
+            .collect();
+        assert_eq!(broken.len(), 1, "{deflated}: {broken:?}");
+        assert_eq!(broken[0].weight, Weight::Note);
+        assert!(told.gaps.is_empty(), "{:?}", told.gaps);
+        // One that says a sum, and a wrong one, is damaged as ever.
+        members[3].sum = 1;
+        let told = scanned("a.pt", &zip(&members), true);
+        let is_damage =
+            |it: &&domain::scan::Finding| it.rule == Rule::Broken && it.weight == Weight::Unknown;
+        assert_eq!(told.findings.iter().filter(is_damage).count(), 1);
+    }
 }

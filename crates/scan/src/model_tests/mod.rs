@@ -1,6 +1,6 @@
 //! What the judges of models promise, shown on files that are put together here field by field.
 
-mod full;
+pub(crate) mod full;
 mod garbage;
 mod graphs;
 mod keras;

@@ -117,7 +117,7 @@ impl Judge<'_, '_, '_> {
 }
 
 /// How a class or function of the model is used.
-fn role(call: &Call, name: &Name, without_arguments: bool) -> Role {
+pub(super) fn role(call: &Call, name: &Name, without_arguments: bool) -> Role {
     let is_class = match name.standing {
         Standing::Listed(entry) => entry.kind == Kind::Class,
         _ => looks_like_class(&name.path),

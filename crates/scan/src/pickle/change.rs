@@ -75,7 +75,7 @@ impl<'p> Judge<'_, '_, 'p> {
     }
 
     /// Tells it if `target` is held by others.
-    fn patches(&mut self, target: Id, offset: usize) -> bool {
+    pub(super) fn patches(&mut self, target: Id, offset: usize) -> bool {
         if !matches!(self.nature(target), Nature::Name | Nature::Shared) {
             return false;
         }

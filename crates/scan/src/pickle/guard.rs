@@ -99,12 +99,16 @@ impl Judge<'_, '_, '_> {
         }
     }
 
-    /// A function that imports a module by name and takes something out of it.
+    /// A function that imports a module by name and takes something out of it. What comes out is to be called, by anybody and
+    /// with anything: a name that the model only lets be called under a guard is none for it.
     fn own_module(&self, args: &[Id], name: &Name) -> Judged {
         let texts: Vec<Option<&str>> = args.iter().map(|id| self.program.text(*id)).collect();
         let known = match texts.as_slice() {
             [Some(module), Some(attribute)] => {
-                matches!(self.rules.standing(module, attribute), Standing::Listed(_))
+                matches!(
+                    self.rules.standing(module, attribute),
+                    Standing::Listed(entry) if entry.kind == Kind::Function
+                )
             }
             _ => false,
         };

@@ -129,9 +129,11 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
     }
 
     pub(super) fn judge(mut self) {
-        for effect in &self.program.effects {
+        let effects = &self.program.effects;
+        for (index, effect) in effects.iter().enumerate() {
             let offset = effect.offset;
             if self.is_flooded(offset) {
+                self.behind(effects.iter().skip(index).copied());
                 break;
             }
             match effect.deed {
@@ -148,7 +150,8 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         self.hidden_programs();
     }
 
-    /// Whether the program has named too much. What stands behind so many names is not judged, and that is no clean answer.
+    /// Whether the program has named too much. What stands behind so many names is not judged as a whole, and that is no
+    /// clean answer; what is dangerous by itself is told all the same ([`Self::behind`]).
     pub(super) fn is_flooded(&mut self, offset: usize) -> bool {
         let flooded = self.texts.len() > MAX_NAMES;
         if flooded && !self.flooded {
@@ -169,7 +172,7 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         self.examiner.gap(GapKind::Limit, place, what);
     }
 
-    fn import(&mut self, id: Id, offset: usize) {
+    pub(super) fn import(&mut self, id: Id, offset: usize) {
         if matches!(
             self.program.value(id),
             Value::Opaque(Opaque::ComputedGlobal)
@@ -223,7 +226,7 @@ impl<'e, 'r, 'p> Judge<'e, 'r, 'p> {
         matches!(kind, Some("storage" | "module")) && known && rest.iter().all(plain)
     }
 
-    fn extension(&mut self, code: u32, offset: usize) {
+    pub(super) fn extension(&mut self, code: u32, offset: usize) {
         let why = format!(
             "It takes object {code} from the registry of extensions; what stands there, the process that loads it decides."
         );

@@ -13,6 +13,7 @@ mod evidence;
 mod guard;
 mod inner;
 mod judge;
+mod late;
 mod names;
 mod stored;
 mod words;

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use domain::scan::{Role, Rule, Weight};
-use formats::pickle::{Id, Value};
+use formats::pickle::{Deed, Effect, Id, Value};
 
 use super::guard::is_plain_method;
 use super::judge::{Judge, Verdict};
@@ -20,8 +20,14 @@ impl Judge<'_, '_, '_> {
             return;
         }
         let kept = self.kept();
-        for (id, offset) in std::mem::take(&mut self.imports) {
+        let mut imports = std::mem::take(&mut self.imports).into_iter();
+        while let Some((id, offset)) = imports.next() {
             if self.is_flooded(offset) {
+                let rest = std::iter::once((id, offset)).chain(imports);
+                self.behind(rest.map(|(id, offset)| Effect {
+                    offset,
+                    deed: Deed::Import(id),
+                }));
                 break;
             }
             let Some(name) = self.name(id) else {

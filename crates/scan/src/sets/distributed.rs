@@ -2,32 +2,33 @@
 //!
 //! The loader joins `relative_path` to the folder, seeks to `offset`, reads `length` bytes and gives them to `torch.load`;
 //! an object that is no tensor is loaded with its code. So bytes that look like numbers in their own file are a program if
-//! `.metadata` points there. Each range that does not begin where an item of its file begins is therefore examined again.
+//! `.metadata` points there. Each range that is no item of its file by the file's own bytes is therefore examined again.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use domain::scan::{GapKind, Rule, Weight};
-use formats::pickle::{self, Limits, Program, Value};
+use formats::pickle::{self, Limits};
 use formats::{ReadAt, Window, zip};
 
-use super::{Beside, OPENED, Presence, TOLD, missing};
+use super::storage::{self, Items, Storage};
+use super::{Beside, OPENED, Presence, TOLD, listed, missing, unread};
 use crate::{Examiner, targets};
 
-/// Ranges that are examined because no item of their file begins there.
+/// Ranges that are examined because no item of their file stands there.
 const EXAMINED: usize = 1000;
-
-/// Items of each file: offset and length, as they are said.
-type Items = BTreeMap<String, Vec<(i64, i64)>>;
 
 /// Judges the ranges that a `.metadata` names.
 pub(super) fn judge(examiner: &mut Examiner<'_>, input: &dyn ReadAt, beside: &dyn Beside) {
     let Ok(program) = pickle::run_at(input, 0..input.len(), &Limits::default()) else {
         return;
     };
-    let items = items(&program);
+    let storage = storage::read(&program);
     drop(program);
-    let mut gone = Vec::new();
-    for (index, (path, ranges)) in items.iter().enumerate() {
+    doubts(examiner, &storage);
+    let items = storage.items;
+    let (mut gone, mut closed) = (Vec::new(), Vec::new());
+    let mut files = 0;
+    for (path, ranges) in &items {
         if targets::escapes(path) {
             let why =
                 "It makes the loader open a file outside of the folder and load what stands there.";
@@ -39,55 +40,36 @@ pub(super) fn judge(examiner: &mut Examiner<'_>, input: &dyn ReadAt, beside: &dy
             Presence::Missing => gone.push(path.clone()),
             Presence::File(size) => {
                 bounds(examiner, path, ranges, size);
-                if index < OPENED {
-                    elsewhere(examiner, path, ranges, beside);
-                } else if index == OPENED {
-                    let what = format!("more than {OPENED} files of items");
-                    examiner.gap(GapKind::Limit, examiner.here(), what);
+                files += 1;
+                if files <= OPENED && !elsewhere(examiner, path, ranges, beside) {
+                    closed.push(path.clone());
                 }
             }
-            Presence::Folder | Presence::Other => {}
+            Presence::Folder | Presence::Other => closed.push(path.clone()),
         }
     }
+    if files > OPENED {
+        let what = format!("{files} files of items; {OPENED} are opened");
+        examiner.gap(GapKind::Limit, examiner.here(), what);
+    }
     missing(examiner, "the metadata", &gone);
+    unread(examiner, "the metadata", &closed);
     if !items.is_empty() {
         left_over(examiner, &items, beside);
     }
 }
 
-/// What the program says of storage: every object with a `relative_path`, wherever it stands.
-fn items(program: &Program) -> Items {
-    let mut items = Items::new();
-    for value in program.values() {
-        let Value::Call(call) = value else { continue };
-        for state in &call.states {
-            let Value::Dict(pairs) = program.value(*state) else {
-                continue;
-            };
-            let get = |name: &str| {
-                let mut pairs = pairs.iter().rev();
-                let found = pairs.find(|(key, _)| program.text(*key) == Some(name));
-                found.map(|(_, value)| *value)
-            };
-            let integer = |name| match program.value(get(name)?) {
-                Value::Int(number) => Some(*number),
-                _ => None,
-            };
-            let path = get("relative_path").and_then(|path| program.text(path));
-            if let Some(path) = path {
-                let range = (
-                    integer("offset").unwrap_or(0),
-                    integer("length").unwrap_or(-1),
-                );
-                items.entry(path.to_owned()).or_default().push(range);
-            }
-        }
+/// Tells what a loader may read otherwise than it is read here.
+fn doubts(examiner: &mut Examiner<'_>, storage: &Storage) {
+    for (path, why) in &storage.doubts {
+        let here = examiner.here();
+        examiner.found(Rule::ReadersDisagree, Weight::Unknown, here, path, *why);
     }
-    for ranges in items.values_mut() {
-        ranges.sort_unstable();
-        ranges.dedup();
+    if storage.doubtful > storage.doubts.len() {
+        let more = storage.doubtful - storage.doubts.len();
+        let what = format!("{more} further items whose place cannot be read");
+        examiner.gap(GapKind::NotRead, examiner.here(), what);
     }
-    items
 }
 
 /// Ranges that leave their file, or share bytes.
@@ -120,44 +102,52 @@ fn bounds(examiner: &mut Examiner<'_>, path: &str, ranges: &[(i64, i64)], size: 
     }
 }
 
-/// Examines ranges that do not begin where an item of the file begins.
-fn elsewhere(examiner: &mut Examiner<'_>, path: &str, ranges: &[(i64, i64)], beside: &dyn Beside) {
+/// Examines ranges that are no item of the file by its own bytes; false if the file cannot be read.
+fn elsewhere(
+    examiner: &mut Examiner<'_>,
+    path: &str,
+    ranges: &[(i64, i64)],
+    beside: &dyn Beside,
+) -> bool {
     let Some(file) = beside.open(path) else {
-        return;
+        return false;
     };
-    let seen: HashSet<u64> = match zip::split(&*file) {
-        Ok(parts) => parts
-            .into_iter()
-            .map(|(offset, _)| offset)
-            .chain([0])
-            .collect(),
-        Err(_) => return,
+    let seen: HashSet<(u64, u64)> = match zip::split(&*file) {
+        Ok(parts) if parts.is_empty() => [(0, file.len())].into(),
+        Ok(parts) => parts.into_iter().collect(),
+        Err(_) => return false,
     };
     let mut count = 0;
     for (offset, length) in ranges {
         let (Ok(offset), Ok(length)) = (u64::try_from(*offset), u64::try_from(*length)) else {
             continue;
         };
-        if seen.contains(&offset) || length == 0 || offset >= file.len() {
+        if length == 0 || offset >= file.len() {
+            continue;
+        }
+        let length = length.min(file.len() - offset);
+        if seen.contains(&(offset, length)) {
             continue;
         }
         count += 1;
         if count > EXAMINED {
-            let what = format!("more than {EXAMINED} items of {path:?} that begin within others");
-            return examiner.gap(GapKind::Limit, examiner.here(), what);
+            let what =
+                format!("more than {EXAMINED} items of {path:?} that are none by its own bytes");
+            examiner.gap(GapKind::Limit, examiner.here(), what);
+            break;
         }
-        let length = length.min(file.len() - offset);
         let window = Window::new(&*file, offset, length);
         let name = format!("{path}, {length} bytes at {offset}");
         examiner.inside(&name, |examiner| {
             crate::dispatch::content(examiner, "item.pt", &window);
         });
     }
+    true
 }
 
 /// Files of items that nobody names: an earlier save by more ranks leaves them.
 fn left_over(examiner: &mut Examiner<'_>, items: &Items, beside: &dyn Beside) {
-    let names = beside.names("");
+    let names = listed(examiner, "", beside);
     let left = names.iter().filter(|name| {
         let item = name.starts_with("__") && name.ends_with(".distcp");
         item && !items.contains_key(*name)

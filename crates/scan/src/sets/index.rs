@@ -12,7 +12,7 @@ use formats::ReadAt;
 use formats::checkpoint::Checkpoint;
 use formats::pyjson::{self, Json};
 
-use super::{Beside, OPENED, Presence, TOLD, missing, read};
+use super::{Beside, OPENED, Part, Presence, TOLD, listed, missing, read, unread};
 use crate::{Examiner, targets};
 
 /// Bytes of an index that is read.
@@ -78,25 +78,32 @@ pub(super) fn judge(
         .keys()
         .filter(|file| !targets::escapes(file))
         .collect();
-    let absent = |file: &&&String| beside.presence(file) == Presence::Missing;
-    let gone: Vec<String> = inside.iter().filter(absent).map(|f| (*f).clone()).collect();
+    let (gone, there): (Vec<&String>, Vec<&String>) = inside
+        .iter()
+        .partition(|file| beside.presence(file) == Presence::Missing);
+    let gone: Vec<String> = gone.into_iter().cloned().collect();
     missing(examiner, "the index", &gone);
-    if gone.len() == inside.len() {
+    if there.is_empty() {
         return;
     }
     let mut found = Found::default();
-    for file in inside.iter().filter(|file| !gone.contains(file)) {
+    let mut closed = Vec::new();
+    for file in there {
         if found.files >= OPENED || found.tensors.len() > MAX_TENSORS {
             let what = "more files and tensors than are compared with the index";
             examiner.gap(GapKind::Limit, examiner.here(), what);
-            return;
+            found.unread = true;
+            break;
         }
+        found.files += 1;
         match read(beside, file) {
-            Some(checkpoint) => found.take(file, &checkpoint),
-            None => found.unread = true,
+            Part::Read(checkpoint) => found.take(file, &checkpoint),
+            Part::Else => found.unread = true,
+            Part::Closed => closed.push(file.clone()),
         }
     }
-    found.unread |= !gone.is_empty() || inside.len() < index.files.len();
+    unread(examiner, "the index", &closed);
+    found.unread |= !(gone.is_empty() && closed.is_empty()) || inside.len() < index.files.len();
     twice(examiner, &found);
     disagreements(examiner, &index, &found);
     steps(examiner, &found);
@@ -119,7 +126,6 @@ struct Found {
 
 impl Found {
     fn take(&mut self, file: &str, checkpoint: &Checkpoint) {
-        self.files += 1;
         let mut storages = HashSet::new();
         for tensor in &checkpoint.tensors {
             if storages.insert((tensor.offset, tensor.bytes)) {
@@ -162,11 +168,12 @@ fn twice(examiner: &mut Examiner<'_>, found: &Found) {
 
 fn disagreements(examiner: &mut Examiner<'_>, index: &Index, found: &Found) {
     let mut told = 0;
+    let twice: HashSet<&str> = found.twice.iter().map(|twice| twice.0.as_str()).collect();
     for (file, tensors) in &index.files {
         for tensor in tensors {
             let why = match found.tensors.get(tensor) {
                 Some(place) if place == file => continue,
-                Some(_) if found.twice.iter().any(|twice| twice.0 == *tensor) => continue,
+                Some(_) if twice.contains(tensor.as_str()) => continue,
                 Some(place) => format!(
                     "The index says that the tensor is in {file:?}, and it is in {place:?}."
                 ),
@@ -224,7 +231,7 @@ fn unnamed(
     else {
         return;
     };
-    let names = beside.names("");
+    let names = listed(examiner, "", beside);
     let theirs = of_others(&names, name, beside);
     let candidates = names.iter().filter(|file| {
         let same = file.rsplit_once('.').is_some_and(|(front, known)| {
@@ -232,9 +239,15 @@ fn unnamed(
         });
         same && !index.files.contains_key(*file) && !theirs.contains(*file)
     });
+    let mut closed = Vec::new();
     for file in candidates.take(TOLD * 4) {
-        let Some(checkpoint) = read(beside, file) else {
-            continue;
+        let checkpoint = match read(beside, file) {
+            Part::Read(checkpoint) => checkpoint,
+            Part::Else => continue,
+            Part::Closed => {
+                closed.push(file.clone());
+                continue;
+            }
         };
         let tensors: HashSet<&str> = checkpoint
             .tensors
@@ -259,6 +272,7 @@ fn unnamed(
         };
         examiner.found(rule, weight, examiner.here(), file, why);
     }
+    unread(examiner, "the folder", &closed);
 }
 
 /// `model-00001-of-00003.safetensors`.

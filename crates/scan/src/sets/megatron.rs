@@ -7,7 +7,7 @@
 use domain::scan::{Rule, Weight};
 use formats::ReadAt;
 
-use super::{Beside, OPENED, Presence, TOLD, integer, line, missing, read};
+use super::{Beside, OPENED, Part, Presence, TOLD, integer, line, listed, missing, read, unread};
 use crate::Examiner;
 
 /// Names of a rank's file.
@@ -15,7 +15,9 @@ const FILES: [&str; 2] = ["model_optim_rng.pt", "model_rng.pt"];
 
 /// Judges where the tracker leads.
 pub(super) fn iteration(examiner: &mut Examiner<'_>, input: &dyn ReadAt, beside: &dyn Beside) {
-    let Some(text) = line(input) else { return };
+    let Some(text) = line(examiner, input) else {
+        return;
+    };
     let number: Option<u64> = text.parse().ok();
     let folder = match number {
         Some(number) => format!("iter_{number:07}"),
@@ -30,7 +32,7 @@ pub(super) fn iteration(examiner: &mut Examiner<'_>, input: &dyn ReadAt, beside:
         missing(examiner, "the tracker", std::slice::from_ref(&folder));
     }
     let Some(number) = number else { return };
-    let names = beside.names("");
+    let names = listed(examiner, "", beside);
     let newest = names.iter().filter_map(|name| {
         let step: u64 = name.strip_prefix("iter_")?.parse().ok()?;
         Some((step, name))
@@ -45,13 +47,23 @@ pub(super) fn iteration(examiner: &mut Examiner<'_>, input: &dyn ReadAt, beside:
 
 /// Files of ranks that say another iteration.
 fn ranks(examiner: &mut Examiner<'_>, folder: &str, number: u64, beside: &dyn Beside) {
-    let mut told = 0;
-    let names = beside.names(folder);
+    let (mut told, mut closed) = (0, Vec::new());
+    let names = listed(examiner, folder, beside);
     let ranks = names.iter().filter(|name| name.starts_with("mp_rank_"));
     for rank in ranks.take(OPENED) {
         for file in FILES {
             let path = format!("{folder}/{rank}/{file}");
-            let stated = read(beside, &path).and_then(|own| integer(&own, "iteration"));
+            if beside.presence(&path) == Presence::Missing {
+                continue;
+            }
+            let stated = match read(beside, &path) {
+                Part::Read(own) => integer(&own, "iteration"),
+                Part::Else => None,
+                Part::Closed => {
+                    closed.push(path.clone());
+                    None
+                }
+            };
             let Some(stated) = stated else { continue };
             if u64::try_from(stated) != Ok(number) {
                 told += 1;
@@ -63,4 +75,5 @@ fn ranks(examiner: &mut Examiner<'_>, folder: &str, number: u64, beside: &dyn Be
             }
         }
     }
+    unread(examiner, "the tracker", &closed);
 }

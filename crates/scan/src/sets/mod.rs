@@ -10,6 +10,7 @@ mod deepspeed;
 mod distributed;
 mod index;
 mod megatron;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -30,14 +31,15 @@ pub enum Presence {
     File(u64),
     /// A folder.
     Folder,
-    /// Something else, or it cannot be told.
+    /// Something else, a link among them, or it cannot be told.
     Other,
 }
 
 /// What lies beside a file. Paths are relative to its folder, with `/`; none leaves it.
 pub trait Beside {
-    /// Names of what lies in a folder (`""` is the file's own), sorted, at most [`LISTED`]; none where that cannot be told.
-    fn names(&self, folder: &str) -> Vec<String>;
+    /// Names of what lies in a folder (`""` is the file's own), sorted, at most [`LISTED`]; empty where there is no such
+    /// folder, `None` where there is one and it cannot be listed.
+    fn names(&self, folder: &str) -> Option<Vec<String>>;
     /// What stands there.
     fn presence(&self, path: &str) -> Presence;
     /// The bytes of a file; `None` where it may not or cannot be read.
@@ -126,33 +128,96 @@ pub fn judge(
 
 /// Tells parts that are named and not there: a few by their names, the rest by their number.
 fn missing(examiner: &mut Examiner<'_>, by: &str, names: &[String]) {
-    for name in names.iter().take(TOLD) {
+    let first = names.iter().take(TOLD).map(String::as_str);
+    lacking(examiner, by, names.len(), first);
+}
+
+/// As [`missing`], for `count` parts of which the first `names` are known.
+fn lacking<'a>(
+    examiner: &mut Examiner<'_>,
+    by: &str,
+    count: usize,
+    names: impl Iterator<Item = &'a str>,
+) {
+    for name in names {
         let what = format!("{by} names {name:?}, which is not there");
         examiner.gap(GapKind::Missing, examiner.here(), what);
     }
-    if names.len() > TOLD {
-        let what = format!("{} further parts are not there", names.len() - TOLD);
+    if count > TOLD {
+        let what = format!("{} further parts are not there", count - TOLD);
         examiner.gap(GapKind::Missing, examiner.here(), what);
     }
 }
 
-/// A short text that a loader reads whole; `None` where it is longer or none.
-fn line(input: &dyn ReadAt) -> Option<String> {
-    const MAX_BYTES: u64 = 4096;
-    let size = usize::try_from(input.len().min(MAX_BYTES + 1)).ok()?;
+/// Tells parts that are there and were not opened: whatever a loader finds in them, it was not compared.
+fn unread(examiner: &mut Examiner<'_>, by: &str, names: &[String]) {
+    for name in names.iter().take(TOLD) {
+        let what = format!(
+            "{by} names {name:?}, which is there and was not opened: a link, no file, or not readable"
+        );
+        examiner.gap(GapKind::NotRead, examiner.here(), what);
+    }
+    if names.len() > TOLD {
+        let what = format!("{} further parts were not opened", names.len() - TOLD);
+        examiner.gap(GapKind::NotRead, examiner.here(), what);
+    }
+}
+
+/// The names in a folder. One that is there and cannot be listed is a gap.
+fn listed(examiner: &mut Examiner<'_>, folder: &str, beside: &dyn Beside) -> Vec<String> {
+    beside.names(folder).unwrap_or_else(|| {
+        let what = match folder {
+            "" => "its folder cannot be listed".to_owned(),
+            folder => format!("the folder {folder:?} cannot be listed"),
+        };
+        examiner.gap(GapKind::NotRead, examiner.here(), what);
+        Vec::new()
+    })
+}
+
+/// A short text that a loader reads whole, without the space around it; `None` where it is none. Space may be around it
+/// without end, for the loader takes it away: a file that is little else and too long to be read is a gap.
+fn line(examiner: &mut Examiner<'_>, input: &dyn ReadAt) -> Option<String> {
+    const MAX_BYTES: u64 = 1 << 16;
+    const MAX_TEXT: usize = 4096;
+    let size = usize::try_from(input.len().min(MAX_BYTES)).ok()?;
     let mut bytes = vec![0; size];
-    if bytes.len() as u64 > MAX_BYTES || input.read_at(0, &mut bytes).is_err() {
+    input.read_at(0, &mut bytes).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    let text = text.trim();
+    if text.len() > MAX_TEXT {
         return None;
     }
-    let text = String::from_utf8(bytes).ok()?;
-    Some(text.trim().to_owned())
+    if input.len() > MAX_BYTES {
+        let what = format!(
+            "{} bytes, of which the first {MAX_BYTES} are mostly space, that name what is loaded",
+            input.len()
+        );
+        examiner.gap(GapKind::NotRead, examiner.here(), what);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+/// What opening a part came to.
+enum Part {
+    /// Named tensors and plain values.
+    Read(Checkpoint),
+    /// It was opened, and is something else; its own examination says what.
+    Else,
+    /// It was not opened.
+    Closed,
 }
 
 /// A part as named tensors and plain values, where it can be read as such.
-fn read(beside: &dyn Beside, path: &str) -> Option<Checkpoint> {
-    match checkpoint::read(&*beside.open(path)?) {
-        Ok(Reading::Checkpoint(checkpoint)) => Some(checkpoint),
-        Ok(Reading::NotReadable(_)) | Err(_) => None,
+fn read(beside: &dyn Beside, path: &str) -> Part {
+    let Some(input) = beside.open(path) else {
+        return Part::Closed;
+    };
+    match checkpoint::read(&*input) {
+        Ok(Reading::Checkpoint(checkpoint)) => Part::Read(checkpoint),
+        Ok(Reading::NotReadable(_)) => Part::Else,
+        Err(_) => Part::Closed,
     }
 }
 

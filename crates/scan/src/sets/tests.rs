@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::scan::{GapKind, Rule, Weight};
 
 use super::*;
+use crate::model_tests::full::checkpoint;
 
 /// Files by their paths, and whether folders are there.
 #[derive(Default)]
@@ -27,7 +28,7 @@ impl Files {
 }
 
 impl Beside for Files {
-    fn names(&self, folder: &str) -> Vec<String> {
+    fn names(&self, folder: &str) -> Option<Vec<String>> {
         let front = if folder.is_empty() {
             String::new()
         } else {
@@ -38,13 +39,13 @@ impl Beside for Files {
         let mut names: Vec<String> = names.collect();
         names.sort();
         names.dedup();
-        names
+        Some(names)
     }
 
     fn presence(&self, path: &str) -> Presence {
         match self.0.get(path) {
             Some(bytes) => Presence::File(bytes.len() as u64),
-            None if !self.names(path).is_empty() => Presence::Folder,
+            None if self.names(path).is_some_and(|names| !names.is_empty()) => Presence::Folder,
             None => Presence::Missing,
         }
     }
@@ -172,10 +173,59 @@ fn indexes_that_are_none_are_let_be_and_take_no_time() {
         let done = Files::default().with(INDEX, text).judge(INDEX);
         assert_eq!((rules_of(&done), done.gaps), (vec![], vec![]), "{text}");
     }
-    let map: Vec<String> = (0..30_000).map(|n| format!(r#""{n}":"{n}""#)).collect();
-    let many = format!(r#"{{"weight_map":{{{}}}}}"#, map.join(","));
-    let done = Files::default().with(INDEX, many).judge(INDEX);
+    let done = Files::default().with(INDEX, many_of(30_000)).judge(INDEX);
     assert_eq!(done.gaps.len(), TOLD + 1);
+    // One part that is there, so that the tensors are compared, and many that it shares with a second.
+    let all: Vec<String> = (0..9_000).map(|n| format!("{n}")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let done = Files::default()
+        .with(INDEX, many_of(100_000))
+        .with("0", tensors(&all))
+        .with("1", tensors(&all))
+        .judge(INDEX);
+    assert_eq!(done.gaps.len(), TOLD + 1);
+    assert_eq!(done.findings.len(), TOLD);
+}
+
+/// An index of so many files with a tensor each.
+fn many_of(count: usize) -> String {
+    let map: Vec<String> = (0..count).map(|n| format!(r#""{n}":"{n}""#)).collect();
+    format!(r#"{{"weight_map":{{{}}}}}"#, map.join(","))
+}
+
+#[test]
+fn ranks_that_are_not_there_are_counted_and_the_first_are_named() {
+    let state =
+        b"\x80\x02}(U\x0cglobal_stepsK\x0aU\x0ddp_world_sizeM\xff\x0fU\x0dmp_world_sizeM\xff\x0fu.";
+    let name = "mp_rank_00_model_states.pt";
+    let files = (0..4095).fold(
+        Files::default().with(name, checkpoint(state)),
+        |files, rank| {
+            files.with(
+                &format!("zero_pp_rank_7_mp_rank_{rank:02}_optim_states.pt"),
+                "",
+            )
+        },
+    );
+    let gaps = files.judge(name).gaps;
+    assert_eq!(gaps.len(), TOLD + 1);
+    assert!(gaps.iter().all(|gap| gap.kind == GapKind::Missing));
+    assert!(
+        gaps[0]
+            .what
+            .contains("zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    );
+    let further = 4094 + 4095 * 4094 - TOLD;
+    assert_eq!(
+        gaps[TOLD].what,
+        format!("{further} further parts are not there")
+    );
+    let front = "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt";
+    let one = b"\x80\x02}(U\x0cglobal_stepsK\x0aU\x0ddp_world_sizeK\x02u.";
+    let files = Files::default().with(name, checkpoint(one)).with(front, "");
+    let gaps = files.judge(name).gaps;
+    assert_eq!(gaps.len(), 1);
+    assert!(gaps[0].what.contains(&front.replace("rank_0_", "rank_1_")));
 }
 
 /// `.metadata` as its pickle would be: objects with a path, an offset and a length.
@@ -269,6 +319,16 @@ fn a_tag_leads_to_a_folder_of_its_own_that_is_there_and_is_the_newest() {
             [(Rule::PathEscapes, Weight::Dangerous)]
         );
     }
+    // The loader takes the space around it away, however much there is.
+    let padded = format!("\n\n../elsewhere{}", "\n".repeat(6000));
+    assert_eq!(
+        rules_of(&world(&padded)),
+        [(Rule::PathEscapes, Weight::Dangerous)]
+    );
+    let endless = format!("../elsewhere{}", " ".repeat(70_000));
+    assert_eq!(world(&endless).gaps[0].kind, GapKind::NotRead);
+    // A large file of that name that is no such text.
+    assert_eq!(world(&"x".repeat(70_000)), Examination::default());
     // Other programs have a file of this name.
     let other = Files::default().with("latest", "step 5 of run 7");
     assert_eq!(other.judge("latest"), Examination::default());
@@ -285,4 +345,201 @@ fn a_tracker_leads_to_an_iteration_that_is_there() {
     assert_eq!(world("10\n"), Examination::default());
     assert_eq!(world("5").gaps[0].kind, GapKind::Missing);
     assert_eq!(rules_of(&world("../x")), [(Rule::Broken, Weight::Note)]);
+}
+
+/// The protocol, one object of torch's class, what `told` does to it, and the end.
+fn item(told: &[u8]) -> Vec<u8> {
+    let class = b"\x80\x02ctorch.distributed.checkpoint.filesystem\n_StorageInfo\n)\x81";
+    [class, told, b"."].concat()
+}
+
+/// A dict of literal texts and numbers, as opcodes.
+fn dict(pairs: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = b"}(".to_vec();
+    for (key, value) in pairs {
+        bytes.extend([b'U', u8::try_from(key.len()).unwrap()]);
+        bytes.extend(key.as_bytes());
+        bytes.extend(*value);
+    }
+    bytes.push(b'u');
+    bytes
+}
+
+const PROGRAM: &[u8] = b"\x80\x02cos\nsystem\nU\x0becho MARKER\x85R.";
+
+/// The rules that a `.metadata` makes of a file that shows numbers, and has a program at 100.
+fn pointed(metadata: Vec<u8>) -> Vec<(Rule, Weight)> {
+    let mut bytes = vec![7; 200];
+    bytes[100..100 + PROGRAM.len()].copy_from_slice(PROGRAM);
+    let files = Files::default().with(".metadata", metadata);
+    let mut rules = rules_of(&files.with(ITEMS, bytes).judge(".metadata"));
+    rules.sort();
+    rules.dedup();
+    rules
+}
+
+#[test]
+fn a_range_is_the_one_that_the_finished_object_has_however_it_was_put_together() {
+    let path: &[u8] = b"U\x0c__0_0.distcp";
+    let size = [b'K', u8::try_from(PROGRAM.len()).unwrap()];
+    let honest = [
+        ("relative_path", path),
+        ("offset", b"K\x00"),
+        ("length", &size),
+    ];
+    let evil = (Rule::RunsCommand, Weight::Dangerous);
+    let doubt = (Rule::ReadersDisagree, Weight::Unknown);
+    let straight = [honest[0], ("offset", b"Kd"), honest[2]];
+    assert_eq!(
+        pointed(item(&[dict(&straight), b"b".into()].concat())),
+        [evil]
+    );
+    let twice = [
+        dict(&honest),
+        b"b".into(),
+        dict(&[("offset", b"Kd")]),
+        b"b".into(),
+    ];
+    let again = [dict(&honest), b"(U\x06offsetKdu".into(), b"b".into()];
+    let slots = [b"N".into(), dict(&straight), b"\x86b".into()];
+    let split = [dict(&honest[..1]), dict(&straight[1..]), b"\x86b".into()];
+    let filled = [
+        b"ccollections\nOrderedDict\n)R".to_vec(),
+        dict(&straight)[1..].to_vec(),
+        b"b".into(),
+    ];
+    // The object has taken its state; then the dict is changed.
+    let later = [dict(&straight)
+        .iter()
+        .copied()
+        .chain(*b"q\x01bh\x01U\x06offsetK\x00s0")
+        .collect()];
+    for told in [&twice[..], &again, &slots, &split, &filled, &later] {
+        let rules = pointed(item(&told.concat()));
+        assert!(rules.contains(&evil) && rules.contains(&doubt), "{rules:?}");
+    }
+}
+
+#[test]
+fn a_place_of_an_item_that_is_no_literal_is_a_disagreement() {
+    let path: &[u8] = b"U\x0c__0_0.distcp";
+    let said = |path: &[u8], offset: &[u8], length: &[u8]| {
+        let pairs = [
+            ("relative_path", path),
+            ("offset", offset),
+            ("length", length),
+        ];
+        pointed(item(&[dict(&pairs), b"b".into()].concat()))
+    };
+    let doubt = [(Rule::ReadersDisagree, Weight::Unknown)];
+    let scalar =
+        b"cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nU\x02i8\x85RU\x08d\0\0\0\0\0\0\0\x86R";
+    assert_eq!(said(path, b"K\x00", b"K\xc8"), []);
+    assert_eq!(said(path, b"\x88", b"K\x05"), doubt);
+    assert_eq!(said(path, scalar, b"K\x05"), doubt);
+    assert_eq!(said(path, b"K\x00", b"N"), doubt);
+    assert_eq!(said(path, b"\x8a\x09\0\0\0\0\0\0\0\0\x01", b"K\x05"), doubt);
+    assert_eq!(said(b"C\x0c__0_0.distcp", b"K\x00", b"K\x05"), doubt);
+    // Nothing is said, or the class is called with it.
+    assert_eq!(pointed(item(b"")), doubt);
+    let called = [
+        b"\x80\x02ctorch.distributed.checkpoint.filesystem\n_StorageInfo\n(".as_slice(),
+        path,
+        b"KdK\x20tR.",
+    ];
+    assert_eq!(pointed(called.concat()), doubt);
+    // Another object in the place of torch's, with what the loader asks for.
+    let table =
+        b"\x80\x02ctorch.distributed.checkpoint.metadata\nMetadata\n)\x81}U\x0cstorage_dataX";
+    let table = [
+        &table[..table.len() - 1],
+        b"ccollections\nOrderedDict\n)Rsb.",
+    ]
+    .concat();
+    assert_eq!(pointed(table), doubt);
+}
+
+#[test]
+fn of_more_files_of_items_than_are_opened_the_rest_is_a_gap() {
+    let names: Vec<String> = (0..=OPENED).map(|n| format!("__{n}_0.distcp")).collect();
+    let items: Vec<(&str, i32, i32)> = names.iter().map(|name| (name.as_str(), 0, 9)).collect();
+    let judged = |left_out: usize| {
+        let files = Files::default().with(".metadata", metadata(&items));
+        let there = names.iter().enumerate().filter(|(at, _)| *at != left_out);
+        let files = there.fold(files, |files, (_, name)| files.with(name, vec![0; 9]));
+        let gaps = files.judge(".metadata").gaps;
+        gaps.into_iter().map(|gap| gap.kind).collect::<Vec<_>>()
+    };
+    assert_eq!(judged(usize::MAX), [GapKind::Limit]);
+    assert_eq!(judged(3), [GapKind::Missing]);
+    // The first that is too many is missing itself.
+    let mut sorted = names.clone();
+    sorted.sort();
+    let more = [("zz.distcp", 0, 9)];
+    let all: Vec<(&str, i32, i32)> = items.iter().copied().chain(more).collect();
+    let files = Files::default().with(".metadata", metadata(&all));
+    let there = sorted.iter().enumerate().filter(|(at, _)| *at != OPENED);
+    let files = there.fold(files, |files, (_, name)| files.with(name, vec![0; 9]));
+    let gaps = files.with("zz.distcp", vec![0; 9]).judge(".metadata").gaps;
+    let kinds: Vec<GapKind> = gaps.iter().map(|gap| gap.kind).collect();
+    assert_eq!(kinds, [GapKind::Limit, GapKind::Missing]);
+}
+
+/// Files of which some can be seen and not opened.
+struct Closed<'f>(&'f Files, &'f str);
+
+impl Beside for Closed<'_> {
+    fn names(&self, folder: &str) -> Option<Vec<String>> {
+        (folder != self.1).then(|| self.0.names(folder)).flatten()
+    }
+
+    fn presence(&self, path: &str) -> Presence {
+        self.0.presence(path)
+    }
+
+    fn open(&self, path: &str) -> Option<Box<dyn ReadAt>> {
+        self.0.open(path).filter(|_| path != self.1)
+    }
+}
+
+#[test]
+fn what_is_there_and_cannot_be_opened_is_a_gap() {
+    let kinds = |files: &Files, name: &str, closed: &str| {
+        let rules = Rules::builtin();
+        let mut done = Examination::default();
+        let input = files.0[name].as_slice();
+        let beside = Closed(files, closed);
+        judge(&rules, Options::default(), name, &input, &beside, &mut done);
+        let kinds = done.gaps.iter().map(|gap| gap.kind);
+        kinds.collect::<Vec<_>>()
+    };
+    let items = Files::default()
+        .with(".metadata", metadata(&[(ITEMS, 0, 9)]))
+        .with(ITEMS, vec![0; 9]);
+    let iterations = Files::default()
+        .with("iter_0000010/mp_rank_00/model_optim_rng.pt", "x")
+        .with("latest_checkpointed_iteration.txt", "10");
+    let tracker = "latest_checkpointed_iteration.txt";
+    let rank = "iter_0000010/mp_rank_00/model_optim_rng.pt";
+    for (files, name, closed) in [
+        (&items, ".metadata", ITEMS),
+        (&items, ".metadata", ""),
+        (&honest(), INDEX, TWO),
+        (&honest(), INDEX, ""),
+        (
+            &honest().with("zz.safetensors", ""),
+            INDEX,
+            "zz.safetensors",
+        ),
+        (&iterations, tracker, rank),
+        (&iterations, tracker, ""),
+        (&iterations, tracker, "iter_0000010"),
+    ] {
+        assert_eq!(
+            kinds(files, name, closed),
+            [GapKind::NotRead],
+            "{name} {closed:?}"
+        );
+        assert_eq!(kinds(files, name, "-"), [], "{name}");
+    }
 }

@@ -57,6 +57,48 @@ fn chains_of_getattr_are_followed() {
 }
 
 #[test]
+fn what_numpy_imports_by_name_is_a_function_that_may_be_called_with_anything() {
+    let reached = |module: &'static str, name: &'static str| {
+        let function = move |pickle: Pickle| {
+            pickle.call(
+                "numpy.core",
+                "_ufunc_reconstruct",
+                &[&text(module), &text(name)],
+            )
+        };
+        let made: crate::assemble::Push<'_> = &|pickle: Pickle| {
+            pickle.call(
+                "functools",
+                "partial",
+                &[&function, &|it| it.data(b"MARKER")],
+            )
+        };
+        let whole = Pickle::new().call("collections", "defaultdict", &[made]);
+        let alone = function(Pickle::new());
+        [whole.stop(), alone.stop()]
+    };
+    for (module, name) in [
+        ("torch.storage", "_load_from_bytes"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy.core", "_ufunc_reconstruct"),
+        ("builtins", "getattr"),
+        ("functools", "partial"),
+        ("numpy", "ndarray"),
+        ("copyreg", "_reconstructor"),
+        ("os", "system"),
+    ] {
+        for bytes in reached(module, name) {
+            dangerous(&bytes, Rule::ImportsCode);
+        }
+    }
+    for (module, name) in [("numpy", "add"), ("scipy.special._ufuncs", "expit")] {
+        for bytes in reached(module, name) {
+            assert_eq!(weight(&bytes), None, "{module}.{name}");
+        }
+    }
+}
+
+#[test]
 fn what_comes_out_of_a_call_is_not_called() {
     let partial =
         |pickle: Pickle| pickle.call("functools", "partial", &[&global("builtins", "len")]);

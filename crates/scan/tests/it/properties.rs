@@ -1,6 +1,6 @@
 //! What holds for every program: one unknown call is never silent, and no bytes bring the judge down.
 
-use domain::scan::Weight;
+use domain::scan::{Rule, Weight};
 use proptest::prelude::*;
 use taintline_scan::pickle::Origin;
 use taintline_scan::{Project, Rules, pickle};
@@ -144,6 +144,49 @@ fn names_that_are_only_imported_are_bounded_too() {
     let told = |gap: &domain::scan::Gap| gap.what.contains("different names");
     assert_eq!(done.gaps.iter().filter(|gap| told(gap)).count(), 1);
     assert!(done.needs.len() <= 4096 && done.weight() >= Some(Weight::Unknown));
+}
+
+#[test]
+fn what_is_dangerous_behind_a_flood_of_names_stays_so() {
+    let flood = |each: fn(usize) -> String| {
+        let names = (0..12_000).map(each);
+        names.collect::<String>().into_bytes()
+    };
+    let called = flood(|n| format!("cm{n}\nN\n)R0"));
+    let imported = flood(|n| format!("cm{n}\nn\n0"));
+    // More than are looked at closely.
+    let long = (0..25_000).map(|n| format!("cm{n}\nN\n)R0"));
+    let long = long.collect::<String>().into_bytes();
+    let payloads: [(&[u8], Rule); 5] = [
+        (b"cos\nsystem\n(S'echo MARKER'\ntR.", Rule::RunsCommand),
+        (b"(S'echo MARKER'\nios\nsystem\n.", Rule::RunsCommand),
+        (b"cos\nsystem\n.", Rule::RunsCommand),
+        (b"csys\nmodules\n(S'a'\nNu.", Rule::PatchesModule),
+        (b"\x82\x01)R.", Rule::Extension),
+    ];
+    for (payload, rule) in payloads {
+        for front in [&called, &imported] {
+            let done = judged(&[front.as_slice(), payload].concat());
+            let told = |finding: &&domain::scan::Finding| finding.rule == rule;
+            let told = done
+                .findings
+                .iter()
+                .find(told)
+                .map(|finding| finding.weight);
+            assert_eq!(told, Some(Weight::Dangerous), "{rule}");
+            let flood = |gap: &domain::scan::Gap| gap.what.contains("different names");
+            assert!(done.gaps.iter().any(flood));
+        }
+    }
+    for (payload, _) in &payloads[..2] {
+        let done = judged(&[long.as_slice(), payload].concat());
+        assert_eq!(done.weight(), Some(Weight::Dangerous));
+    }
+    // A flood alone is what it was.
+    assert_eq!(
+        judged(&[called.as_slice(), b"N."].concat()).weight(),
+        Some(Weight::Unknown)
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod comparisons;
+mod recheck;
 mod sketches;
 mod summaries;
 mod support;

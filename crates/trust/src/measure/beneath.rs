@@ -3,7 +3,8 @@
 //! Between two looks at a path anybody who can write the folder may put a link in its place. So everything is opened from
 //! the descriptor of the folder with `openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)`: the kernel refuses the path that
 //! leaves. Where a kernel or a sandbox has no `openat2`, the parts are opened one by one, each without following links,
-//! which holds the same. A link is followed only by [`Root::open_through_link`], for names that were signed as such.
+//! which holds the same. A link is followed only by `Root::open_through_link`, for names that were signed as such.
+//! Who else looks at files that somebody may exchange (the neighbours of a scanned file) uses this too: there is one way.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
@@ -21,7 +22,7 @@ const READ: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY);
 
 /// A folder that is held open.
-pub(crate) struct Root {
+pub struct Root {
     descriptor: OwnedFd,
     /// `openat2` was refused once.
     by_parts: AtomicBool,
@@ -29,7 +30,10 @@ pub(crate) struct Root {
 
 impl Root {
     /// Opens the folder itself; this path is the user's own and may be a link.
-    pub(crate) fn open(path: &Path) -> Result<Self, Errno> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open(path: &Path) -> Result<Self, Errno> {
         let flags = READ | OFlags::DIRECTORY;
         Ok(Self {
             descriptor: rustix::fs::openat(CWD, path, flags, Mode::empty())?,
@@ -43,7 +47,10 @@ impl Root {
     }
 
     /// Opens the folder itself once more: a descriptor has one place in its listing, and each listing begins at the start.
-    pub(crate) fn open_again(&self) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn open_again(&self) -> Result<OwnedFd, Errno> {
         rustix::fs::openat(
             &self.descriptor,
             ".",
@@ -52,13 +59,19 @@ impl Root {
         )
     }
 
-    /// Opens a file to be read; a link anywhere on the way is [`Errno::LOOP`].
-    pub(crate) fn open_file(&self, name: &Name) -> Result<OwnedFd, Errno> {
+    /// Opens a file to be read, or whatever stands there under that name; nothing waits.
+    ///
+    /// # Errors
+    /// A link anywhere on the way is [`Errno::LOOP`]; else what the system says.
+    pub fn open_file(&self, name: &Name) -> Result<OwnedFd, Errno> {
         self.open_beneath(name, READ | OFlags::NOFOLLOW)
     }
 
     /// Opens a folder to be listed.
-    pub(crate) fn open_folder(&self, name: &Name) -> Result<OwnedFd, Errno> {
+    ///
+    /// # Errors
+    /// As [`Root::open_file`]; what is no folder is [`Errno::NOTDIR`] or [`Errno::LOOP`].
+    pub fn open_folder(&self, name: &Name) -> Result<OwnedFd, Errno> {
         self.open_beneath(name, READ | OFlags::DIRECTORY | OFlags::NOFOLLOW)
     }
 

@@ -4,7 +4,7 @@
 //! A file that changed in between has no digest. Mapping into memory was rejected: a file that somebody else truncates
 //! would kill the process.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Advice, FileType, Stat};
 use rustix::io::Errno;
@@ -73,7 +73,6 @@ pub enum Unread {
 pub(crate) struct Reading {
     descriptor: OwnedFd,
     before: FileState,
-    total: u64,
 }
 
 impl Reading {
@@ -99,11 +98,7 @@ impl Reading {
             // Advice only: where it is refused, reading is slower and nothing else.
             let _ = rustix::fs::fadvise(&descriptor, 0, None, Advice::Sequential);
         }
-        Ok(Self {
-            descriptor,
-            before,
-            total: 0,
-        })
+        Ok(Self { descriptor, before })
     }
 
     /// What it was when it was opened.
@@ -111,25 +106,12 @@ impl Reading {
         &self.before
     }
 
-    /// Puts the next bytes into `buffer` and says how many; 0 at the end, or where there are more than there were.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unread> {
-        let left = self.before.size.saturating_sub(self.total);
-        let wanted = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let buffer = buffer.get_mut(..wanted).unwrap_or_default();
-        while !buffer.is_empty() {
-            match rustix::io::read(&self.descriptor, &mut *buffer) {
-                Ok(count) => {
-                    self.total += count as u64;
-                    return Ok(count);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        Ok(0)
+    /// The open file.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 
-    /// Reads at a place, for readers of parts; 0 is the end.
+    /// Reads at a place; 0 is the end.
     pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Unread> {
         loop {
             match rustix::io::pread(&self.descriptor, &mut *buffer, offset) {
@@ -144,9 +126,9 @@ impl Reading {
         Ok(FileState::of(&rustix::fs::fstat(&self.descriptor)?) == self.before)
     }
 
-    /// After the last byte: the state that was read, or `None` where it was not one state.
-    pub(crate) fn close(self) -> Result<Option<FileState>, Unread> {
-        let same = self.is_unchanged()? && self.total == self.before.size;
+    /// After the last byte, of `total` that were read: the state that was read, or `None` where it was not one state.
+    pub(crate) fn state_of(&self, total: u64) -> Result<Option<FileState>, Unread> {
+        let same = self.is_unchanged()? && total == self.before.size;
         Ok(same.then_some(self.before))
     }
 }

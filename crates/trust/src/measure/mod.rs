@@ -5,8 +5,10 @@
 //! descriptors, digests belong to one state of a file or there is none. What was signed, and what a difference means, is
 //! not known here.
 
-mod beneath;
+pub mod beneath;
+mod desk;
 mod file;
+mod open;
 mod pool;
 mod shards;
 mod walk;
@@ -19,7 +21,7 @@ use rustix::io::Errno;
 use crate::name::Name;
 use beneath::Root;
 pub use file::{FileState, Unread};
-pub use pool::{HashResult, Hashed, Task, Wanted};
+pub use pool::{Before, HashResult, Hashed, Task, Wanted};
 pub use shards::Shard;
 pub use walk::{Listing, NotListed, Seen, SeenKind, Tally, Unlisted};
 
@@ -144,12 +146,18 @@ impl Model {
     }
 
     /// Reads the files; the results are in the order of `tasks`.
-    pub fn hash(&self, tasks: &[Task], wanted: Wanted, threads: usize) -> Vec<HashResult> {
+    pub fn hash(
+        &self,
+        tasks: &[Task],
+        wanted: Wanted,
+        threads: usize,
+        before: Option<Before<'_>>,
+    ) -> Vec<HashResult> {
         match &self.single {
-            None => pool::hash_all(&self.root, tasks, wanted, threads),
+            None => pool::hash_all(&self.root, tasks, wanted, threads, before),
             Some((_, actual)) => {
                 let tasks: Vec<Task> = tasks.iter().map(|task| self.actual(task, actual)).collect();
-                pool::hash_all(&self.root, &tasks, wanted, threads)
+                pool::hash_all(&self.root, &tasks, wanted, threads, before)
             }
         }
     }

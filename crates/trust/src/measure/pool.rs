@@ -1,26 +1,32 @@
 //! Many files to their digests, on several threads, each byte read once.
 //!
 //! SHA-256 goes through the lanes of [`hashing`]; the same bytes, while they are in the cache, go into the file's BLAKE3
-//! tree ([`crate::chunks`]). A thread that has no file left helps: a thread that still reads a large file then hands it
-//! blocks, so that the tree of one file is made by all threads. SHA-256 of one file cannot be divided. Nobody waits for
-//! help: with no idle thread, the reader hashes the block itself. Where SHA-256 is not wanted, threads read pieces.
+//! tree ([`crate::chunks`]). Large files are shared out evenly, so that no thread fills all of its lanes with what others
+//! wait for. A thread that has no file left [helps](super::desk) those that have. Where SHA-256 is not wanted, all of them
+//! read blocks of what is left.
 //!
-//! Memory is the lanes' buffers and at most [`MAX_JOBS`] blocks, whatever the size of the files.
+//! Memory is the buffers of the lanes of at most [`MAX_THREADS`] threads and the blocks of the desk, whatever the size of
+//! the files.
 
-use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use domain::Digest;
-use hashing::{Engine, Queue, Sha256, Stream};
+use hashing::{Engine, Queue, Sha256, Stream as _};
 
 use super::beneath::Root;
+use super::desk::{Desk, lock};
 use super::file::{FileState, Reading, Unread};
-use crate::chunks::{BLOCK, BlockHasher, FileTree, TreeBuilder, block_value};
+use super::open::{Open, Ticket};
+use crate::chunks::FileTree;
 use crate::name::Name;
 
-/// Blocks that wait for a helper, at most.
-const MAX_JOBS: usize = 12;
+/// Threads, whatever was asked for: each has half a megabyte of buffers.
+const MAX_THREADS: usize = 64;
+
+/// Bytes from which on a file is large: such files come first, and are shared out.
+const LARGE: u64 = 1 << 20;
 
 /// A file to be read.
 #[derive(Debug, Clone)]
@@ -29,7 +35,7 @@ pub struct Task {
     pub name: Name,
     /// It is a link that was signed as the file behind it.
     pub through_link: bool,
-    /// Its size as listed; only the order depends on it.
+    /// Its size as listed; only the order and who reads it depend on it.
     pub size: u64,
 }
 
@@ -42,11 +48,17 @@ pub struct Wanted {
     pub tree: bool,
 }
 
+/// Asked about each file when it is open and before its first byte is read, with its state then; the answer is kept beside
+/// the digests. Called by several threads.
+pub type Before<'a> = &'a (dyn Fn(BorrowedFd<'_>, &FileState) -> bool + Sync);
+
 /// A file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hashed {
     /// What it was, before and after.
     pub state: FileState,
+    /// What [`Before`] answered; `false` where nobody was asked.
+    pub before: bool,
     /// If it was wanted.
     pub sha256: Option<Digest>,
     /// If it was wanted.
@@ -62,29 +74,12 @@ pub(crate) fn hash_all(
     tasks: &[Task],
     wanted: Wanted,
     threads: usize,
+    before: Option<Before<'_>>,
 ) -> Vec<HashResult> {
-    let mut order: Vec<usize> = (0..tasks.len()).collect();
-    // Large ones first, so that no thread begins one when the others are done; small ones as they lie in their folders.
-    let size = |number: &usize| tasks.get(*number).map_or(0, |task| task.size);
-    order.sort_by_key(|number| std::cmp::Reverse(size(number) / BLOCK));
-    let pool = Pool {
-        root,
-        tasks,
-        wanted,
-        order,
-        next: AtomicUsize::new(0),
-        again: Mutex::new(Vec::new()),
-        results: Mutex::new(tasks.iter().map(|_| None).collect()),
-        help: Mutex::new(Help {
-            jobs: VecDeque::new(),
-            spare: Vec::new(),
-            idle: 0,
-            reading: threads.max(1),
-        }),
-        changed: Condvar::new(),
-    };
+    let threads = threads.clamp(1, MAX_THREADS);
+    let pool = Pool::new(root, tasks, wanted, threads, before);
     std::thread::scope(|scope| {
-        for _ in 1..threads.max(1) {
+        for _ in 1..threads {
             scope.spawn(|| pool.work());
         }
         pool.work();
@@ -101,154 +96,92 @@ struct Pool<'a> {
     root: &'a Root,
     tasks: &'a [Task],
     wanted: Wanted,
+    before: Option<Before<'a>>,
     order: Vec<usize>,
     next: AtomicUsize,
     /// Files that changed while they were read, once.
     again: Mutex<Vec<usize>>,
     results: Mutex<Vec<Option<HashResult>>>,
-    help: Mutex<Help>,
-    changed: Condvar,
+    /// Large files that one thread may have open.
+    share: usize,
+    desk: Desk,
 }
 
-struct Help {
-    jobs: VecDeque<Job>,
-    /// Buffers to be used again: a fresh one costs the kernel a page fault for every 4 KiB.
-    spare: Vec<Vec<u8>>,
-    idle: usize,
-    /// Threads that may still hand out blocks.
-    reading: usize,
-}
-
-/// A block for whoever has time.
-struct Job {
-    file: Arc<Tree>,
-    number: u64,
-    bytes: Vec<u8>,
-}
-
-/// The tree of one file while it is made.
-struct Tree {
-    builder: Mutex<TreeBuilder>,
-    outstanding: AtomicUsize,
-}
-
-impl Tree {
-    fn take(&self, number: u64, value: crate::chunks::Blake3) {
-        lock(&self.builder).block(number, value);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half-done under these locks.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Whether a file is worth to be shared out.
+fn is_large(task: &Task) -> bool {
+    task.size >= LARGE
 }
 
 impl<'a> Pool<'a> {
+    fn new(
+        root: &'a Root,
+        tasks: &'a [Task],
+        wanted: Wanted,
+        threads: usize,
+        before: Option<Before<'a>>,
+    ) -> Self {
+        let mut order: Vec<usize> = (0..tasks.len()).collect();
+        // Large ones first, so that no thread begins one when the others are done; small ones as they lie in their folders.
+        let size = |number: &usize| tasks.get(*number).map_or(0, |task| task.size);
+        order.sort_by_key(|number| std::cmp::Reverse(size(number) / LARGE));
+        let large = tasks.iter().filter(|task| is_large(task)).count();
+        Self {
+            root,
+            tasks,
+            wanted,
+            before,
+            order,
+            next: AtomicUsize::new(0),
+            again: Mutex::new(Vec::new()),
+            results: Mutex::new(tasks.iter().map(|_| None).collect()),
+            share: large.div_ceil(threads),
+            desk: Desk::new(threads),
+        }
+    }
+
     fn work(&self) {
         if self.wanted.sha256 {
-            Engine::best().digest_all(&mut Files(self));
+            Engine::best().digest_all(&mut Files::of(self));
         } else {
             self.read_without_lanes();
         }
-        let mut help = lock(&self.help);
-        help.reading -= 1;
-        help.idle += 1;
-        self.changed.notify_all();
-        loop {
-            if let Some(job) = help.jobs.pop_front() {
-                help.idle -= 1;
-                drop(help);
-                self.carry_out(job);
-                help = lock(&self.help);
-                help.idle += 1;
-            } else if help.reading == 0 {
-                return;
-            } else {
-                help = self
-                    .changed
-                    .wait(help)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-        }
+        self.desk.help();
     }
 
-    fn carry_out(&self, job: Job) {
-        let Job {
-            file,
-            number,
-            bytes,
-        } = job;
-        file.take(number, block_value(number * BLOCK, &bytes));
-        file.outstanding.fetch_sub(1, Ordering::AcqRel);
-        // Under the lock, so that whoever waits for the last block cannot miss it.
-        let mut help = lock(&self.help);
-        if help.spare.len() < MAX_JOBS {
-            help.spare.push(bytes);
-        }
-        self.changed.notify_all();
-    }
-
-    /// An empty buffer for a block, if a helper would take one now.
-    fn wanted_block(&self) -> Option<Vec<u8>> {
-        let mut help = lock(&self.help);
-        let is_wanted = help.jobs.len() < (2 * help.idle).min(MAX_JOBS);
-        let buffer = is_wanted.then(|| {
-            help.spare
-                .pop()
-                .unwrap_or_else(|| Vec::with_capacity(1 << 20))
-        });
-        buffer.map(|mut buffer| {
-            buffer.clear();
-            buffer
-        })
-    }
-
-    fn hand_out(&self, job: Job) {
-        job.file.outstanding.fetch_add(1, Ordering::AcqRel);
-        lock(&self.help).jobs.push_back(job);
-        self.changed.notify_one();
-    }
-
-    /// Helps until no block of `tree` is in other hands.
-    fn wait_for(&self, tree: &Tree) {
-        let mut help = lock(&self.help);
-        while tree.outstanding.load(Ordering::Acquire) > 0 {
-            if let Some(job) = help.jobs.pop_front() {
-                drop(help);
-                self.carry_out(job);
-                help = lock(&self.help);
-            } else {
-                help = self
-                    .changed
-                    .wait(help)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-        }
-    }
-
-    /// The next file to open: one that changed, else the next in order.
-    fn next_task(&self) -> Option<(usize, &'a Task, bool)> {
+    /// The next file to open: one that changed, else the next in order, which may be a large one or not.
+    fn next_task(&self, may_be_large: bool) -> Option<(usize, &'a Task, bool)> {
         if let Some(number) = lock(&self.again).pop() {
             return Some((number, self.tasks.get(number)?, true));
         }
-        let number = *self.order.get(self.next.fetch_add(1, Ordering::Relaxed))?;
-        Some((number, self.tasks.get(number)?, false))
+        let mut at = self.next.load(Ordering::Relaxed);
+        loop {
+            let number = *self.order.get(at)?;
+            let task = self.tasks.get(number)?;
+            if is_large(task) && !may_be_large {
+                return None;
+            }
+            let (one, other) = (Ordering::Relaxed, Ordering::Relaxed);
+            match self.next.compare_exchange_weak(at, at + 1, one, other) {
+                Ok(_) => return Some((number, task, false)),
+                Err(now) => at = now,
+            }
+        }
     }
 
-    fn open_next(&self) -> Option<Open<'_, 'a>> {
+    fn open_next(&self, may_be_large: bool) -> Option<Open<'_>> {
         loop {
-            let (number, task, is_second) = self.next_task()?;
+            let (number, task, is_second) = self.next_task(may_be_large)?;
             match Reading::open(self.root, &task.name, task.through_link) {
                 Err(why) => self.finish(number, Err(why)),
                 Ok(reading) => {
-                    let size = reading.before().size;
-                    return Some(Open {
-                        pool: self,
+                    let ask = |before: Before<'_>| before(reading.descriptor(), reading.before());
+                    let ticket = Ticket {
                         number,
+                        is_large: is_large(task),
                         is_second,
-                        tree: self.wanted.tree.then(|| Growing::new(size)),
-                        reading,
-                    });
+                        before: self.before.is_some_and(ask),
+                    };
+                    return Some(Open::new(&self.desk, reading, self.wanted.tree, ticket));
                 }
             }
         }
@@ -260,26 +193,24 @@ impl<'a> Pool<'a> {
         }
     }
 
-    fn close(&self, open: Open<'_, 'a>, sha256: Result<Option<Digest>, Unread>) {
-        let Open {
+    fn close(&self, open: Open<'_>, sha256: Result<Option<Digest>, Unread>) {
+        let Ticket {
             number,
             is_second,
-            reading,
-            tree,
+            before,
             ..
-        } = open;
-        let tree = tree.and_then(|tree| tree.finish(self));
-        let result = match sha256.and_then(|digest| Ok((digest, reading.close()?))) {
+        } = open.ticket;
+        let read = open.finish();
+        let result = match sha256.and_then(|digest| Ok((digest, read?))) {
             Err(why) => Err(why),
             Ok((_, None)) if !is_second => {
                 lock(&self.again).push(number);
                 return;
             }
-            // A tree that was wanted and is not whole is one whose file was not.
-            Ok((_, Some(_))) if self.wanted.tree && tree.is_none() => Err(Unread::Changed),
             Ok((_, None)) => Err(Unread::Changed),
-            Ok((sha256, Some(state))) => Ok(Hashed {
+            Ok((sha256, Some((state, tree)))) => Ok(Hashed {
                 state,
+                before,
                 sha256,
                 tree,
             }),
@@ -290,9 +221,12 @@ impl<'a> Pool<'a> {
     /// Files that need no SHA-256, block by block.
     fn read_without_lanes(&self) {
         let mut buffer = vec![0; 256 * 1024];
-        while let Some(mut open) = self.open_next() {
+        while let Some(mut open) = self.open_next(true) {
             let result = loop {
-                match open.read(&mut buffer) {
+                match open.lend().and_then(|lent| match lent {
+                    0 => open.read(&mut buffer),
+                    more => Ok(more),
+                }) {
                     Ok(0) => break Ok(None),
                     Ok(_) => {}
                     Err(why) => break Err(why),
@@ -303,122 +237,124 @@ impl<'a> Pool<'a> {
     }
 }
 
-struct Files<'p, 'a>(&'p Pool<'a>);
-
-impl<'p, 'a> Queue for Files<'p, 'a> {
-    type Stream = Open<'p, 'a>;
-
-    fn next(&mut self) -> Option<Open<'p, 'a>> {
-        self.0.open_next()
-    }
-
-    fn done(&mut self, file: Open<'p, 'a>, result: Result<Sha256, Unread>) {
-        let digest = result.map(|digest| Some(Digest::from_bytes(digest)));
-        self.0.close(file, digest);
-    }
-}
-
-/// A file that is being read.
-struct Open<'p, 'a> {
+/// The files of one thread.
+struct Files<'p, 'a> {
     pool: &'p Pool<'a>,
-    number: usize,
-    is_second: bool,
-    reading: Reading,
-    tree: Option<Growing>,
+    /// Large ones that it has open.
+    large: usize,
 }
 
-impl Stream for Open<'_, '_> {
-    type Error = Unread;
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Unread> {
-        let count = self.reading.read(buffer)?;
-        if let Some(tree) = &mut self.tree {
-            tree.feed(self.pool, buffer.get(..count).unwrap_or_default());
-        }
-        Ok(count)
+impl<'p, 'a> Files<'p, 'a> {
+    fn of(pool: &'p Pool<'a>) -> Self {
+        Self { pool, large: 0 }
     }
 }
 
-/// A tree that grows as its file is read.
-struct Growing {
-    tree: Arc<Tree>,
-    size: u64,
-    offset: u64,
-    block: Block,
-}
+impl<'p> Queue for Files<'p, '_> {
+    type Stream = Open<'p>;
 
-enum Block {
-    /// Hashed here.
-    Own(Box<BlockHasher>),
-    /// Collected for a helper.
-    Shared(Vec<u8>),
-}
-
-impl Growing {
-    fn new(size: u64) -> Self {
-        Self {
-            tree: Arc::new(Tree {
-                builder: Mutex::new(TreeBuilder::new(size)),
-                outstanding: AtomicUsize::new(0),
-            }),
-            size,
-            offset: 0,
-            block: Block::Own(Box::new(BlockHasher::new(0))),
-        }
+    fn next(&mut self) -> Option<Open<'p>> {
+        let open = self.pool.open_next(self.large < self.pool.share)?;
+        self.large += usize::from(open.ticket.is_large);
+        Some(open)
     }
 
-    fn feed(&mut self, pool: &Pool<'_>, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            let room = BLOCK - self.offset % BLOCK;
-            if room == BLOCK && self.offset > 0 {
-                self.begin(pool);
-            }
-            let count = usize::try_from(room).map_or(bytes.len(), |room| room.min(bytes.len()));
-            let (now, later) = bytes.split_at(count);
-            match &mut self.block {
-                Block::Own(hasher) => hasher.update(now),
-                Block::Shared(collected) => collected.extend_from_slice(now),
-            }
-            self.offset += count as u64;
-            bytes = later;
-            if self.offset.is_multiple_of(BLOCK) || self.offset == self.size {
-                self.end_block(pool);
-            }
-        }
+    fn done(&mut self, file: Open<'p>, result: Result<Sha256, Unread>) {
+        self.large -= usize::from(file.ticket.is_large);
+        let digest = result.map(|digest| Some(Digest::from_bytes(digest)));
+        self.pool.close(file, digest);
     }
+}
 
-    fn begin(&mut self, pool: &Pool<'_>) {
-        self.block = match pool.wanted_block() {
-            Some(buffer) => Block::Shared(buffer),
-            None => Block::Own(Box::new(BlockHasher::new(self.offset))),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunks::BLOCK;
+
+    const BOTH: Wanted = Wanted {
+        sha256: true,
+        tree: true,
+    };
+
+    /// Files of these sizes, each with bytes of its own.
+    fn made(folder: &std::path::Path, sizes: &[u64]) -> Vec<Task> {
+        let make = |(number, size): (usize, &u64)| {
+            let name = Name::new(&format!("{number}")).unwrap();
+            let bytes =
+                (0..*size).map(|at| (at * 7 / 3).to_le_bytes()[0] ^ name.as_str().as_bytes()[0]);
+            std::fs::write(folder.join(name.as_str()), bytes.collect::<Vec<u8>>()).unwrap();
+            Task {
+                name,
+                through_link: false,
+                size: *size,
+            }
         };
+        sizes.iter().enumerate().map(make).collect()
     }
 
-    fn end_block(&mut self, pool: &Pool<'_>) {
-        if self.size <= BLOCK {
-            return;
-        }
-        let number = (self.offset - 1) / BLOCK;
-        match std::mem::replace(&mut self.block, Block::Shared(Vec::new())) {
-            Block::Own(hasher) => self.tree.take(number, hasher.finish_inner()),
-            Block::Shared(bytes) => pool.hand_out(Job {
-                file: Arc::clone(&self.tree),
-                number,
-                bytes,
-            }),
+    #[test]
+    fn files_of_any_size_have_their_digests_whoever_reads_which_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let sizes = [
+            0,
+            63,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            4 * BLOCK,
+            30 * BLOCK + 77,
+            9 * BLOCK - 64,
+        ];
+        let tasks = made(folder.path(), &sizes);
+        let root = Root::open(folder.path()).unwrap();
+        for (tasks, threads) in [
+            (&tasks[6..7], 2),
+            (&tasks[6..7], 5),
+            (&tasks[4..], 2),
+            (&tasks[..], 3),
+        ] {
+            for sha256 in [true, false] {
+                let wanted = Wanted { sha256, ..BOTH };
+                let results = hash_all(&root, tasks, wanted, threads, None);
+                for (task, result) in tasks.iter().zip(results) {
+                    let bytes = std::fs::read(folder.path().join(task.name.as_str())).unwrap();
+                    let hashed = result.unwrap();
+                    assert_eq!(
+                        hashed.sha256,
+                        sha256.then(|| Digest::of(&bytes)),
+                        "{}",
+                        task.size
+                    );
+                    let tree = hashed.tree.unwrap();
+                    assert_eq!(
+                        tree.root.as_bytes(),
+                        blake3::hash(&bytes).as_bytes(),
+                        "{}",
+                        task.size
+                    );
+                }
+            }
         }
     }
 
-    /// The tree, once nobody holds a part of it; `None` where the file was not read to its end.
-    fn finish(self, pool: &Pool<'_>) -> Option<FileTree> {
-        pool.wait_for(&self.tree);
-        let mut builder = lock(&self.tree.builder);
-        if let Block::Own(hasher) = &self.block
-            && self.size <= BLOCK
-            && self.offset == self.size
-        {
-            builder.whole(hasher.finish_whole());
+    #[test]
+    fn no_thread_opens_large_files_that_others_could_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tasks = made(folder.path(), &[LARGE; 5]);
+        let below = folder.path().join("s");
+        std::fs::create_dir(&below).unwrap();
+        tasks.extend(made(&below, &[9]));
+        tasks[5].name = Name::new("s/0").unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let pool = Pool::new(&root, &tasks, BOTH, 2, None);
+        let (mut one, mut other) = (Files::of(&pool), Files::of(&pool));
+        let first: Vec<_> = std::iter::from_fn(|| one.next()).collect();
+        assert_eq!(first.len(), 3, "three of five for the first of two threads");
+        let second: Vec<_> = std::iter::from_fn(|| other.next()).collect();
+        assert_eq!(second.len(), 3, "two large ones and the small one");
+        for open in first {
+            one.done(open, Err(Unread::Changed));
         }
-        std::mem::replace(&mut *builder, TreeBuilder::new(0)).finish()
+        assert!(one.next().is_none() && one.large == 0);
     }
 }

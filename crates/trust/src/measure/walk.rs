@@ -2,7 +2,8 @@
 //!
 //! Links are told and not followed. What is excluded is walked too, only to be counted: what a signature does not cover is
 //! said in files and bytes. A name that is no UTF-8, or a file that is no file, is told as such; whether that is an error
-//! is the caller's. The number of entries is bounded, so that a tree without end has an end.
+//! is the caller's; below what is excluded it is none. The number of entries is bounded, so that a tree without end has an
+//! end, and what is excluded comes last, so that it cannot use up the bound.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -78,6 +79,8 @@ pub struct Tally {
     pub files: u64,
     /// Bytes of the regular files.
     pub bytes: u64,
+    /// Places that could not be looked into, or looked at: what is there is not counted.
+    pub unseen: u64,
 }
 
 /// Everything below a folder.
@@ -85,7 +88,7 @@ pub struct Tally {
 pub struct Listing {
     /// Sorted by name.
     pub entries: Vec<Seen>,
-    /// What could not be listed.
+    /// What could not be listed; nothing is known of what lies at or below these places.
     pub unlisted: Vec<Unlisted>,
     /// What lies below an excluded name, that name included.
     pub excluded: Tally,
@@ -93,17 +96,26 @@ pub struct Listing {
 
 /// Lists all below `root`; what is at or below one of `excluded` is only counted.
 pub(crate) fn walk(root: &Root, excluded: &[Name]) -> Listing {
+    walk_at_most(root, excluded, MAX_ENTRIES)
+}
+
+fn walk_at_most(root: &Root, excluded: &[Name], max: usize) -> Listing {
     let mut walk = Walk {
         root,
         excluded,
         listing: Listing::default(),
-        count: 0,
+        left: max,
         folders: Vec::new(),
+        left_out: Vec::new(),
     };
     let mut buffer = Vec::with_capacity(LISTING);
     walk.list(None, false, buffer.spare_capacity_mut());
-    while let Some((folder, is_excluded)) = walk.folders.pop() {
-        walk.list(Some(&folder), is_excluded, buffer.spare_capacity_mut());
+    while let Some(folder) = walk.folders.pop() {
+        walk.list(Some(&folder), false, buffer.spare_capacity_mut());
+    }
+    walk.left = max;
+    while let Some(folder) = walk.left_out.pop() {
+        walk.list(Some(&folder), true, buffer.spare_capacity_mut());
     }
     walk.listing
         .entries
@@ -115,8 +127,11 @@ struct Walk<'a> {
     root: &'a Root,
     excluded: &'a [Name],
     listing: Listing,
-    count: usize,
-    folders: Vec<(Name, bool)>,
+    /// Entries that are still taken.
+    left: usize,
+    folders: Vec<Name>,
+    /// Folders that are excluded.
+    left_out: Vec<Name>,
 }
 
 impl Walk<'_> {
@@ -129,8 +144,13 @@ impl Walk<'_> {
             .map_err(NotListed::System)
             .and_then(|descriptor| self.read(folder, &descriptor, excluded, buffer));
         if let Err(why) = outcome {
-            let path = folder.map_or(".", Name::as_str);
-            self.unlisted(path.as_bytes(), why);
+            let path = match folder {
+                // Of no folder is it known that it was listed.
+                _ if why == NotListed::TooMany => ".",
+                None => ".",
+                Some(folder) => folder.as_str(),
+            };
+            self.unlisted(path.as_bytes(), why, excluded);
         }
     }
 
@@ -148,11 +168,14 @@ impl Walk<'_> {
             if matches!(last.to_bytes(), b"." | b"..") {
                 continue;
             }
-            self.count += 1;
-            if self.count > MAX_ENTRIES {
+            if self.left == 0 {
                 self.folders.clear();
+                if excluded {
+                    self.left_out.clear();
+                }
                 return Err(NotListed::TooMany);
             }
+            self.left -= 1;
             let path = match folder {
                 None => last.to_bytes().to_vec(),
                 Some(folder) => [folder.as_str().as_bytes(), b"/", last.to_bytes()].concat(),
@@ -160,7 +183,8 @@ impl Walk<'_> {
             let stat = match rustix::fs::statat(descriptor, last, AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 Err(errno) => {
-                    self.unlisted(&path, NotListed::System(errno));
+                    let excluded = excluded || name_of(&path).is_some_and(|it| self.excludes(&it));
+                    self.unlisted(&path, NotListed::System(errno), excluded);
                     continue;
                 }
                 Ok(stat) => stat,
@@ -182,14 +206,6 @@ impl Walk<'_> {
         target: Option<PathText>,
         excluded: bool,
     ) {
-        let name = std::str::from_utf8(path)
-            .ok()
-            .and_then(|text| Name::new(text).ok());
-        let Some(name) = name else {
-            self.unlisted(path, NotListed::Name);
-            return;
-        };
-        let excluded = excluded || self.excluded.iter().any(|above| name.is_below(above));
         let state = FileState::of(stat);
         let kind = match (FileType::from_raw_mode(stat.st_mode), target) {
             (FileType::RegularFile, _) => SeenKind::File,
@@ -197,26 +213,61 @@ impl Walk<'_> {
             (FileType::Symlink, Some(target)) => SeenKind::Link { target },
             (other, _) => SeenKind::Other(type_name(other)),
         };
+        let Some(name) = name_of(path) else {
+            if excluded {
+                self.tally(&kind, &state);
+            }
+            if !excluded || kind == SeenKind::Folder {
+                self.unlisted(path, NotListed::Name, excluded);
+            }
+            return;
+        };
+        let excluded = excluded || self.excludes(&name);
+        if excluded {
+            self.tally(&kind, &state);
+        }
         if kind == SeenKind::Folder {
-            self.folders.push((name.clone(), excluded));
+            let folders = if excluded {
+                &mut self.left_out
+            } else {
+                &mut self.folders
+            };
+            folders.push(name.clone());
         }
         if !excluded {
             self.listing.entries.push(Seen { name, kind, state });
-        } else if kind != SeenKind::Folder {
-            let tally = &mut self.listing.excluded;
-            tally.files += 1;
-            if kind == SeenKind::File {
-                tally.bytes = tally.bytes.saturating_add(state.size);
-            }
         }
     }
 
-    fn unlisted(&mut self, path: &[u8], why: NotListed) {
+    fn excludes(&self, name: &Name) -> bool {
+        self.excluded.iter().any(|above| name.is_below(above))
+    }
+
+    fn tally(&mut self, kind: &SeenKind, state: &FileState) {
+        let tally = &mut self.listing.excluded;
+        tally.files += u64::from(*kind != SeenKind::Folder);
+        if *kind == SeenKind::File {
+            tally.bytes = tally.bytes.saturating_add(state.size);
+        }
+    }
+
+    /// What is excluded is not asked for: there it is only not counted.
+    fn unlisted(&mut self, path: &[u8], why: NotListed, excluded: bool) {
+        if excluded {
+            self.listing.excluded.unseen += 1;
+            return;
+        }
         self.listing.unlisted.push(Unlisted {
             path: PathText::from_bytes(path),
             why,
         });
     }
+}
+
+fn name_of(path: &[u8]) -> Option<Name> {
+    std::str::from_utf8(path)
+        .ok()
+        .and_then(|text| Name::new(text).ok())
 }
 
 #[cfg(test)]
@@ -266,8 +317,43 @@ mod tests {
                 "sub/.git/HEAD"
             ]
         );
-        assert_eq!(listing.excluded, Tally { files: 2, bytes: 8 });
+        let tally = Tally {
+            files: 2,
+            bytes: 8,
+            unseen: 0,
+        };
+        assert_eq!(listing.excluded, tally);
         assert_eq!(listing.unlisted.len(), 1);
         assert_eq!(listing.unlisted[0].path.as_str(), "\\xff");
+    }
+
+    #[test]
+    fn what_is_excluded_is_counted_as_far_as_it_can_be_and_is_never_in_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let bad = out.join(std::ffi::OsStr::from_bytes(b"bad\xff"));
+        std::fs::create_dir_all(&bad).unwrap();
+        std::fs::write(bad.join("unseen"), "12345").unwrap();
+        std::fs::write(out.join(std::ffi::OsStr::from_bytes(b"\xff")), "123").unwrap();
+        for number in 0..20 {
+            std::fs::write(out.join(format!("{number}")), "").unwrap();
+        }
+        std::fs::write(folder.path().join("in"), "").unwrap();
+        let root = Root::open(folder.path()).unwrap();
+        let excluded = [Name::new("out").unwrap()];
+        let all = walk(&root, &excluded);
+        assert_eq!((all.entries.len(), all.unlisted.len()), (1, 0));
+        let tally = |files, unseen| Tally {
+            files,
+            bytes: 3,
+            unseen,
+        };
+        assert_eq!(all.excluded, tally(21, 1));
+        let some = walk_at_most(&root, &excluded, 10);
+        assert_eq!((some.entries.len(), some.unlisted.len()), (1, 0));
+        assert!(some.excluded.unseen > 0 && some.excluded.files <= 10);
+        let none = walk_at_most(&root, &[], 10);
+        let too_many = |it: &Unlisted| it.why == NotListed::TooMany && it.path.as_str() == ".";
+        assert!(none.unlisted.iter().any(too_many), "{:?}", none.unlisted);
     }
 }

@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::certificate::{Chain, ChainError};
 use crate::envelope::{Envelope, EnvelopeError, Opened};
 use crate::keys::PublicKey;
 use crate::strict::{self, JsonError};
+use crate::time::granted;
 
 const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
@@ -76,6 +78,12 @@ pub enum BundleError {
     /// The envelope names another key than the bundle.
     #[error("the envelope names another key than the bundle around it")]
     KeyId,
+    /// As many time stamps as are read, or in a form that is not known.
+    #[error("it has {count} time stamps and takes no more")]
+    TimeStamps {
+        /// How many.
+        count: usize,
+    },
     /// A key without anything that names it.
     #[error("it names no key")]
     NoHint,
@@ -209,6 +217,38 @@ impl Bundle {
             dsse_envelope: envelope,
         })
     }
+}
+
+/// The same bundle with one more time stamp: a token over the bytes of its signature. What is signed stays as it is, byte
+/// for byte.
+pub fn stamped(bundle: &[u8], limit: u64, token: &[u8]) -> Result<Vec<u8>, BundleError> {
+    let count = Bundle::parse(bundle, limit)?.time_stamps.len();
+    if count >= MAX_TIME_STAMPS {
+        return Err(BundleError::TimeStamps { count });
+    }
+    let mut form: Value = serde_json::from_slice(bundle).map_err(JsonError::from)?;
+    let stamp = json!({"signedTimestamp": STANDARD.encode(granted(token))});
+    let stamps = form
+        .get_mut("verificationMaterial")
+        .and_then(Value::as_object_mut)
+        .map(|material| {
+            material
+                .entry("timestampVerificationData")
+                .or_insert(Value::Null)
+        })
+        .map(|data| {
+            if data.is_null() {
+                *data = json!({"rfc3161Timestamps": []});
+            }
+            data
+        })
+        .and_then(Value::as_object_mut)
+        .map(|data| data.entry("rfc3161Timestamps").or_insert_with(|| json!([])));
+    match stamps.and_then(Value::as_array_mut) {
+        Some(stamps) => stamps.push(stamp),
+        None => return Err(BundleError::TimeStamps { count }),
+    }
+    Ok(serde_json::to_vec(&form).map_err(JsonError::from)?)
 }
 
 impl KeyForm {

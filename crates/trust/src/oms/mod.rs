@@ -3,9 +3,11 @@
 //! Written so that the reference tool verifies it, and read more strictly than the reference reads: see `docs/seal.md`.
 
 mod bundle;
+mod claimed;
 mod predicate;
 
-pub use bundle::{Bundle, BundleError, Method};
+pub use bundle::{Bundle, BundleError, Method, stamped};
+pub use claimed::claimed_digests;
 pub use predicate::{
     Algorithm, DEFAULT_IGNORED, HashType, PREDICATE, Resource, Serialized, Signed, SignedError,
     encode,

@@ -9,6 +9,6 @@ mod request;
 mod token;
 mod verify;
 
-pub use request::{MAX_RESPONSE_BYTES, Refusal, request, response};
+pub use request::{MAX_RESPONSE_BYTES, Refusal, asked, granted, request, response, token_in};
 pub use token::{MAX_TOKEN_BYTES, Stated, Token, TokenSyntax};
 pub use verify::{ChainFault, NotStamped, Stamped};

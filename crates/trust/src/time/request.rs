@@ -5,6 +5,7 @@ use der::{Encode as _, Tag};
 use domain::Digest;
 
 use super::fields::{Fields, element};
+use super::token::Token;
 
 /// The most bytes that an answer may have.
 pub const MAX_RESPONSE_BYTES: usize = 256 << 10;
@@ -44,6 +45,23 @@ pub(super) fn positive(bytes: [u8; 8]) -> Vec<u8> {
     [sign, shortest].concat()
 }
 
+/// What was asked for in a request: its digest and its nonce, where it is one for SHA-256 as [`request`] makes it.
+pub fn asked(bytes: &[u8]) -> Option<(Digest, Option<[u8; 8]>)> {
+    let mut query = Fields::within(bytes)?;
+    (query.small()? == 1).then_some(())?;
+    let mut imprint = query.sequence()?;
+    (imprint.algorithm()? == SHA256).then_some(())?;
+    let digest = imprint.value(Tag::OctetString)?.try_into().ok()?;
+    let nonce = query.optional(Tag::Integer).and_then(|bytes| {
+        let bytes = bytes.strip_prefix(&[0]).unwrap_or(bytes);
+        let mut nonce = [0; 8];
+        let start = nonce.len().checked_sub(bytes.len())?;
+        nonce.get_mut(start..)?.copy_from_slice(bytes);
+        Some(nonce)
+    });
+    Some((Digest::from_bytes(digest), nonce))
+}
+
 /// Why there is no token in an answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -77,6 +95,21 @@ pub fn response(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
 /// Status, words, token.
 type Parts<'a> = (u32, Option<String>, Option<&'a [u8]>);
 
+/// Takes the token out of an answer, or is it: both are handed around as files.
+pub fn token_in(bytes: &[u8]) -> Result<Vec<u8>, Refusal> {
+    match response(bytes) {
+        Err(Refusal::Malformed) if Token::parse(bytes).is_ok() => Ok(bytes.to_vec()),
+        other => other,
+    }
+}
+
+/// The answer that grants a token: the form in which a Sigstore bundle holds it.
+pub fn granted(token: &[u8]) -> Vec<u8> {
+    let status = element(Tag::Integer, &[&[0]]);
+    let info = element(Tag::Sequence, &[&status]);
+    element(Tag::Sequence, &[&info, token])
+}
+
 fn parts(bytes: &[u8]) -> Option<Parts<'_>> {
     let mut answer = Fields::within(bytes)?;
     let mut info = answer.sequence()?;
@@ -92,4 +125,21 @@ fn parts(bytes: &[u8]) -> Option<Parts<'_>> {
     };
     answer.end()?;
     Some((status, text, token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_says_what_was_asked_whatever_its_nonce() {
+        let digest = Digest::of(b"x");
+        for nonce in [[0; 8], [0, 0, 0, 0, 0, 0, 0, 200], [0x80; 8], [1; 8]] {
+            let query = request(&digest, nonce);
+            assert_eq!(asked(&query), Some((digest, Some(nonce))));
+            for length in 0..query.len() {
+                assert_eq!(asked(&query[..length]), None, "cut at {length}");
+            }
+        }
+    }
 }

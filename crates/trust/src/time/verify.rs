@@ -11,6 +11,8 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime}
 use webpki::ring as algorithms;
 use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 
+use x509_cert::der::Decode as _;
+
 use super::request::{self, positive};
 use super::token::{Bound, Token};
 
@@ -39,6 +41,22 @@ pub struct Stamped {
     pub accuracy_us: Option<u64>,
     /// The SHA-256 of the certificate that signed.
     pub certificate: Digest,
+    /// Its subject, as RFC 4514 writes it. Hostile text, as far as the roots are lax.
+    pub authority: String,
+}
+
+impl Stamped {
+    /// The time and what the token may be off at most, in microseconds since 1970: the digest existed no later.
+    pub fn latest_us(&self) -> i64 {
+        let accuracy = i64::try_from(self.accuracy_us.unwrap_or_default()).unwrap_or(i64::MAX);
+        self.at.as_microsecond().saturating_add(accuracy)
+    }
+
+    /// The time less what the token may be off: the token did not exist before.
+    pub fn earliest_us(&self) -> i64 {
+        let accuracy = i64::try_from(self.accuracy_us.unwrap_or_default()).unwrap_or(i64::MAX);
+        self.at.as_microsecond().saturating_sub(accuracy)
+    }
 }
 
 /// Why a token proves nothing.
@@ -101,13 +119,8 @@ impl Token {
         nonce: Option<[u8; 8]>,
         roots: &[Vec<u8>],
     ) -> Result<Stamped, NotStamped> {
+        self.answers(wanted, nonce)?;
         let stated = self.stated();
-        if stated.algorithm != request::SHA256.to_string() || stated.imprint != wanted.as_bytes() {
-            return Err(NotStamped::Imprint);
-        }
-        if nonce.is_some_and(|nonce| stated.nonce.as_deref() != Some(&positive(nonce))) {
-            return Err(NotStamped::Nonce);
-        }
         let signer = &self.signer;
         let content = hashed(signer.digest_algorithm, &self.content)?;
         if content.as_ref() != signer.content_digest {
@@ -123,7 +136,24 @@ impl Token {
             at: stated.at,
             accuracy_us: stated.accuracy_us,
             certificate: Digest::of(leaf),
+            authority: subject(leaf),
         })
+    }
+
+    /// Whether the token is over `wanted` and answers the request of `nonce`. That is all that can be said of it without
+    /// roots: whoever can write a file can write such a token.
+    pub fn answers(&self, wanted: &Digest, nonce: Option<[u8; 8]>) -> Result<(), NotStamped> {
+        let stated = self.stated();
+        if stated.algorithm != request::SHA256.to_string() {
+            return Err(NotStamped::Algorithm(stated.algorithm.clone()));
+        }
+        if stated.imprint != wanted.as_bytes() {
+            return Err(NotStamped::Imprint);
+        }
+        if nonce.is_some_and(|nonce| stated.nonce.as_deref() != Some(&positive(nonce))) {
+            return Err(NotStamped::Nonce);
+        }
+        Ok(())
     }
 
     fn is_bound(&self, certificate: &[u8]) -> bool {
@@ -175,6 +205,13 @@ impl Token {
             .then_some(())
             .ok_or(NotStamped::Signature)
     }
+}
+
+fn subject(certificate: &[u8]) -> String {
+    x509_cert::Certificate::from_der(certificate).map_or_else(
+        |_| "an authority whose name cannot be read".to_owned(),
+        |parsed| parsed.tbs_certificate().subject().to_string(),
+    )
 }
 
 fn fault(error: &webpki::Error) -> ChainFault {

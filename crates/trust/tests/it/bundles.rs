@@ -57,6 +57,7 @@ fn no_changed_byte_and_no_cut_of_either_text_is_believed() {
         seal,
         root,
         tree,
+        ..
     } = signed(folder.path(), &key);
     assert_eq!(
         believed(&bundle, &key).map(|signed| signed.root),

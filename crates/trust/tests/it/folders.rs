@@ -7,8 +7,9 @@ use taintline_trust::difference::What;
 use taintline_trust::manifest::Manifest;
 use taintline_trust::measure::{Hashed, Model, Task, Unread, Wanted};
 use taintline_trust::name::Name;
+use taintline_trust::oms::{HashType, Resource, Serialized, Signed};
 use taintline_trust::seal::{Obstacle, Sealing, measure};
-use taintline_trust::verify::{Compared, Expected, Known, Reading, compare};
+use taintline_trust::verify::{Compared, Expected, Known, Reading, Why, compare};
 
 fn sealing() -> Sealing {
     Sealing {
@@ -48,6 +49,7 @@ fn compared(folder: &Path, manifest: &Manifest, known: &Known, tree_only: bool) 
         sealed: Some(manifest),
     };
     let reading = Reading {
+        before: None,
         threads: 3,
         known,
         tree_only,
@@ -242,7 +244,7 @@ fn a_file_that_changes_while_it_is_read_has_no_digest() {
                 std::io::Write::write_all(&mut file, b"x").unwrap();
             }
         });
-        let result = model.hash(&[task], wanted, 2);
+        let result = model.hash(&[task], wanted, 2, None);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         result
     });
@@ -265,7 +267,7 @@ fn any_number_of_threads_gives_the_digests_that_other_programs_give() {
         .collect();
     for (threads, sha256) in [(1, true), (8, true), (1, false), (8, false)] {
         let wanted = Wanted { sha256, tree: true };
-        for (name, result) in names.iter().zip(model.hash(&tasks, wanted, threads)) {
+        for (name, result) in names.iter().zip(model.hash(&tasks, wanted, threads, None)) {
             let bytes = std::fs::read(folder.path().join(name)).unwrap();
             let Hashed {
                 sha256: digest,
@@ -279,4 +281,115 @@ fn any_number_of_threads_gives_the_digests_that_other_programs_give() {
             );
         }
     }
+}
+
+/// A model signature over whole files or, with a size, over ranges; not by anybody.
+fn signature(files: &[(&str, &[u8])], shard: Option<u64>, hash: HashType) -> Signed {
+    let resource = |(name, bytes): &(&str, &[u8])| Resource {
+        name: Some(Name::new(name).unwrap()),
+        shard: shard.map(|_| (0, bytes.len() as u64)),
+        digest: domain::Digest::of(bytes).as_bytes().to_vec(),
+    };
+    Signed {
+        model: "m".to_owned(),
+        root: domain::Digest::of(b""),
+        tree: None,
+        serialized: shard.map_or(Serialized::Files, Serialized::Shards),
+        hash,
+        allow_symlinks: false,
+        ignored: Vec::new(),
+        resources: files.iter().map(resource).collect(),
+    }
+}
+
+fn compared_with(
+    folder: &Path,
+    signed: &Signed,
+    sealed: Option<&Manifest>,
+    tree_only: bool,
+) -> Compared {
+    let model = Model::open(folder).unwrap();
+    let expected = Expected {
+        signed: Some(signed),
+        sealed,
+    };
+    let reading = Reading {
+        before: None,
+        threads: 1,
+        known: &Known::new(),
+        tree_only,
+    };
+    compare(&model, expected, &[], &reading)
+}
+
+#[test]
+fn what_could_not_be_listed_is_not_called_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    make(folder.path());
+    let manifest = sealed(folder.path());
+    std::fs::remove_file(folder.path().join("zero")).unwrap();
+    let set = |mode| {
+        let mode = PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(folder.path().join("a/deep"), mode).unwrap();
+    };
+    set(0o000);
+    // This thread alone obeys modes from here on, also where the tests are root's.
+    let mut mine = rustix::thread::capabilities(None).unwrap();
+    mine.effective.remove(
+        rustix::thread::CapabilitySet::DAC_OVERRIDE
+            | rustix::thread::CapabilitySet::DAC_READ_SEARCH,
+    );
+    rustix::thread::set_capabilities(None, mine).unwrap();
+    let found = compared(folder.path(), &manifest, &Known::new(), false);
+    set(0o755);
+    assert_eq!(told(&found), ["mode a/deep", "missing zero"]);
+    let places: Vec<_> = found
+        .not_compared
+        .iter()
+        .map(|it| it.path.as_str())
+        .collect();
+    assert_eq!(places, ["a/deep"]);
+}
+
+#[test]
+fn a_digest_that_was_not_computed_is_no_match() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a"), "one").unwrap();
+    let mut manifest = sealed(folder.path());
+    std::fs::write(folder.path().join("b"), "evil").unwrap();
+    manifest.excluded.clear();
+    for (hash, why) in [
+        (HashType::Sha256, Why::NotComputed),
+        (HashType::Blake2b, Why::Algorithm),
+    ] {
+        let signed = signature(&[("a", b"one"), ("b", b"good")], None, hash);
+        let found = compared_with(folder.path(), &signed, Some(&manifest), true);
+        assert_eq!(told(&found), Vec::<String>::new());
+        let gaps: Vec<_> = found
+            .not_compared
+            .iter()
+            .map(|it| (it.path.as_str(), it.why))
+            .collect();
+        assert_eq!(gaps, [("b", why)]);
+    }
+    let signed = signature(&[("a", b"one"), ("b", b"good")], None, HashType::Sha256);
+    let found = compared_with(folder.path(), &signed, Some(&manifest), false);
+    assert_eq!(told(&found), ["content b"]);
+}
+
+#[test]
+fn an_empty_file_has_no_range_that_could_be_signed_and_another_file_has() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [("a", "one"), ("__init__.py", "")] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let found = |shard| {
+        let signed = signature(&[("a", b"one")], shard, HashType::Sha256);
+        compared_with(folder.path(), &signed, None, false)
+    };
+    let ranges = found(Some(1000));
+    assert_eq!((told(&ranges), ranges.empty), (vec![], 1));
+    assert_eq!(told(&found(None)), ["extra __init__.py"]);
+    std::fs::write(folder.path().join("__init__.py"), "x").unwrap();
+    assert_eq!(told(&found(Some(1000))), ["extra __init__.py"]);
 }

@@ -1,0 +1,286 @@
+//! Each step's sampled values, judged as they come: the update against its rule, and the weights against the step before.
+//!
+//! The arithmetic is `training::recheck`'s; here is what it needs from the run: which optimizer told what last, and which cause was
+//! told already, so that a sabotage of ten thousand steps is one finding with its first step. All of it is claimed by the
+//! process itself; `docs/steps.md` says what that is worth.
+
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem::{Discriminant, discriminant};
+
+use domain::{Number, Rule, Sample, Sampled, StepRecord};
+use training::ElementKind;
+use training::recheck::between::{self, Between};
+use training::recheck::bounds::Arithmetic;
+use training::recheck::judge::{Cause, Tensor, Verdict, judge};
+use training::recheck::update::{Hyper, STATE_MAX};
+use training::recheck::wire::{self, COLUMNS_MAX};
+
+use super::event::Connection;
+use super::process::Member;
+use super::recorder::Recorder;
+
+/// Parameters of one optimizer that are remembered.
+const TENSORS_MAX: usize = 20_000;
+/// Optimizers of a run that are.
+const OPTIMIZERS_MAX: usize = 1_000;
+/// Findings about steps in one run; the rest is counted.
+const FINDINGS_MAX: usize = 40;
+/// Groups of one optimizer that are remembered, and letters of a name.
+const GROUPS_MAX: usize = 10_000;
+const NAME_MAX: usize = 120;
+
+/// One optimizer of one process.
+type Whose = (Connection, u32);
+
+/// What a finding is about, so that it is told once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Told {
+    Update(Discriminant<Cause>),
+    Between,
+}
+
+/// All that is known of the optimizers of a run.
+#[derive(Default)]
+pub(super) struct Rechecks {
+    known: HashMap<Whose, Known>,
+    /// What was told, and in how many further steps it was seen, with the last of them.
+    told: HashMap<(Whose, Told), (u64, u64)>,
+    gaps: BTreeSet<(Connection, &'static str)>,
+    untold: u64,
+}
+
+/// What one optimizer told of itself.
+#[derive(Default)]
+struct Known {
+    class: String,
+    groups: Vec<BTreeMap<String, Number>>,
+    tensors: BTreeMap<u32, Sampled>,
+}
+
+/// What came of one step.
+struct Judged {
+    verdict: Verdict,
+    between: Between,
+}
+
+impl Known {
+    /// Takes in what is new; `false` if it is more than is remembered.
+    fn learn(&mut self, sample: &Sample) -> bool {
+        if let Some(described) = &sample.optimizer {
+            self.class = described.class.chars().take(NAME_MAX).collect();
+            self.groups.clone_from(&described.groups);
+            self.groups.truncate(GROUPS_MAX);
+        }
+        for tensor in &sample.tensors {
+            let new = !self.tensors.contains_key(&tensor.index);
+            let odd = tensor.state.len() > COLUMNS_MAX || tensor.shape.len() > 64;
+            if odd || new && self.tensors.len() >= TENSORS_MAX {
+                return false;
+            }
+            let mut tensor = tensor.clone();
+            tensor.name = tensor.name.chars().take(NAME_MAX).collect();
+            self.tensors.insert(tensor.index, tensor);
+        }
+        true
+    }
+
+    /// The hyperparameters of each group at a step with these rates; `None` for what is not modelled or not told.
+    fn hypers(&self, rates: &[Number]) -> Vec<Option<Hyper>> {
+        if rates.len() != self.groups.len() {
+            return Vec::new();
+        }
+        let pairs = self.groups.iter().zip(rates);
+        pairs
+            .map(|(group, rate)| Hyper::new(&self.class, rate.0, group)?.ok())
+            .collect()
+    }
+
+    fn kind(&self, index: u32) -> Option<ElementKind> {
+        ElementKind::from_torch_name(&self.tensors.get(&index)?.kind)
+    }
+
+    /// What the judgement needs of one parameter.
+    fn tensor(&self, index: u32, hypers: &[Option<Hyper>]) -> Option<Tensor> {
+        let told = self.tensors.get(&index)?;
+        let group = usize::try_from(told.group).ok()?;
+        let hyper = (*hypers.get(group)?)?;
+        let kind = self.kind(index)?;
+        let mut arithmetic = Arithmetic::of(kind)?;
+        if let Some(digits) = self.groups.get(group)?.get("lr_digits") {
+            let digits = [8, 11, 24, 53]
+                .into_iter()
+                .find(|it| f64::from(*it).to_bits() == digits.0.to_bits())?;
+            arithmetic = arithmetic.with_scalars(digits);
+        }
+        let mut columns = [None; STATE_MAX];
+        for (column, name) in columns.iter_mut().zip(hyper.class.state()) {
+            *column = told.state.iter().position(|it| it == name);
+        }
+        Some(Tensor {
+            kind,
+            arithmetic,
+            hyper,
+            columns,
+        })
+    }
+
+    fn judge(&self, sample: &Sample, rates: &[Number]) -> Result<Judged, wire::Malformed> {
+        let values = wire::read(&sample.values, |index| {
+            let told = self.tensors.get(&index)?;
+            Some((self.kind(index)?.size(), told.state.len()))
+        })?;
+        let hypers = self.hypers(rates);
+        Ok(Judged {
+            verdict: judge(&values, |index| self.tensor(index, &hypers)),
+            between: between::compare(&values, |index| self.kind(index)),
+        })
+    }
+}
+
+impl Recorder<'_> {
+    /// A step was told: its sample is judged at once.
+    pub(super) fn heard_sample(&mut self, connection: Connection, step: &StepRecord) {
+        let Some(sample) = &step.sample else { return };
+        let whose = (connection, step.optimizer);
+        if !self.rechecks.known.contains_key(&whose) && self.rechecks.known.len() >= OPTIMIZERS_MAX
+        {
+            return self.not_rechecked(connection, "there are more optimizers than are remembered");
+        }
+        let known = self.rechecks.known.entry(whose).or_default();
+        if !known.learn(sample) {
+            return self.not_rechecked(
+                connection,
+                "an optimizer has more parameters than are remembered",
+            );
+        }
+        let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
+        let Ok(judged) = known.judge(sample, rates) else {
+            return self.not_rechecked(connection, "what was sampled cannot be read");
+        };
+        if judged.verdict.unjudged > 0 {
+            let why = "NaN, an infinity, or what the rule needs was not told: nothing follows from such a position";
+            self.not_rechecked(connection, why);
+        }
+        self.found_in_step(whose, step, sample, &judged);
+    }
+
+    fn found_in_step(&mut self, whose: Whose, step: &StepRecord, sample: &Sample, judged: &Judged) {
+        if !judged.between.is_empty() {
+            if sample.loaded {
+                self.not_rechecked(
+                    whose.0,
+                    "weights or state changed between two steps, and a state was loaded there",
+                );
+            } else if judged.between.clipped_to.is_some() {
+                self.not_rechecked(
+                    whose.0,
+                    "weights were clipped to plus and minus one number between two steps",
+                );
+            } else {
+                self.tell(whose, Told::Between, step, sample, judged);
+            }
+        }
+        if let Some(cause) = judged.verdict.cause {
+            self.tell(
+                whose,
+                Told::Update(discriminant(&cause)),
+                step,
+                sample,
+                judged,
+            );
+        }
+    }
+
+    fn tell(
+        &mut self,
+        whose: Whose,
+        what: Told,
+        step: &StepRecord,
+        sample: &Sample,
+        judged: &Judged,
+    ) {
+        if let Some((count, last)) = self.rechecks.told.get_mut(&(whose, what)) {
+            *count += 1;
+            *last = step.step;
+            return;
+        }
+        if self.rechecks.told.len() >= FINDINGS_MAX {
+            self.rechecks.untold += 1;
+            return;
+        }
+        self.rechecks.told.insert((whose, what), (0, step.step));
+        let rank = self.members.get(&whose.0).and_then(Member::rank);
+        let Some(known) = self.rechecks.known.get(&whose) else {
+            return;
+        };
+        let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
+        let told = words::Told {
+            class: &known.class,
+            groups: &known.groups,
+            tensors: &known.tensors,
+            rates,
+            step,
+            rank,
+        };
+        let mut finding = match (what, judged.verdict.cause) {
+            (Told::Update(_), Some(cause)) => words::update(&told, &judged.verdict, cause),
+            _ => words::between(&told, &judged.between),
+        };
+        if let Ok(bytes) = serde_json::to_vec(step) {
+            finding.evidence.extend(self.journal.blob(&bytes));
+        }
+        self.finding(finding);
+        self.flush();
+    }
+
+    /// Says once for each process that something was not rechecked.
+    fn not_rechecked(&mut self, connection: Connection, why: &'static str) {
+        if self.rechecks.gaps.insert((connection, why)) {
+            let label = self
+                .members
+                .get(&connection)
+                .map(Member::label)
+                .unwrap_or_default();
+            self.gap(&format!("recheck of some updates of {label}"), why);
+        }
+    }
+
+    /// How often what was found came again.
+    pub(super) fn record_rechecks(&mut self) {
+        let mut told: Vec<_> = std::mem::take(&mut self.rechecks.told)
+            .into_iter()
+            .collect();
+        told.sort_by_key(|((whose, _), (_, last))| (*whose, *last));
+        for ((whose, what), (count, last)) in told {
+            if count == 0 {
+                continue;
+            }
+            let rule = match what {
+                Told::Update(_) => Rule::UpdateDiffers,
+                Told::Between => Rule::WeightsChangedBetweenSteps,
+            };
+            let label = self
+                .members
+                .get(&whose.0)
+                .map(Member::label)
+                .unwrap_or_default();
+            let what = format!(
+                "{count} further steps of {label}, optimizer {}, last step {last}: {rule}",
+                whose.1
+            );
+            self.gap(
+                &what,
+                "each cause is told once, at its first step; the record has the others",
+            );
+        }
+        if self.rechecks.untold > 0 {
+            let what = format!("{} more findings about steps", self.rechecks.untold);
+            self.gap(
+                &what,
+                "only the first are told one by one; the record has the steps",
+            );
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Which positions are looked at: fresh ones at each step, half of them spread over the parameters and half over the elements.
+//!
+//! Spread over elements alone, a bias would be seen once in thousands of steps; over parameters alone, the change of a few rows
+//! of a large matrix would be. The generator is SplitMix64 from a seed of the operating system's: the job's own generators
+//! are never touched. It is no secret: what runs in the process can read it, and `docs/steps.md` says what follows from that.
+
+/// Draws positions of one optimizer's parameters.
+#[derive(Debug, Clone)]
+pub struct Draw {
+    state: u64,
+    /// Elements up to and with each parameter.
+    ends: Vec<u64>,
+}
+
+/// A parameter's number and its positions, both ascending.
+pub type Pick = (usize, Vec<u64>);
+
+impl Draw {
+    /// A generator from `seed`, for parameters with `sizes` elements.
+    pub fn new(seed: u64, sizes: &[u64]) -> Self {
+        let mut draw = Self {
+            state: seed,
+            ends: Vec::new(),
+        };
+        draw.layout(sizes);
+        draw
+    }
+
+    /// From now on the parameters have `sizes` elements.
+    pub fn layout(&mut self, sizes: &[u64]) {
+        let mut end = 0u64;
+        self.ends = sizes
+            .iter()
+            .map(|size| {
+                end = end.saturating_add(*size);
+                end
+            })
+            .collect();
+    }
+
+    /// About `count` different positions.
+    pub fn picks(&mut self, count: usize) -> Vec<Pick> {
+        let total = self.ends.last().copied().unwrap_or(0);
+        if total == 0 {
+            return Vec::new();
+        }
+        let mut drawn = std::collections::BTreeSet::new();
+        let parameters = self.ends.len() as u64;
+        for number in 0..count {
+            if number % 2 == 0 {
+                let parameter = usize::try_from(self.below(parameters)).unwrap_or(0);
+                let (start, end) = self.range(parameter);
+                if end > start {
+                    drawn.insert((parameter, self.below(end - start)));
+                }
+            } else {
+                let element = self.below(total);
+                let parameter = self.ends.partition_point(|end| *end <= element);
+                drawn.insert((parameter, element - self.range(parameter).0));
+            }
+        }
+        let mut picks: Vec<Pick> = Vec::new();
+        for (parameter, position) in drawn {
+            match picks.last_mut() {
+                Some((last, positions)) if *last == parameter => positions.push(position),
+                _ => picks.push((parameter, vec![position])),
+            }
+        }
+        picks
+    }
+
+    fn range(&self, parameter: usize) -> (u64, u64) {
+        let before = parameter.checked_sub(1).and_then(|it| self.ends.get(it));
+        let end = self.ends.get(parameter).copied().unwrap_or(0);
+        (before.copied().unwrap_or(0), end)
+    }
+
+    /// Below `end`, evenly but for a share of 2^-64 of it.
+    fn below(&mut self, end: u64) -> u64 {
+        let product = u128::from(self.next()) * u128::from(end);
+        u64::try_from(product >> 64).unwrap_or(0)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_lie_in_their_parameters_and_are_fresh_each_time() {
+        let sizes = [5, 0, 1000, 1];
+        let mut draw = Draw::new(7, &sizes);
+        let (first, second) = (draw.picks(64), draw.picks(64));
+        assert_ne!(first, second);
+        for (parameter, positions) in first.iter().chain(&second) {
+            assert!(positions.iter().all(|at| at < &sizes[*parameter]));
+            assert!(positions.is_sorted());
+        }
+        assert!(
+            first
+                .iter()
+                .map(|(_, positions)| positions.len())
+                .sum::<usize>()
+                > 30
+        );
+    }
+
+    #[test]
+    fn every_parameter_comes_soon_and_every_element_of_a_large_one() {
+        let mut draw = Draw::new(3, &[1, 1_000_000, 1, 50]);
+        let mut seen = [0; 4];
+        let mut quarters = [0; 4];
+        for _ in 0..200 {
+            for (parameter, positions) in draw.picks(16) {
+                seen[parameter] += 1;
+                if parameter == 1 {
+                    for at in positions {
+                        quarters[usize::try_from(at / 250_000).unwrap()] += 1;
+                    }
+                }
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 100), "{seen:?}");
+        assert!(quarters.iter().all(|count| *count > 300), "{quarters:?}");
+    }
+
+    #[test]
+    fn nothing_is_drawn_where_there_is_nothing() {
+        assert!(Draw::new(1, &[]).picks(9).is_empty());
+        assert!(Draw::new(1, &[0, 0]).picks(9).is_empty());
+    }
+}
