@@ -19,6 +19,9 @@ const PACKAGES: &[&str] = &[
     "accelerate==1.15.0",
     "joblib==1.6.0",
     "pytest==9.2.0",
+    // The trainings of the matrix.
+    "transformers==5.23.0",
+    "lightning==2.6.6",
 ];
 /// The reference tool of OpenSSF Model Signing, and what it needs and does not say.
 const MODEL_SIGNING: &[&str] = &["model-signing==1.1.1", "pyOpenSSL==26.4.0"];

@@ -20,6 +20,7 @@ mod judge;
 mod launch;
 mod listener;
 mod memory;
+mod once;
 mod process;
 mod question;
 mod reach;

@@ -22,6 +22,7 @@ use super::files::{self, Reader};
 use super::heartbeat::Heart;
 use super::judge::{self, Context};
 use super::memory::Memory;
+use super::once::Once;
 use super::process::Member;
 use super::recheck::Rechecks;
 use super::shards;
@@ -96,6 +97,7 @@ pub(super) struct Recorder<'a> {
     pub(super) code_awaited: bool,
     pub(super) ways: Ways,
     pub(super) watch: watch::State,
+    pub(super) once: Once,
     pub(super) rechecks: Rechecks,
 }
 
@@ -181,6 +183,7 @@ impl<'a> Recorder<'a> {
             code_awaited: true,
             ways,
             watch,
+            once: Once::default(),
             rechecks: Rechecks::default(),
         }
     }

@@ -39,6 +39,27 @@ pub enum Cause {
     Other(Option<(f64, f64)>),
 }
 
+impl Cause {
+    /// Its kind, without its numbers.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Still => "still",
+            Self::Change(_) => "change",
+            Self::Gradient(_) => "gradient",
+            Self::GradientWritten => "gradient-written",
+            Self::Reset => "reset",
+            Self::NoDecay => "no-decay",
+            Self::First(_) => "first-coefficient",
+            Self::Second(_) => "second-coefficient",
+            Self::Count => "count",
+            Self::WithoutGradient => "without-gradient",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
 /// The explanation of `points`, all positions of the affected parameters.
 pub(super) fn of(points: &[&Point]) -> Cause {
     if !points.is_empty() && points.iter().all(|point| point.still()) {

@@ -6,27 +6,24 @@
 
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::mem::{Discriminant, discriminant};
+use std::collections::{BTreeMap, HashMap};
 
-use domain::{Number, Rule, Sample, Sampled, StepRecord};
+use domain::{Finding, Number, Rule, Sample, Sampled, StepRecord};
 use training::ElementKind;
 use training::recheck::between::{self, Between};
 use training::recheck::bounds::Arithmetic;
-use training::recheck::judge::{Cause, Tensor, Verdict, judge};
+use training::recheck::judge::{Tensor, Verdict, judge};
 use training::recheck::update::{Hyper, STATE_MAX};
 use training::recheck::wire::{self, COLUMNS_MAX};
 
 use super::event::Connection;
-use super::process::Member;
+use super::once::About;
 use super::recorder::Recorder;
 
 /// Parameters of one optimizer that are remembered.
 const TENSORS_MAX: usize = 20_000;
 /// Optimizers of a run that are.
 const OPTIMIZERS_MAX: usize = 1_000;
-/// Findings about steps in one run; the rest is counted.
-const FINDINGS_MAX: usize = 40;
 /// Groups of one optimizer that are remembered, and letters of a name.
 const GROUPS_MAX: usize = 10_000;
 const NAME_MAX: usize = 120;
@@ -34,21 +31,10 @@ const NAME_MAX: usize = 120;
 /// One optimizer of one process.
 type Whose = (Connection, u32);
 
-/// What a finding is about, so that it is told once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Told {
-    Update(Discriminant<Cause>),
-    Between,
-}
-
 /// All that is known of the optimizers of a run.
 #[derive(Default)]
 pub(super) struct Rechecks {
     known: HashMap<Whose, Known>,
-    /// What was told, and in how many further steps it was seen, with the last of them.
-    told: HashMap<(Whose, Told), (u64, u64)>,
-    gaps: BTreeSet<(Connection, &'static str)>,
-    untold: u64,
 }
 
 /// What one optimizer told of itself.
@@ -179,108 +165,51 @@ impl Recorder<'_> {
                     "weights were clipped to plus and minus one number between two steps",
                 );
             } else {
-                self.tell(whose, Told::Between, step, sample, judged);
+                let about = About {
+                    rule: Rule::WeightsChangedBetweenSteps,
+                    cause: "between",
+                    optimizer: whose.1,
+                };
+                self.tell(whose, about, step, sample, |told| {
+                    words::between(told, &judged.between)
+                });
             }
         }
         if let Some(cause) = judged.verdict.cause {
-            self.tell(
-                whose,
-                Told::Update(discriminant(&cause)),
-                step,
-                sample,
-                judged,
-            );
+            let about = About {
+                rule: Rule::UpdateDiffers,
+                cause: cause.name(),
+                optimizer: whose.1,
+            };
+            self.tell(whose, about, step, sample, |told| {
+                words::update(told, &judged.verdict, cause)
+            });
         }
     }
 
     fn tell(
         &mut self,
         whose: Whose,
-        what: Told,
+        about: About,
         step: &StepRecord,
         sample: &Sample,
-        judged: &Judged,
+        words: impl FnOnce(&words::Told<'_>) -> Finding,
     ) {
-        if let Some((count, last)) = self.rechecks.told.get_mut(&(whose, what)) {
-            *count += 1;
-            *last = step.step;
-            return;
-        }
-        if self.rechecks.told.len() >= FINDINGS_MAX {
-            self.rechecks.untold += 1;
-            return;
-        }
-        self.rechecks.told.insert((whose, what), (0, step.step));
-        let rank = self.members.get(&whose.0).and_then(Member::rank);
-        let Some(known) = self.rechecks.known.get(&whose) else {
-            return;
-        };
-        let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
-        let told = words::Told {
-            class: &known.class,
-            groups: &known.groups,
-            tensors: &known.tensors,
-            rates,
-            step,
-            rank,
-        };
-        let mut finding = match (what, judged.verdict.cause) {
-            (Told::Update(_), Some(cause)) => words::update(&told, &judged.verdict, cause),
-            _ => words::between(&told, &judged.between),
-        };
-        if let Ok(bytes) = serde_json::to_vec(step) {
-            finding.evidence.extend(self.journal.blob(&bytes));
-        }
-        self.finding(finding);
-        self.flush();
+        self.tell_once(whose.0, about, step, |recorder, rank| {
+            let known = recorder.rechecks.known.get(&whose)?;
+            Some(words(&words::Told {
+                class: &known.class,
+                groups: &known.groups,
+                tensors: &known.tensors,
+                rates: sample.rates.as_ref().unwrap_or(&step.learning_rates),
+                step,
+                rank,
+            }))
+        });
     }
 
     /// Says once for each process that something was not rechecked.
-    fn not_rechecked(&mut self, connection: Connection, why: &'static str) {
-        if self.rechecks.gaps.insert((connection, why)) {
-            let label = self
-                .members
-                .get(&connection)
-                .map(Member::label)
-                .unwrap_or_default();
-            self.gap(&format!("recheck of some updates of {label}"), why);
-        }
-    }
-
-    /// How often what was found came again.
-    pub(super) fn record_rechecks(&mut self) {
-        let mut told: Vec<_> = std::mem::take(&mut self.rechecks.told)
-            .into_iter()
-            .collect();
-        told.sort_by_key(|((whose, _), (_, last))| (*whose, *last));
-        for ((whose, what), (count, last)) in told {
-            if count == 0 {
-                continue;
-            }
-            let rule = match what {
-                Told::Update(_) => Rule::UpdateDiffers,
-                Told::Between => Rule::WeightsChangedBetweenSteps,
-            };
-            let label = self
-                .members
-                .get(&whose.0)
-                .map(Member::label)
-                .unwrap_or_default();
-            let what = format!(
-                "{count} further steps of {label}, optimizer {}, last step {last}: {rule}",
-                whose.1
-            );
-            self.gap(
-                &what,
-                "each cause is told once, at its first step; the record has the others",
-            );
-        }
-        if self.rechecks.untold > 0 {
-            let what = format!("{} more findings about steps", self.rechecks.untold);
-            self.gap(
-                &what,
-                "only the first are told one by one; the record has the steps",
-            );
-        }
+    fn not_rechecked(&mut self, connection: Connection, why: &str) {
+        self.gap_once(connection, "recheck of some updates", why);
     }
 }
