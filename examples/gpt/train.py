@@ -82,6 +82,9 @@ def train(options, rank, world):
         if step % options.save_every == 0 or last:
             save_checkpoint(options.out, step, samples, model, optimizer, scheduler, rank, world)
     say(rank, f"weights {weights_digest(model)}")
+    if world > 1:
+        # Gloo's threads may outlive Python's end and die of the tensors of the last collective: a barrier has none.
+        dist.barrier()
 
 
 def train_step(model, batches, optimizer, scheduler, options):

@@ -260,6 +260,7 @@ def test_the_ranks_of_a_distributed_training_are_recorded_each(world):
     for step in range(3):
         model(torch.randn(5, 8) + dist.get_rank()).square().mean().backward()
         optimizer.step(); optimizer.zero_grad()
+    dist.barrier()
     dist.destroy_process_group()
 """
     )

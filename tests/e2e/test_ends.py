@@ -33,8 +33,21 @@ ENDLESS = """
 """
 
 
+# Torch itself, guarded or not: a thread of gloo that still holds a tensor when Python ends is ended by Python and ends the process.
+ABORTED = "terminate called without an active exception"
+
+
 def torchrun(world, *arguments):
     return [world.python, "-m", "torch.distributed.run", "--nproc-per-node", "2", *arguments]
+
+
+def unless_aborted(run, *command):
+    """Runs the command; again, twice at most, where torch's own defect ended it."""
+    for _ in range(3):
+        done = run(*command)
+        if done.code == 0 or ABORTED not in done.err:
+            break
+    return done
 
 
 def test_a_single_process_that_is_killed_is_found_with_signal_and_step(world):
@@ -82,9 +95,9 @@ def test_an_interrupt_reaches_every_rank_and_is_no_finding(world):
 
 def test_torchrun_is_recorded_rank_by_rank_and_its_output_is_unchanged(world):
     arguments = torchrun(world, TRAIN, *TINY, "--steps", "3")
-    bare = world.plain(*arguments)
+    bare = unless_aborted(world.plain, *arguments)
     assert bare.code == 0, bare
-    done = world.guarded(*arguments)
+    done = unless_aborted(world.guarded, *arguments)
     assert done.code == 0, done
     assert re.sub(r"\d+ ms", "N ms", done.out) == re.sub(r"\d+ ms", "N ms", bare.out)
     assert done.weights == bare.weights

@@ -90,6 +90,7 @@ COMPILED = """
 RANKS = """
     torch.distributed.init_process_group("gloo")
     train(torch.nn.parallel.DistributedDataParallel(model))
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 """
 
