@@ -9,6 +9,7 @@
 mod command;
 mod demo;
 mod failure;
+mod matrix;
 mod mirror;
 mod project;
 mod python;
@@ -28,6 +29,7 @@ The chores of Taintline.
   cargo xtask sensor [--release]   build the binary and the in-process sensor; lay them out under target/taintline
   cargo xtask demo [-- ARGS]       set everything up on a fresh machine, then run the demonstration
   cargo xtask test [--quick]       set everything up, then run every check there is; --quick leaves PyTorch out
+  cargo xtask matrix [-- --each]   every sabotage on every training, under guard: a table; --each: every sabotage once
   cargo xtask tidy                 the checks of form: floors, dependencies, sizes, headers, paths
 ";
 
@@ -54,6 +56,8 @@ fn dispatch(arguments: &[String]) -> Outcome<()> {
         ["sensor", "--release"] => sensor::run(&Project::find()?, Profile::Release),
         ["demo"] => demo::run(&Project::find()?, &[]),
         ["demo", "--", rest @ ..] => demo::run(&Project::find()?, rest),
+        ["matrix"] => matrix::run(&Project::find()?, &[]),
+        ["matrix", "--", rest @ ..] => matrix::run(&Project::find()?, rest),
         ["test"] => test::run(&Project::find()?, test::Scope::Full),
         ["test", "--quick"] => test::run(&Project::find()?, test::Scope::Quick),
         ["tidy"] => tidy::run(&Project::find()?),

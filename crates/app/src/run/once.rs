@@ -59,10 +59,8 @@ impl Recorder<'_> {
         let Some(mut finding) = finding(self, rank) else {
             return;
         };
-        if rank.is_none() && self.training_processes() > 1 {
-            finding
-                .details
-                .push(format!("in {}", self.label(connection)));
+        if let Some(pid) = self.one_of_several(connection, rank) {
+            finding.details.push(format!("in process {pid}"));
         }
         if let Ok(bytes) = serde_json::to_vec(step) {
             finding.evidence.extend(self.journal.blob(&bytes));
@@ -115,11 +113,12 @@ impl Recorder<'_> {
             .unwrap_or_default()
     }
 
-    /// Processes that made steps.
-    fn training_processes(&self) -> usize {
-        self.members
-            .values()
-            .filter(|member| member.step_count > 0)
-            .count()
+    /// The process, where its rank does not say which one is meant.
+    fn one_of_several(&self, connection: Connection, rank: Option<u32>) -> Option<u32> {
+        let others = self.members.values().filter(|member| {
+            member.connection != connection && member.step_count > 0 && member.rank() == rank
+        });
+        let mine = self.members.get(&connection)?.process.pid;
+        (others.count() > 0).then_some(mine)
     }
 }

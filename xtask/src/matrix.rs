@@ -1,0 +1,25 @@
+//! Every sabotage on every training, under guard: a table in Markdown, minutes of work.
+
+use crate::command;
+use crate::failure::{Failure, Outcome};
+use crate::project::Project;
+use crate::python;
+use crate::sensor::{self, Profile};
+use crate::tools;
+use std::fs;
+
+/// Builds, finds or makes the Python of the tests, and runs `tests/matrix/run.py ARGS`.
+pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome<()> {
+    tools::require(tools::TO_RUN)?;
+    sensor::build_and_lay_out(project, Profile::Release)?;
+    let python = python::for_tests()?;
+    let folder = project.root.join("target/matrix");
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(Failure::io("remove", &folder))?;
+    }
+    fs::create_dir_all(&folder).map_err(Failure::io("make", &folder))?;
+    let script = project.root.join("tests/matrix/run.py");
+    let mut matrix = python.command(&[]);
+    matrix.arg(script).arg(project.binary()).arg(&folder);
+    command::run(matrix.args(arguments))
+}
