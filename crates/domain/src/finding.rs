@@ -61,7 +61,6 @@ rules! {
     WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
     LearningRateNotDeclared "learning-rate-not-declared" "a step used another learning rate than is declared" "N02";
     HyperparameterNotDeclared "hyperparameter-not-declared" "an optimizer is another than is declared" "N02";
-    HyperparameterChanged "hyperparameter-changed" "an optimizer's hyperparameter changed on the way" "N02";
     AccumulationNotDeclared "accumulation-not-declared" "a step was made of another number of micro-batches than is declared" "N02";
     StepsNotDeclared "steps-not-declared" "the run makes more steps than are declared" "N02";
     SeedNotDeclared "seed-not-declared" "the random state is not what is declared" "N03";

@@ -7,7 +7,8 @@ use domain::entry::{Code as RecordedCode, Command as Recorded, Kind};
 use domain::{Digest, Outcome, StepRecord};
 use report::view::SpecLearntView;
 use training::spec::model::{
-    Batches, Code, Command, Environment, File, Group, Optimizer, SCHEMA, Seed, State, Steps, World,
+    Batches, Code, Command, Environment, File, Group, Mode, Optimizer, SCHEMA, Seed, State, Steps,
+    World,
 };
 use training::spec::table::{LINES_MAX, Step, Tensor};
 use training::spec::{Line, Spec, fit};
@@ -229,7 +230,7 @@ impl Learning<'_> {
                 size: Some(world.unwrap_or(1)),
             },
             seed: self.seed(),
-            batches: Batches::default(),
+            batches: self.batches(),
             optimizer: (0..optimizers.min(1_000))
                 .map(|number| self.optimizer(number))
                 .collect(),
@@ -293,8 +294,24 @@ impl Learning<'_> {
         Code {
             commit: code.as_ref().and_then(|code| code.commit.clone()),
             changes: code.as_ref().and_then(changes),
-            script: self.files(Kind::Script, cwd),
+            script: self.scripts(cwd),
         }
+    }
+
+    /// Scripts and modules of the project: below the folder in which the run was started, or beside the script.
+    fn scripts(&self, cwd: &Path) -> Vec<File> {
+        let script = self.command().0.script.unwrap_or_default();
+        let beside = Path::new(&script)
+            .parent()
+            .unwrap_or(Path::new(""))
+            .to_owned();
+        let is_own = |file: &File| {
+            let path = Path::new(&file.path);
+            path.is_relative() || beside.is_absolute() && path.starts_with(&beside)
+        };
+        let mut files = self.files(Kind::Script, cwd);
+        files.retain(is_own);
+        files
     }
 
     fn environment(&self) -> Environment {
@@ -350,24 +367,46 @@ impl Learning<'_> {
                 .filter_map(|(rank, steps)| first(rank, steps))
                 .collect()
         };
-        let own = states(self.ranks);
+        let mut own = states(self.ranks);
         let mut judged = vec!["torch".to_owned()];
         if let Some(other) = self.also.map(states) {
+            // What was in another state in another good run is not seeded, and declares nothing.
             let same = |of: fn(&State) -> Option<domain::Fingerprint>| {
-                !own.is_empty()
-                    && own.iter().all(|(rank, state)| {
-                        of(state).is_some() && other.get(rank).and_then(of) == of(state)
-                    })
+                let equal = |(rank, state): (&u32, &State)| {
+                    of(state).is_some() && other.get(rank).and_then(of) == of(state)
+                };
+                !own.is_empty() && own.iter().all(equal)
             };
-            judged.retain(|_| same(|state| state.torch));
-            judged.extend(same(|state| state.python).then(|| "python".to_owned()));
-            judged.extend(same(|state| state.numpy).then(|| "numpy".to_owned()));
+            let (torch, python, numpy) = (
+                same(|it| it.torch),
+                same(|it| it.python),
+                same(|it| it.numpy),
+            );
+            for state in own.values_mut() {
+                state.torch = state.torch.filter(|_| torch);
+                state.python = state.python.filter(|_| python);
+                state.numpy = state.numpy.filter(|_| numpy);
+            }
+            let names = [("torch", torch), ("python", python), ("numpy", numpy)];
+            let kept = names.into_iter().filter(|(_, same)| *same);
+            judged = kept.map(|(name, _)| name.to_owned()).collect();
         }
         Seed {
             judged,
             state: own.into_values().collect(),
             ..Seed::default()
         }
+    }
+
+    /// Batches are declared unless another good run had others.
+    fn batches(&self) -> Batches {
+        let of = |ranks: &Ranks| -> Vec<_> {
+            let steps = ranks.values().flatten();
+            steps.map(|step| step.batches.clone()).collect()
+        };
+        let differ = self.also.is_some_and(|also| of(also) != of(self.ranks));
+        let mode = if differ { Mode::Any } else { Mode::Fixed };
+        Batches { mode }
     }
 
     fn optimizer(&self, number: u32) -> Optimizer {

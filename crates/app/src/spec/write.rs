@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use training::spec::model::{Amendment, File, Group, Optimizer, Setting, Spec};
+use training::spec::model::{Amendment, File, Group, Mode, Optimizer, Setting, Spec};
 use training::spec::schedule::Piece;
 
 use super::file::AMENDMENT;
@@ -120,7 +120,8 @@ fn randomness(text: &mut String, spec: &Spec) {
         text,
         "\n# \"fixed\": each run starts from the random state below. \"any\": seeds are free, and batches are not compared.\n\
          # Only the generators in `judged` are findings; the others decide whether batches can be compared.\n\
-         [seed]\nmode = \"fixed\"\njudged = [{}]",
+         [seed]\nmode = {}\njudged = [{}]",
+        quoted(mode(spec.seed.mode)),
         judged.join(", ")
     );
     for state in &spec.seed.state {
@@ -137,7 +138,18 @@ fn randomness(text: &mut String, spec: &Spec) {
             optional(text, name, print.map(|it| it.to_string()).as_deref());
         }
     }
-    text.push_str("\n# \"fixed\": the batches of the table, in their order. \"any\": not compared.\n[batches]\nmode = \"fixed\"\n");
+    let _ = writeln!(
+        text,
+        "\n# \"fixed\": the batches of the table, in their order. \"any\": not compared.\n[batches]\nmode = {}",
+        quoted(mode(spec.batches.mode))
+    );
+}
+
+const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Fixed => "fixed",
+        Mode::Any => "any",
+    }
 }
 
 fn optimizer(text: &mut String, index: usize, optimizer: &Optimizer) {

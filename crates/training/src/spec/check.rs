@@ -172,8 +172,8 @@ enum Order {
     Open,
     /// The same random state and data position went in.
     Same,
-    /// They go on from a checkpoint: the first ones say whether the position does.
-    Resumed,
+    /// They go on from a checkpoint, or a generator that perhaps nobody seeded is in another state: the first ones say.
+    Likely,
     /// Not comparable any more.
     Off,
 }
@@ -310,7 +310,7 @@ impl Against<'_> {
                 let why = "the run goes on from a checkpoint, and the random state is not the declared run's there";
                 told.gaps.push(("batches against the spec", why));
             }
-            return if same { Order::Resumed } else { Order::Off };
+            return if same { Order::Likely } else { Order::Off };
         }
         let Some(state) = state.filter(|_| step.optimizer == 0) else {
             // A further optimizer: its rows have the state behind each step.
@@ -324,7 +324,7 @@ impl Against<'_> {
             ("python", step.rng.python, state.python),
             ("numpy", step.rng.numpy, state.numpy),
         ];
-        let mut differs = false;
+        let (mut seeds, mut others) = (false, false);
         for (generator, used, declared) in pairs {
             let Some((used, declared)) = used
                 .zip(declared)
@@ -332,23 +332,24 @@ impl Against<'_> {
             else {
                 continue;
             };
-            differs = true;
             if spec.seed.judged.iter().any(|judged| judged == generator) {
+                seeds = true;
                 told.differences.push(Difference::Seed {
                     generator,
                     used,
                     declared,
                 });
             }
+            others = true;
         }
-        if differs {
+        if seeds {
             told.gaps.push((
                 "batches against the spec",
                 "the random state is not the declared one",
             ));
             return Order::Off;
         }
-        Order::Same
+        if others { Order::Likely } else { Order::Same }
     }
 
     /// Class, groups, hyperparameters and parameters as far as they were told.
@@ -487,7 +488,9 @@ impl Against<'_> {
 
     /// Batches, and what came of them.
     fn row(&self, row: &Step, known: &mut Known, told: &mut Told) {
+        let likely = known.order == Order::Likely && self.step.step == 1;
         let same_batches = self.batches(row, known, told);
+        known.together |= likely && same_batches;
         let same_draws = row.torch.is_none() || row.torch == self.step.rng.torch;
         let inputs = known.together && same_batches && same_draws;
         if known.together
@@ -534,9 +537,9 @@ impl Against<'_> {
         let same = self.step.batches == row.batches;
         match known.order {
             Order::Same if !same => told.differences.push(self.other_batch(row)),
-            Order::Resumed if same => known.order = Order::Same,
-            Order::Resumed => {
-                let why = "the run goes on from a checkpoint, and not at the declared run's place in the data";
+            Order::Likely if same => known.order = Order::Same,
+            Order::Likely => {
+                let why = "the first ones are others, and a checkpoint or a generator that is not judged may be why";
                 told.gaps.push(("batches against the spec", why));
                 known.order = Order::Off;
             }

@@ -273,3 +273,27 @@ fn more_steps_than_declared_are_told_at_the_first_of_them() {
         [(STEPS + 1, "steps")]
     );
 }
+
+#[test]
+fn a_generator_that_nobody_seeded_hides_nothing_where_the_first_batches_agree() {
+    let mut spec = spec();
+    spec.seed.state[0].python = Some(print(1));
+    let with = |change: fn(&mut StepRecord)| {
+        let steps = (1..=STEPS).map(|number| {
+            let mut step = step(number);
+            step.rng.python = Some(print(2));
+            change(&mut step);
+            step
+        });
+        run(&spec, ALONE, steps)
+    };
+    assert_eq!(with(|_| ()), (Vec::new(), 0));
+    let late = |step: &mut StepRecord| {
+        if step.step == 3 {
+            step.batches[0] = print(9);
+        }
+    };
+    assert_eq!(with(late), (vec![(3, "batch")], 0));
+    assert_eq!(with(|step| step.batches[0] = print(9)), (Vec::new(), 1));
+    assert_eq!(with(|step| step.losses[0].0 *= 1.1).0, [(1, "loss")]);
+}
