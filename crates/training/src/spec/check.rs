@@ -286,7 +286,8 @@ impl Against<'_> {
         } else {
             self.start(told)
         };
-        known.together = known.order == Order::Same;
+        // Of weights that came from a checkpoint it is not known whether they are the declared run's.
+        known.together = known.order == Order::Same && !self.process.loaded;
     }
 
     /// Whether the same random state went in.
@@ -324,6 +325,9 @@ impl Against<'_> {
             ("python", step.rng.python, state.python),
             ("numpy", step.rng.numpy, state.numpy),
         ];
+        if self.passes(true).is_some() {
+            return Order::Likely; // other numbers are drawn where more or fewer batches go in: told as that
+        }
         let (mut seeds, mut others) = (false, false);
         for (generator, used, declared) in pairs {
             let Some((used, declared)) = used
@@ -459,38 +463,41 @@ impl Against<'_> {
     }
 
     fn accumulation(&self, known: &mut Known, told: &mut Told) {
+        let Some((used, declared)) = self.passes(known.placed) else {
+            return;
+        };
+        told.differences
+            .push(Difference::Backwards { used, declared });
+        if known.order != Order::Off {
+            told.gaps.push((
+                "batches against the spec",
+                "another number of them goes into a step",
+            ));
+        }
+        known.order = Order::Off;
+        known.together = false;
+    }
+
+    /// Backward passes of this step and the declared ones, where these differ.
+    fn passes(&self, placed: bool) -> Option<(usize, usize)> {
         let row = self
             .declared
             .table
             .step(self.process.rank, self.step.optimizer, self.step.step);
-        let row = row.filter(|_| known.placed);
-        let number = usize::try_from(self.step.optimizer).unwrap_or(usize::MAX);
+        let number = usize::try_from(self.step.optimizer).ok()?;
         let constant = self.spec.optimizer.get(number).and_then(|it| it.backwards);
         let constant = constant.and_then(|count| usize::try_from(count).ok());
-        let Some(declared) = constant.or_else(|| row.map(|row| row.losses.len())) else {
-            return;
-        };
-        let used = self.step.losses.len();
+        let row = row.filter(|_| placed).map(|row| row.losses.len());
+        let (used, declared) = (self.step.losses.len(), constant.or(row)?);
         // Losses that are not fetched are none, and a gap of the sensor's.
-        if used != declared && used > 0 && declared > 0 {
-            told.differences
-                .push(Difference::Backwards { used, declared });
-            if known.order != Order::Off {
-                told.gaps.push((
-                    "batches against the spec",
-                    "another number of them goes into a step",
-                ));
-            }
-            known.order = Order::Off;
-            known.together = false;
-        }
+        (used != declared && used > 0 && declared > 0).then_some((used, declared))
     }
 
     /// Batches, and what came of them.
     fn row(&self, row: &Step, known: &mut Known, told: &mut Told) {
         let likely = known.order == Order::Likely && self.step.step == 1;
         let same_batches = self.batches(row, known, told);
-        known.together |= likely && same_batches;
+        known.together |= likely && same_batches && !self.process.loaded;
         let same_draws = row.torch.is_none() || row.torch == self.step.rng.torch;
         let inputs = known.together && same_batches && same_draws;
         if known.together
