@@ -750,7 +750,6 @@ pub(crate) fn run_specs() -> Vec<Vec<u8>> {
     let before = format!("before = \"{}\"\n", Digest::of(b""));
     [
         head.to_owned(),
-        format!("{head}{group}{rate}"),
         format!("{head}{group}{rate}{amended}{before}"),
         format!("{head}[steps]\ncount = 4\ntable = \"../x\"\n[seed]\nmode = \"any\"\njudged = [\"torch\"]\n"),
     ]

@@ -77,7 +77,7 @@ pub fn learn(
         .into());
     }
     let lines = lines(&ranks);
-    let table = encode(&lines)?;
+    let table = encode(&lines);
     let learning = Learning {
         reading: &reading,
         record: &record,
@@ -158,7 +158,7 @@ fn ranks(reading: &Reading, record: &RunRecord) -> Result<Ranks, AppError> {
     Ok(ranks)
 }
 
-fn encode(lines: &[Line]) -> Result<Vec<u8>, AppError> {
+fn encode(lines: &[Line]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in lines {
         let Ok(text) = serde_json::to_vec(line) else {
@@ -167,7 +167,7 @@ fn encode(lines: &[Line]) -> Result<Vec<u8>, AppError> {
         bytes.extend_from_slice(&text);
         bytes.push(b'\n');
     }
-    Ok(bytes)
+    bytes
 }
 
 fn lines(ranks: &Ranks) -> Vec<Line> {

@@ -67,7 +67,7 @@ fn places(spec: &Spec) -> Vec<(String, String)> {
     };
     let mut lines = Vec::new();
     let mut add = |label: &str, value: Option<String>| {
-        lines.extend(value.map(|value| (label.to_owned(), value)))
+        lines.extend(value.map(|value| (label.to_owned(), value)));
     };
     add("learnt from", spec.learnt_from.clone());
     add("script", spec.command.script.clone());

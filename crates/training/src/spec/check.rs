@@ -179,6 +179,10 @@ enum Order {
 }
 
 /// What is followed of one optimizer.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they do not exclude one another"
+)]
 #[derive(Debug, Clone, Default)]
 struct Known {
     class: Option<String>,

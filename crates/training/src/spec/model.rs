@@ -445,20 +445,14 @@ impl Group {
             *self.hyper.get_mut(name)? = to.number()?;
             return Some(());
         }
-        match to.word() {
-            Some(word) => {
-                let factor: f64 = word
-                    .strip_prefix('*')?
-                    .parse()
-                    .ok()
-                    .filter(|it: &f64| it.is_finite())?;
-                self.lr.iter_mut().for_each(|piece| piece.scale(factor));
-            }
-            None => {
-                let value = to.number()?;
-                let (first, last) = (self.lr.first()?.ends().0, self.lr.last()?.ends().1);
-                self.lr = vec![Piece::Constant { first, last, value }];
-            }
+        if let Some(word) = to.word() {
+            let factor = word.strip_prefix('*')?.parse::<f64>().ok();
+            let factor = factor.filter(|factor| factor.is_finite())?;
+            self.lr.iter_mut().for_each(|piece| piece.scale(factor));
+        } else {
+            let value = to.number()?;
+            let (first, last) = (self.lr.first()?.ends().0, self.lr.last()?.ends().1);
+            self.lr = vec![Piece::Constant { first, last, value }];
         }
         Some(())
     }

@@ -358,7 +358,7 @@ impl Fitting<'_> {
         (span..=limit).find_map(|period| {
             self.tries.set(self.tries.get().saturating_sub(1));
             let phase = std::f64::consts::PI * span as f64 / period as f64;
-            let share = (1.0 + phase.cos()) / 2.0;
+            let share = f64::midpoint(1.0, phase.cos());
             let floor = (at_end - start * share) / (1.0 - share);
             let piece = Piece::Cosine {
                 first,

@@ -66,7 +66,8 @@ impl Held {
 
 impl Recorder<'_> {
     /// From here on the run is held against this spec.
-    pub(super) fn hold_against(&mut self, loaded: &Loaded, held: Held) {
+    pub(super) fn hold_against(&mut self, spec: Option<(Loaded, Held)>) {
+        let Some((loaded, held)) = spec else { return };
         if let Some(spec) = self.journal.blob(loaded.text.as_bytes()) {
             let used = SpecUsed {
                 name: held.name.clone(),

@@ -110,6 +110,12 @@ fn words(context: &Context<'_>, difference: &Difference) -> String {
                 whose(*group)
             )
         }
+        other => words_of_step(other),
+    }
+}
+
+fn words_of_step(difference: &Difference) -> String {
+    match difference {
         Difference::Seed {
             generator,
             used,
@@ -167,6 +173,7 @@ fn words(context: &Context<'_>, difference: &Difference) -> String {
             ..
         } => format!("{name} has shape {used}, declared {declared}"),
         Difference::Steps { declared } => format!("the run goes on, declared are {declared} steps"),
+        _ => String::new(), // an optimizer's, told above
     }
 }
 
