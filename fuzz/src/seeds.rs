@@ -742,6 +742,15 @@ pub(crate) fn summaries() -> Vec<Vec<u8>> {
 }
 
 /// One of each class, with state, a value that changed between two steps, and a parameter without gradient.
+pub(crate) fn run_specs() -> Vec<Vec<u8>> {
+    let head = "schema = \"taintline.spec/1\"\nname = \"a\"\n";
+    let group = "[[optimizer]]\nclass = \"AdamW\"\nbackwards = 2\n[[optimizer.group]]\nhyper = { weight_decay = 0.1 }\n";
+    let rate = "lr = [{ first = 1, last = 3, kind = \"linear\", start = 0.1, end = 0.3 }, { first = 4, last = 90, kind = \"cosine\", anchor = 3, start = 0.3, floor = 0.0, period = 100 }, { first = 91, last = 95, kind = \"steps\", start = 1.0, factor = 0.5, every = 2 }]\n";
+    let amended = "[[amendment]]\nfrom_step = 5\nset = { \"optimizer.0.group.0.lr\" = \"*1.5\", seed = \"any\" }\nwhy = \"x\"\nauthor = \"a\"\nat = \"\"\n";
+    let whole = format!("{head}{group}{rate}{amended}before = \"{}\"\n", Digest::of(b""));
+    [head.to_owned(), whole].map(String::into_bytes).to_vec()
+}
+
 pub(crate) fn step_samples() -> Vec<Vec<u8>> {
     use base64::Engine as _;
     use training::recheck::wire::{self, Block, Odd, OddValue, Values};

@@ -12,6 +12,9 @@ use training::recheck::judge::{Tensor, judge};
 use training::recheck::update::{Hyper, STATE_MAX};
 use training::recheck::{between, wire};
 use training::sketch::Sketch;
+use training::spec::check::Declared;
+use training::spec::schedule::rate;
+use training::spec::{Spec, Table};
 
 /// [`CheckpointSummary::decode`].
 pub fn summary(data: &[u8]) -> bool {
@@ -49,6 +52,35 @@ pub fn sketch(data: &[u8]) -> bool {
         back.map(|back| back.to_string().into_bytes()),
         Some(data.to_vec())
     );
+    true
+}
+
+/// A run's spec: what the reader of `app` does with its text, and a step held against it.
+pub fn run_spec(data: &[u8]) -> bool {
+    let Some(text) = str::from_utf8(data).ok() else {
+        return false;
+    };
+    if formats::toml_text::check_shape(text).is_err() {
+        return false;
+    }
+    let Ok(spec) = toml::from_str::<Spec>(text) else {
+        return false;
+    };
+    let Ok(declared) = Declared::new(&spec, Table::default()) else {
+        return false;
+    };
+    for version in [0, 1, 5, u64::MAX] {
+        let at = declared.at(version);
+        for group in at
+            .iter()
+            .flat_map(|spec| &spec.optimizer)
+            .flat_map(|it| &it.group)
+        {
+            for step in [0, 1, 4, 92, u64::MAX] {
+                let _ = rate(&group.lr, step);
+            }
+        }
+    }
     true
 }
 

@@ -93,6 +93,9 @@ pub enum AppError {
     /// An approval.
     #[error(transparent)]
     Approve(Box<crate::approve::ApproveError>),
+    /// A spec.
+    #[error(transparent)]
+    Spec(Box<crate::spec::SpecError>),
     /// A statement about a run.
     #[error(transparent)]
     Attest(#[from] crate::attest::AttestError),
@@ -177,6 +180,7 @@ impl AppError {
             Self::Env(error) => error.hint(),
             Self::Stamp(error) => error.hint(),
             Self::Approve(error) => error.hint(),
+            Self::Spec(error) => error.hint(),
             _ => None,
         }
     }

@@ -364,6 +364,8 @@ fn what(body: &Body) -> &'static str {
             Act::Sealed(_) => "seal",
             Act::Stamped(_) => "time stamp",
             Act::Approved(_) => "approval",
+            Act::SpecSigned(_) => "spec signed",
+            Act::SpecUsed(_) => "spec used",
             Act::Alive(_) => "heartbeat",
             Act::Pruned(_) => "blobs pruned",
             Act::LogEnded(_) => "log ended",

@@ -38,6 +38,7 @@ mod secret;
 mod sequence;
 pub mod settings;
 mod silence;
+pub mod spec;
 pub mod stamp;
 pub mod store;
 #[cfg(test)]

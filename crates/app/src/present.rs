@@ -329,6 +329,12 @@ fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
     if record.launch.is_some() {
         add(record.started_us, "launched".to_owned());
     }
+    if let Some(spec) = &record.spec {
+        add(
+            record.started_us,
+            format!("held against spec {}; {}", spec.name, spec.signed),
+        );
+    }
     for (at_us, what) in joins(record) {
         add(at_us, what);
     }

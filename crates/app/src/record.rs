@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::declared::SpecUsed;
 use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
 use domain::vouch::ClockState;
 use domain::{Body, Digest, Entry, Finding, Gap, Process, RunId, RunName};
@@ -41,6 +42,8 @@ pub struct RunRecord {
     pub interrupted: bool,
     /// Its environment was declared to be meant.
     pub environment_accepted: bool,
+    /// The spec that it was held against.
+    pub spec: Option<SpecUsed>,
     /// What the kernel said of the clock, and when.
     pub clock: Vec<(i64, ClockState)>,
     /// When its last entry was recorded, microseconds since 1970: the last sign of life of its supervisor.
@@ -71,6 +74,7 @@ impl RunRecord {
             end: None,
             interrupted: false,
             environment_accepted: false,
+            spec: None,
             clock: Vec::new(),
             last_us: 0,
             heartbeats: 0,
@@ -146,7 +150,9 @@ impl RunRecord {
             | Act::LogEnded(_)
             | Act::LogBegun(_)
             | Act::KeyRotated(_)
+            | Act::SpecSigned(_)
             | Act::EnvironmentChecked(_) => {}
+            Act::SpecUsed(used) => self.spec = Some(*used),
         }
     }
 
@@ -178,6 +184,7 @@ impl RunRecord {
                 let content = load.digest.filter(|_| load.stored);
                 content.into_iter().chain(load.summary).chain(load.examined)
             }))
+            .chain(self.spec.iter().map(|used| used.spec))
             .chain(self.writes.iter().filter_map(|(_, write)| write.summary))
             .chain(self.segments.iter().map(|steps| steps.segment))
             .chain(findings.flat_map(|finding| finding.evidence.iter().copied()))

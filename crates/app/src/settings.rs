@@ -26,6 +26,8 @@ pub struct Settings {
     pub ledger: Ledger,
     /// How runs are recorded.
     pub record: Record,
+    /// What runs are held against.
+    pub spec: Spec,
 }
 
 /// `[ledger]`.
@@ -91,6 +93,16 @@ pub struct Trust {
     pub revoked_keys: Option<PathBuf>,
     /// Roots of time stamping authorities, PEM.
     pub time_roots: Option<PathBuf>,
+}
+
+/// `[spec]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spec {
+    /// The spec of every run.
+    pub file: Option<PathBuf>,
+    /// A folder of specs: that for the command is used, where there is one.
+    pub folder: Option<PathBuf>,
 }
 
 /// `[record]`.
@@ -209,9 +221,20 @@ impl Settings {
             time_roots,
         } = &mut self.trust;
         let witnesses = &mut self.ledger.witnesses;
-        for path in [allowed_signers, revoked_keys, time_roots, witnesses]
-            .into_iter()
-            .flatten()
+        let Spec {
+            file,
+            folder: specs,
+        } = &mut self.spec;
+        for path in [
+            allowed_signers,
+            revoked_keys,
+            time_roots,
+            witnesses,
+            file,
+            specs,
+        ]
+        .into_iter()
+        .flatten()
         {
             *path = folder.join(&*path);
         }

@@ -4,6 +4,7 @@ mod env;
 mod papers;
 mod scan;
 mod seal;
+mod spec;
 mod statements;
 mod store;
 mod witness;
@@ -18,6 +19,7 @@ pub(crate) use env::{Env, EnvBaseline, EnvCheck};
 pub(crate) use papers::{LedgerAudit, LedgerStamp};
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
+pub(crate) use spec::{Spec, SpecAmend, SpecLearn, SpecSign};
 pub(crate) use statements::{Approvals, Approve, Attest, Whom};
 pub(crate) use store::{Prune, Store};
 pub(crate) use witness::{Cosign, Witness, WitnessServe};
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     Seal(SealArgs),
     /// Tell whether a model still is what was signed, and by whom.
     Verify(VerifyArgs),
+    /// Declare what a run is to be: learn it from a good run, read, compare, sign and amend it.
+    #[command(subcommand)]
+    Spec(Spec),
     /// Tell who vouches for each file of a Python environment, or sign one.
     #[command(subcommand)]
     Env(Env),
@@ -87,6 +92,9 @@ pub(crate) struct Run {
     /// Before each load, have it examined; what would do more than give data is not loaded, and the job gets an exception.
     #[arg(long)]
     pub(crate) refuse_dangerous: bool,
+    /// Hold the run against this spec (`taintline spec learn`); a difference is told at its first step.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) spec: Option<PathBuf>,
     /// Print nothing but findings.
     #[arg(long, short)]
     pub(crate) quiet: bool,

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::declared::{SpecSigned, SpecUsed};
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
@@ -122,6 +123,10 @@ pub enum Act {
     KeyRotated(Box<KeyRotated>),
     /// An environment was checked by itself: an act of its own, outside of every run.
     EnvironmentChecked(Box<EnvironmentCheck>),
+    /// Somebody signed a run's spec, or an amendment of it: an act of its own.
+    SpecSigned(Box<SpecSigned>),
+    /// The run is held against a spec.
+    SpecUsed(Box<SpecUsed>),
 }
 
 /// A Python environment and what its references said of it.
@@ -560,6 +565,8 @@ impl Entry {
             Body::Act(Act::KeyRotated(rotated)) => vec![rotated.list],
             Body::Act(Act::WaysIn { list, .. }) => vec![*list],
             Body::Act(Act::EnvironmentChecked(check)) => vec![check.tree, check.summary],
+            Body::Act(Act::SpecSigned(signed)) => vec![signed.spec, signed.signature],
+            Body::Act(Act::SpecUsed(used)) => vec![used.spec],
             Body::Act(_) | Body::Gap(_) => Vec::new(),
             Body::Load(load) => load
                 .summary

@@ -573,3 +573,64 @@ pub struct ProvedView {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub witnesses: Option<WitnessesView>,
 }
+
+/// A spec that was learnt.
+#[derive(Debug, Clone, Serialize)]
+pub struct SpecLearntView {
+    /// Name and version of this form.
+    pub schema: &'static str,
+    /// The run that it was learnt from.
+    pub run: String,
+    /// The file.
+    pub spec: String,
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// The table of the steps.
+    pub table: String,
+    /// How many steps are declared.
+    pub steps: u64,
+    /// What the spec leaves open, and why.
+    pub not_declared: Vec<String>,
+}
+
+/// Whose word a spec is.
+#[derive(Debug, Clone, Serialize)]
+pub struct SpecSignedView {
+    /// Name and version of this form.
+    pub schema: &'static str,
+    /// The file.
+    pub spec: String,
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// What the user's lists say of the key: `allowed`, `not_asked`, `unknown`, `other_purpose`, `not_yet`, `expired`,
+    /// `open`, `revoked`.
+    pub standing: &'static str,
+    /// The same in words.
+    pub signed: String,
+    /// How many amendments it has.
+    pub amendments: u64,
+    /// Log and number of the entry, where one was made.
+    pub recorded: Option<(String, u64)>,
+}
+
+/// A spec in words.
+#[derive(Debug, Clone, Serialize)]
+pub struct SpecView {
+    /// Name and version of this form.
+    pub schema: &'static str,
+    /// The file.
+    pub file: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Its SHA-256.
+    pub sha256: Digest,
+    /// `unsigned`, or what the user's lists say of the key.
+    pub standing: &'static str,
+    /// The same in words.
+    pub signed: String,
+    /// All that it declares, as in the file.
+    pub declared: serde_json::Value,
+    /// Label and text, for people.
+    #[serde(skip)]
+    pub lines: Vec<(String, String)>,
+}

@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod lineage;
 pub mod recheck;
 pub mod sketch;
+pub mod spec;
 pub mod weights;
 
 pub use element::ElementKind;

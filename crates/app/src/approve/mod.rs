@@ -27,6 +27,7 @@ use crate::place::Surroundings;
 use crate::queries::Reading;
 
 pub(crate) use judging::of_run;
+pub(crate) use signing::sign;
 use target::Target;
 pub use target::Whom;
 
@@ -173,7 +174,12 @@ pub fn approve(
     };
     let statement = Statement::encode(APPROVAL, target.subject, predicate);
     let statement = statement.map_err(ApproveError::from)?;
-    let armoured = signing::sign(surroundings, request, &signed_bytes(&statement))?;
+    let armoured = signing::sign(
+        surroundings,
+        (request.key.as_deref(), request.agent),
+        NAMESPACE,
+        &signed_bytes(&statement),
+    )?;
     let signature = ssh::Signature::parse(&armoured).map_err(NotSigned::from);
     let signature = signature.map_err(ApproveError::from)?;
     let envelope = Envelope::of_person(&statement, signature.key(), &armoured);

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{ApproveError, ApproveRequest, NAMESPACE};
+use super::ApproveError;
 use crate::place::Surroundings;
 use trust::keyfile;
 use trust::ssh::MAX_SIGNATURE_BYTES;
@@ -21,21 +21,22 @@ const KEYS: &[&str] = &[
     "id_ecdsa_sk",
 ];
 
-/// The armoured signature over `message`.
-pub(super) fn sign(
+/// The armoured signature over `message` for a purpose; with `key`, else with the first of the agent, else with the user's own.
+pub(crate) fn sign(
     surroundings: &Surroundings,
-    request: &ApproveRequest,
+    (key, agent): (Option<&Path>, bool),
+    namespace: &str,
     message: &[u8],
 ) -> Result<Vec<u8>, ApproveError> {
     let folder = Private::new(surroundings)?;
-    let key = match (&request.key, request.agent) {
+    let key = match (key, agent) {
         (Some(key), _) => surroundings.cwd.join(key),
         (None, true) => first_of_the_agent(&folder)?,
         (None, false) => own(surroundings)?,
     };
     let file = folder.write("message", message)?;
     let mut command = Command::new("ssh-keygen");
-    let command = command.args(["-q", "-Y", "sign", "-n", NAMESPACE, "-f"]);
+    let command = command.args(["-q", "-Y", "sign", "-n", namespace, "-f"]);
     let status = command.arg(&key).arg(&file).stdout(Stdio::null()).status();
     let failed = |why: String| ApproveError::Program {
         program: "ssh-keygen",

@@ -126,6 +126,7 @@ impl Recorder<'_> {
         self.judge_memory(true);
         self.record_memory();
         self.record_repeated();
+        self.close_declared();
         self.look_at_environments();
         self.record_members();
         self.record_ways();

@@ -86,6 +86,7 @@ impl Recorder<'_> {
             summary,
             examined: None,
         };
+        self.declared_environment(&examined.prefix, snapshot.root.digest());
         self.journal.record(Body::Load(load));
         let unread: Vec<_> = snapshot.unread().collect();
         if let Some((path, reason)) = unread.first() {

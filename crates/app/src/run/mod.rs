@@ -28,6 +28,7 @@ mod recheck;
 mod recorder;
 mod same;
 mod shards;
+mod spec;
 mod taken;
 mod watch;
 mod ways;
@@ -91,6 +92,8 @@ pub struct RunRequest {
     pub accept_environment: bool,
     /// What would do more than give data is not loaded: the job's sensors ask before each load.
     pub refuse_dangerous: bool,
+    /// The spec that the run is held against; else the settings may name one.
+    pub spec: Option<std::path::PathBuf>,
 }
 
 /// A run that ended.
@@ -124,9 +127,7 @@ pub fn run(
     opened: &mut dyn FnMut(&Opening),
 ) -> Result<RunReport, AppError> {
     let sensor = request.surroundings.sensor()?;
-    let settings = Settings::load(&request.surroundings)?;
-    let people = People::load(&settings.trust)?;
-    let witnesses = Witnesses::load(&settings.ledger)?;
+    let (settings, people, witnesses, spec) = resolved(request)?;
     let _ = host::job::prepare(); // what it could not do is a limit that docs/limits.md names
     let open = || PrivateListener::open(&[&request.surroundings.runtime, &std::env::temp_dir()]);
     let listener = open()?;
@@ -180,6 +181,7 @@ pub fn run(
     let mut recorder = Recorder::new(parts, screen);
     recorder.context.oom_before = oom_before;
     recorder.accept_environment = request.accept_environment;
+    recorder.hold_against(spec);
     let (outcome, ended) = attend(&mut recorder, &queue, &events);
     let wall = ended.saturating_duration_since(began); // the job's: what is read and heard after it is not its time
     recorder.finish(&queue, &events, &stop);
@@ -187,6 +189,43 @@ pub fn run(
     let mut report = recorder.close(outcome, wall, &stop);
     stamp(request, &settings, &place, &mut report);
     Ok(report)
+}
+
+/// What the user has settled, read before anything starts.
+#[expect(clippy::type_complexity, reason = "four things that are used once")]
+fn resolved(
+    request: &RunRequest,
+) -> Result<
+    (
+        Settings,
+        People,
+        Option<Witnesses>,
+        Option<(crate::spec::Loaded, spec::Held)>,
+    ),
+    AppError,
+> {
+    let settings = Settings::load(&request.surroundings)?;
+    let people = People::load(&settings.trust)?;
+    let witnesses = Witnesses::load(&settings.ledger)?;
+    let spec = held(request, &settings)?;
+    Ok((settings, people, witnesses, spec))
+}
+
+/// The spec of the run, read before anything starts: one that cannot be used is an error, and nothing runs.
+fn held(
+    request: &RunRequest,
+    settings: &Settings,
+) -> Result<Option<(crate::spec::Loaded, spec::Held)>, AppError> {
+    let surroundings = &request.surroundings;
+    let found = crate::spec::found_for(
+        surroundings,
+        settings,
+        request.spec.as_deref(),
+        &request.argv,
+    )?;
+    let Some(loaded) = found else { return Ok(None) };
+    let held = spec::Held::new(&loaded, surroundings.cwd.clone())?;
+    Ok(Some((loaded, held)))
 }
 
 /// Answers what the job's sensors ask before each load, where they are to ask.

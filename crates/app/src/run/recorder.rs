@@ -26,6 +26,7 @@ use super::once::Once;
 use super::process::Member;
 use super::recheck::Rechecks;
 use super::shards;
+use super::spec::Held;
 use super::watch;
 use super::ways::Ways;
 use crate::index::Index;
@@ -41,7 +42,9 @@ pub trait Screen {
 }
 
 /// What no declaration about the environment as found can mean.
-const DURING_RUN: [Rule; 3] = [
+const DURING_RUN: [Rule; 5] = [
+    Rule::CodeNotDeclared,
+    Rule::ModelNotDeclared,
     Rule::EnvironmentChangedDuringRun,
     Rule::EnvironmentChangedAndRestored,
     Rule::SourceChangedDuringRun,
@@ -99,6 +102,7 @@ pub(super) struct Recorder<'a> {
     pub(super) watch: watch::State,
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
+    pub(super) spec: Option<Held>,
 }
 
 /// Who asked for a file.
@@ -185,6 +189,7 @@ impl<'a> Recorder<'a> {
             watch,
             once: Once::default(),
             rechecks: Rechecks::default(),
+            spec: None,
         }
     }
 
@@ -320,6 +325,7 @@ impl<'a> Recorder<'a> {
             Message::Opened { path, write } => self.opened(connection, path, write, at_us),
             Message::Saved { path, step, .. } => self.heard_save(connection, path, step, at_us),
             Message::Loading { path, step, .. } => {
+                self.spec_loading(connection);
                 self.checkpoints.insert(path.clone());
                 self.ask(Purpose::Resume, &path, connection, step, at_us);
             }
@@ -342,6 +348,7 @@ impl<'a> Recorder<'a> {
                     self.look_at_maps(connection);
                 }
                 self.heard_sample(connection, &step);
+                self.heard_declared(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
@@ -709,6 +716,7 @@ impl<'a> Recorder<'a> {
         for gap in gaps {
             self.journal.record(Body::Gap(gap));
         }
+        self.declared_code(code.as_ref());
         let Some(code) = code else { return };
         let sealed = serde_json::to_vec(&code)
             .ok()

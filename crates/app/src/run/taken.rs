@@ -65,6 +65,7 @@ impl Recorder<'_> {
             summary: None,
             examined: asked.examined,
         };
+        self.declared_file(&load);
         self.journal
             .record_at(Tier::InProcess, asked.at_us, Body::Load(load));
     }

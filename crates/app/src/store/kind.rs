@@ -134,7 +134,9 @@ pub(crate) fn blobs_of(entry: &Entry) -> Vec<(Digest, BlobKind)> {
         body => {
             let kind = match body {
                 Body::Act(Act::Sealed(_) | Act::KeyRotated(_)) => BlobKind::Seals,
-                Body::Act(Act::Stamped(_) | Act::Approved(_)) => BlobKind::Vouchers,
+                Body::Act(Act::Stamped(_) | Act::Approved(_) | Act::SpecSigned(_)) => {
+                    BlobKind::Vouchers
+                }
                 Body::Act(Act::Pruned(_)) => BlobKind::Lists,
                 Body::Act(Act::WaysIn { .. } | Act::EnvironmentChecked(_)) => {
                     BlobKind::Environments

@@ -10,6 +10,7 @@ mod read;
 mod run;
 mod scan;
 mod seal;
+mod spec;
 mod store;
 mod witness;
 
@@ -27,6 +28,7 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
         Command::Scan(scan) => scan::scan(surroundings, scan),
         Command::Seal(args) => seal::seal(&surroundings, args),
         Command::Verify(args) => seal::verify(&surroundings, args),
+        Command::Spec(args) => spec::spec(&surroundings, args),
         Command::Env(args) => env::env(&surroundings, args),
         Command::Approve(args) => papers::approve(&surroundings, args),
         Command::Approvals(args) => papers::approvals(&surroundings, args),

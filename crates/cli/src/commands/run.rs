@@ -21,6 +21,7 @@ pub(crate) fn run(surroundings: Surroundings, args: Run) -> Result<Exit, AppErro
         },
         accept_environment: args.accept_environment,
         refuse_dangerous: args.refuse_dangerous,
+        spec: args.spec,
     };
     let mut opened = |opening: &Opening| {
         if !quiet {

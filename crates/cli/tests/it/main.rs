@@ -28,6 +28,7 @@ mod scrub;
 mod seal;
 mod secrets;
 mod silence;
+mod spec;
 mod time;
 mod together;
 mod witness;
