@@ -4,6 +4,7 @@
 //! A run is a root over these. Each noun is one module; [`entry`] is how they are written into the ledger.
 #![forbid(unsafe_code)]
 
+pub mod data;
 mod digest;
 pub mod entry;
 mod finding;
