@@ -59,6 +59,9 @@ rules! {
     CheckpointRunsCode "checkpoint-runs-code" "a file that the run loads does more than give data" "K01";
     UpdateDiffers "update-differs" "a step changed the weights or the optimizer's state otherwise than its rule gives" "N01";
     WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
+    BatchOrderDiffers "batch-order-differs" "a loader read other samples than its sampler's order has" "D03";
+    BatchRepeated "batch-repeated" "a loader read the samples of an earlier batch again" "D03";
+    SampleChanged "sample-changed" "a sample of the data is another than when it was read before" "D01";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

@@ -16,6 +16,7 @@ use host::job::HostEvent;
 use host::signals::Passed;
 
 use super::compared;
+use super::data::Readings;
 use super::environment::Environments;
 use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
@@ -99,6 +100,7 @@ pub(super) struct Recorder<'a> {
     pub(super) watch: watch::State,
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
+    pub(super) readings: Readings,
 }
 
 /// Who asked for a file.
@@ -185,6 +187,7 @@ impl<'a> Recorder<'a> {
             watch,
             once: Once::default(),
             rechecks: Rechecks::default(),
+            readings: Readings::default(),
         }
     }
 
@@ -342,6 +345,7 @@ impl<'a> Recorder<'a> {
                     self.look_at_maps(connection);
                 }
                 self.heard_sample(connection, &step);
+                self.heard_readings(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {

@@ -7,3 +7,10 @@ pub mod order;
 pub mod random;
 pub mod samples;
 pub mod wire;
+
+/// 32 bits that tell one row from another.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "32 bits are kept")]
+pub fn fold(bytes: &[u8]) -> u32 {
+    xxhash_rust::xxh3::xxh3_64(bytes) as u32
+}
