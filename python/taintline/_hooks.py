@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from . import _checkpoints, _files, _forward, _memory, _native, _spans, _steps
+from . import _checkpoints, _data, _files, _forward, _memory, _native, _spans, _steps
 
 
 def install(sensor, torch):
@@ -34,6 +34,8 @@ def _train(sensor, torch):
     sensor.recheck = steps.recheck
     _wrap_loads(steps.recheck, optimizer.Optimizer)
     _wrap_loads(steps.recheck, torch.nn.Module)
+    steps.data = sensor.data = _data.Data(sensor, torch, steps.recorder, steps.spans)
+    _data.install(steps.data)
     sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)
 
 

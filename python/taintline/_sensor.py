@@ -49,6 +49,8 @@ class Sensor:
         self.memory = None
         # What samples the model around steps.
         self.recheck = None
+        # What tells of the loaders.
+        self.data = None
         self._connect()
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.bye)
@@ -115,6 +117,8 @@ class Sensor:
                 self.memory.forked()
             if self.recheck is not None:
                 self.recheck.forked()
+            if self.data is not None:
+                self.data.forked()
         except Exception:
             self.ended = True
 

@@ -53,6 +53,8 @@ class Steps:
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
         self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
         self.recheck = _recheck.Recheck(sensor, torch, spans)
+        # What tells of the loaders, once it is there.
+        self.data = None
         self.spent = [0] * 8
         self.phase = DATA
         self.mark = clock()
@@ -237,6 +239,8 @@ class Steps:
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number
+        if self.data is not None:
+            self.data.stepped()
 
     def _look_around(self):
         """What is done at a step but is not about it."""

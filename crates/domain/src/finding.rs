@@ -72,6 +72,9 @@ rules! {
     DataNotDeclared "data-not-declared" "a data file is not what is declared" "D08";
     CodeNotDeclared "code-not-declared" "the project's code is not what is declared" "C12";
     EnvironmentNotDeclared "environment-not-declared" "the Python environment is not what is declared" "C01";
+    BatchOrderDiffers "batch-order-differs" "a loader read other samples than its sampler's order has" "D03";
+    BatchRepeated "batch-repeated" "a loader read the samples of an earlier batch again" "D03";
+    SampleChanged "sample-changed" "a sample of the data is another than when it was read before" "D01";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod declared;
+pub mod data;
 mod digest;
 pub mod entry;
 mod finding;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::Reading;
 use crate::{Fingerprint, Number, Sample};
 
 /// Where a step's number comes from.
@@ -85,4 +86,7 @@ pub struct StepRecord {
     /// What stood at a few positions before the step and behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<Sample>>,
+    /// Batches that loaders of torch read since the last step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readings: Vec<Reading>,
 }

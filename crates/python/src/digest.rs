@@ -76,7 +76,7 @@ fn check(spans: impl Iterator<Item = Span>) -> PyResult<usize> {
     Ok(total)
 }
 
-fn bytes_at<'a>((address, length): Span) -> &'a [u8] {
+pub(crate) fn bytes_at<'a>((address, length): Span) -> &'a [u8] {
     if length == 0 {
         return &[];
     }

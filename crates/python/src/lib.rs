@@ -11,6 +11,7 @@ mod digest;
 mod link;
 mod message;
 mod queue;
+mod reading;
 mod recorder;
 mod sampler;
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use domain::data::Reading;
 use domain::sensor::Message;
 use domain::{
     Described, Fingerprint, Number, Phases, RngStates, Sample, Sampled, StepRecord, StepSource,
@@ -17,6 +18,7 @@ use training::fingerprint::of_buffers;
 
 use crate::digest::{KindSpan, Span, of_spans, squares};
 use crate::link::Link;
+use crate::reading::{self, PassParts, Place};
 
 /// Most batches, and most losses, of one step that are told; the rest is counted.
 const BATCHES_MAX: usize = 4096;
@@ -30,6 +32,7 @@ struct Pending {
     parameters: Option<Fingerprint>,
     optimizer_state: Option<Fingerprint>,
     left_out: u64,
+    readings: Vec<Reading>,
 }
 
 /// Collects one step after the other.
@@ -86,6 +89,33 @@ impl Recorder {
         } else {
             pending.left_out += 1;
         }
+    }
+
+    /// A loader read a batch: see [`reading::of`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one call a batch: each argument is a part of the record"
+    )]
+    fn reading(
+        &self,
+        pass: u32,
+        described: Option<PassParts>,
+        batch: u64,
+        indices: Vec<i64>,
+        bases: Vec<i64>,
+        columns: Option<Vec<(String, String, u64)>>,
+        places: Vec<Place>,
+        chosen: (u64, u64),
+    ) -> PyResult<()> {
+        let parts = (pass, described, batch, columns);
+        let reading = reading::of(parts, &indices, &bases, &places, chosen)?;
+        let mut pending = self.lock();
+        if pending.readings.len() < BATCHES_MAX {
+            pending.readings.push(reading);
+        } else {
+            pending.left_out += 1;
+        }
+        Ok(())
     }
 
     /// `clip_grad_norm_` returned `value`.
@@ -163,6 +193,7 @@ impl Recorder {
             batches: pending.batches,
             phases: phases_of(phases),
             sample: sample.map(|parts| Box::new(sample_of(parts))),
+            readings: pending.readings,
         };
         let body = serde_json::to_string(&Message::Step(Box::new(record)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;

@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod compare;
+pub mod data;
 mod element;
 mod encoding;
 pub mod fingerprint;

@@ -9,6 +9,7 @@
 mod asked;
 mod closing;
 mod compared;
+mod data;
 mod environment;
 mod event;
 mod examined;

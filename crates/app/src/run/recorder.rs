@@ -16,6 +16,7 @@ use host::job::HostEvent;
 use host::signals::Passed;
 
 use super::compared;
+use super::data::Readings;
 use super::environment::Environments;
 use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
@@ -103,6 +104,7 @@ pub(super) struct Recorder<'a> {
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
     pub(super) spec: Option<Held>,
+    pub(super) readings: Readings,
 }
 
 /// Who asked for a file.
@@ -190,6 +192,7 @@ impl<'a> Recorder<'a> {
             once: Once::default(),
             rechecks: Rechecks::default(),
             spec: None,
+            readings: Readings::default(),
         }
     }
 
@@ -349,6 +352,7 @@ impl<'a> Recorder<'a> {
                 }
                 self.heard_sample(connection, &step);
                 self.heard_declared(connection, &step);
+                self.heard_readings(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
