@@ -59,6 +59,12 @@ rules! {
     CheckpointRunsCode "checkpoint-runs-code" "a file that the run loads does more than give data" "K01";
     UpdateDiffers "update-differs" "a step changed the weights or the optimizer's state otherwise than its rule gives" "N01";
     WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
+    GradientChanged "gradient-changed" "the gradient that a step uses is not what the backward pass left and torch's own calls made of it" "N01";
+    ClippingDiffers "clipping-differs" "gradients were not clipped as the call says, or no longer as before" "N02";
+    LossAltered "loss-altered" "a backward pass starts from another multiple of the loss than before" "N01";
+    PassesMiscounted "passes-miscounted" "a step has other numbers of forward and backward passes than before" "N01";
+    ModeChanged "mode-changed" "dropout, training mode or precision changed while the training went on" "N04";
+    RandomNumbersReused "random-numbers-reused" "steps begin with the random numbers of the step before" "N03";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

@@ -11,6 +11,7 @@ mod element;
 mod encoding;
 pub mod fingerprint;
 pub mod lineage;
+pub mod passes;
 pub mod recheck;
 pub mod sketch;
 pub mod weights;

@@ -23,6 +23,7 @@ use super::heartbeat::Heart;
 use super::judge::{self, Context};
 use super::memory::Memory;
 use super::once::Once;
+use super::passes::Habits;
 use super::process::Member;
 use super::recheck::Rechecks;
 use super::shards;
@@ -99,6 +100,7 @@ pub(super) struct Recorder<'a> {
     pub(super) watch: watch::State,
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
+    pub(super) habits: Habits,
 }
 
 /// Who asked for a file.
@@ -185,6 +187,7 @@ impl<'a> Recorder<'a> {
             watch,
             once: Once::default(),
             rechecks: Rechecks::default(),
+            habits: Habits::default(),
         }
     }
 
@@ -342,6 +345,7 @@ impl<'a> Recorder<'a> {
                     self.look_at_maps(connection);
                 }
                 self.heard_sample(connection, &step);
+                self.heard_passes(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
