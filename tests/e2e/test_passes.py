@@ -55,7 +55,8 @@ PROGRAM = """
             optimizer.zero_grad()
             for part in range(accumulate):
                 x, y = batch(dtype=dtype)
-                with torch.autocast("cpu", dtype=cast or torch.bfloat16, enabled=cast is not None):
+                now = cast(step) if callable(cast) else cast
+                with torch.autocast("cpu", dtype=now or torch.bfloat16, enabled=now is not None):
                     value = loss(model(x), y)
                 (value / accumulate if accumulate > 1 else value).backward()
             between(step)
@@ -247,6 +248,25 @@ HONEST = """
     # Each step seeds for itself, with numbers that differ and with one.
     train(start=lambda step: torch.manual_seed(step))
     train(start=lambda step: torch.manual_seed(7))
+    # Batches of another size whose gradients are divided by it; accumulation that becomes longer.
+    model = Net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(60):
+        optimizer.zero_grad()
+        x, y = batch(3 if step % 10 == 9 else 8)
+        F.cross_entropy(model(x), y, reduction="sum").backward()
+        for p in model.parameters():
+            p.grad.div_(len(y))
+        optimizer.step()
+    model = Net()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    for step in range(60):
+        optimizer.zero_grad()
+        parts = 2 if step < 12 else 4
+        for _ in range(parts):
+            x, y = batch()
+            (F.cross_entropy(model(x), y) / parts).backward()
+        optimizer.step()
     print("done")
 """
 
@@ -373,11 +393,7 @@ SABOTAGE = """
         train(model=model, start=lambda step: model.eval() if step == START else None)
 
     def autocast():
-        model = Net()
-        call = Net.__call__
-        cast = torch.autocast("cpu", dtype=torch.bfloat16)
-        train(model=model, start=lambda step: cast.__enter__() if step == START else None)
-        cast.__exit__(None, None, None)
+        train(cast=lambda step: torch.bfloat16 if step >= START else None)
 
     def reset():
         dropout = F.dropout
@@ -487,7 +503,7 @@ def sabotaged(base, clean, tmp_path_factory):
         ("dropout", "mode-changed", "draw no random numbers"),
         ("evaluating", "mode-changed", "evaluation mode"),
         ("autocast", "mode-changed", "autocast to bfloat16"),
-        ("reset", "random-numbers-reused", "random numbers of the step before"),
+        ("reset", "random-numbers-reused", "begin with the same random numbers"),
         ("scaler", "gradient-changed", "−1.00 × what it was"),
     ],
 )

@@ -87,6 +87,11 @@ impl Gradients {
         }
     }
 
+    /// Whether the program was never seen to change gradients itself.
+    pub fn untouched(&self) -> bool {
+        self.state == State::Clean
+    }
+
     fn clean(&mut self, norm: Option<f64>) {
         self.zeroed = None;
         if let Some(norm) = norm.filter(|norm| norm.is_finite()) {
@@ -98,7 +103,9 @@ impl Gradients {
     }
 
     fn from_the_start(&mut self, difference: &Difference, all: bool) -> Heard {
-        if let (Change::Times(times), true, true) = (difference.change, all, self.judged == 1) {
+        if let (Change::Times(times), true, true) = (difference.change, all, self.judged == 1)
+            && times != 0.0
+        {
             self.state = State::Factor(times);
             return Heard::Gap("all gradients are multiplied with one number at each step");
         }
@@ -106,6 +113,8 @@ impl Gradients {
         Heard::Gap(in_words(difference.change))
     }
 
+    /// A program multiplies all gradients with `habit`. By how much may depend on the size of a batch, so that only another
+    /// sign, or what is no factor any more, is a break.
     fn other_factor(
         &mut self,
         habit: f64,
@@ -114,30 +123,20 @@ impl Gradients {
         all: bool,
         usual: bool,
     ) -> Heard {
-        let now = match difference.map(|difference| difference.change) {
-            None => 1.0,
-            Some(Change::Times(times)) if all => times,
-            Some(change @ Change::Other(_)) if self.judged > FORM_CHANGED && usual => {
-                let _ = change;
-                return Heard::Broken { first: step };
-            }
-            Some(_) => {
-                self.state = State::Open;
-                return Heard::Gap(
-                    "gradients are changed by the program in ways that differ from step to step",
-                );
-            }
+        let broken = match difference.map(|difference| difference.change) {
+            None => habit < 0.0,
+            Some(Change::Times(times)) if all => times * habit < 0.0,
+            Some(Change::Other(_)) => true,
+            Some(_) => false,
         };
-        let ratio = now / habit;
-        if (ratio - 1.0).abs() <= SAME {
-            return Heard::Nothing;
-        }
-        // A scale that a program takes out by hand grows and falls by powers of two.
-        let power = ratio > 0.0 && (ratio.log2() - ratio.log2().round()).abs() <= SAME;
-        if self.judged > FORM_CHANGED && usual && !power {
+        if broken && self.judged > FORM_CHANGED && usual {
             return Heard::Broken { first: step };
         }
-        if self.judged <= FORM_CHANGED {
+        let factor = matches!(
+            difference.map(|difference| difference.change),
+            None | Some(Change::Times(_))
+        );
+        if broken || !factor {
             self.state = State::Open;
             return Heard::Gap(
                 "gradients are changed by the program in ways that differ from step to step",
@@ -328,6 +327,11 @@ pub struct Ends {
 }
 
 impl Ends {
+    /// Begins anew.
+    pub fn reset(&mut self) {
+        self.habit.reset();
+    }
+
     /// The passes of a step started from `ends`; answers the habit, the factor by which all of it changed and since when.
     pub fn hear(&mut self, step: u64, ends: &[LossEnd]) -> Option<(Vec<LossEnd>, f64, u64)> {
         let value = ends.to_vec();
@@ -363,7 +367,7 @@ fn ratio(from: &[LossEnd], to: &[LossEnd]) -> Option<f64> {
 /// The states of torch's generator that steps begin with.
 #[derive(Debug, Default)]
 pub struct Reuse {
-    last: Option<Fingerprint>,
+    last: Option<(Fingerprint, u64)>,
     seen: HashSet<Fingerprint>,
     clean: u32,
     again: Option<(u64, u32)>,
@@ -373,19 +377,19 @@ pub struct Reuse {
 impl Reuse {
     /// A training forward pass that draws began with this state.
     pub fn hear(&mut self, step: u64, state: &Fingerprint) -> Heard {
-        let before = self.last.replace(*state);
+        let before = self.last.replace((*state, step));
         if self.open || before.is_none() {
             self.remember(state);
             return Heard::Nothing;
         }
-        if before.as_ref() == Some(state) {
+        if let Some((_, at)) = before.filter(|(before, _)| before == state) {
             if self.clean < FORM {
                 self.open = true;
                 return Heard::Gap(
                     "each step begins with the same random numbers, from the first on",
                 );
             }
-            let (first, count) = self.again.unwrap_or((step, 0));
+            let (first, count) = self.again.unwrap_or((at, 0));
             self.again = Some((first, count + 1));
             return if count >= 1 {
                 Heard::Broken { first }
@@ -570,7 +574,7 @@ mod tests {
         }
         assert!(matches!(reuse.hear(9, &state(3)), Heard::Gap(_)));
         assert_eq!(reuse.hear(10, &state(3)), Heard::Nothing);
-        assert_eq!(reuse.hear(11, &state(3)), Heard::Broken { first: 10 });
+        assert_eq!(reuse.hear(11, &state(3)), Heard::Broken { first: 9 });
         let mut habit = Reuse::default();
         habit.hear(1, &state(1));
         assert!(matches!(habit.hear(2, &state(1)), Heard::Gap(_)));

@@ -31,7 +31,6 @@ type Whose = (Connection, u32);
 #[derive(Default)]
 pub(super) struct Habits {
     known: HashMap<Whose, Habit>,
-    reuse: HashMap<Connection, Reuse>,
 }
 
 /// What one optimizer does at each step.
@@ -45,7 +44,10 @@ struct Habit {
     training: Constant<bool>,
     autocast: Constant<Option<String>>,
     drawing: Constant<bool>,
-    /// Type of each parameter that has a name, by name.
+    reuse: Reuse,
+    /// Steps in a row with other counts of passes than usual.
+    unusual: u32,
+    /// Place and type of each parameter that has a name, by name.
     kinds: BTreeMap<String, (u32, String)>,
 }
 
@@ -70,13 +72,11 @@ impl Recorder<'_> {
             let why = "what was sampled cannot be read";
             self.gap_once(connection, "gradients on their way to some steps", why);
         }
-        let reused = self.reuse(connection, step, passes);
         let names = |index| self.rechecks.name(whose, index);
         let mut answers = Vec::new();
         if let Some(verdict) = &verdict {
             called(step, verdict, &names, &mut answers);
         }
-        answers.extend(reused);
         let mut habit = self.habits.known.remove(&whose).unwrap_or_default();
         habit.hear(step, passes, verdict.as_ref(), &names, &mut answers);
         self.habits.known.insert(whose, habit);
@@ -113,29 +113,6 @@ impl Recorder<'_> {
         match gradients::judge(&values, path, kind) {
             Ok(verdict) => (Some(verdict), false),
             Err(_) => (None, true),
-        }
-    }
-
-    fn reuse(
-        &mut self,
-        connection: Connection,
-        step: &StepRecord,
-        passes: &Passes,
-    ) -> Option<Answer> {
-        let state = passes
-            .random
-            .filter(|_| passes.forwards > 0 && !passes.still)?;
-        let reuse = &mut self.habits.reuse;
-        if !reuse.contains_key(&connection) && reuse.len() >= KNOWN_MAX {
-            return None;
-        }
-        match reuse.entry(connection).or_default().hear(step.step, &state) {
-            Heard::Nothing => None,
-            Heard::Gap(why) => Some(Answer::Gap("random numbers of some steps", why)),
-            Heard::Broken { first } => Some(found(
-                (Rule::RandomNumbersReused, "state", 0),
-                words::reused(first, step),
-            )),
         }
     }
 }
@@ -196,9 +173,19 @@ impl Habit {
         }
         answers.extend(self.limits(step, passes));
         answers.extend(self.counts(step, passes, counts));
+        self.unusual = if usual {
+            0
+        } else {
+            self.unusual.saturating_add(1)
+        };
+        if self.unusual >= 2 {
+            // Another accumulation: what a loss is divided by follows it.
+            self.ends.reset();
+        }
         if usual && passes.backwards > 0 {
             answers.extend(self.ends(step, passes));
         }
+        answers.extend(self.reuse(step, passes));
         self.modes(step, passes, answers);
         answers.extend(self.precision(step));
     }
@@ -290,11 +277,29 @@ impl Habit {
             }
         }
         let (habit, times, first) = self.ends.hear(step.step, &self.last_ends)?;
+        if !self.gradients.untouched() {
+            let why = "the program changes its gradients itself, and may take out there what it put in here";
+            return Some(Answer::Gap("what some losses are multiplied with", why));
+        }
         let about = (Rule::LossAltered, "factor", step.optimizer);
         Some(found(
             about,
             words::loss(first, step, &habit, &self.last_ends, times),
         ))
+    }
+
+    fn reuse(&mut self, step: &StepRecord, passes: &Passes) -> Option<Answer> {
+        let state = passes
+            .random
+            .filter(|_| passes.forwards > 0 && !passes.still)?;
+        match self.reuse.hear(step.step, &state) {
+            Heard::Nothing => None,
+            Heard::Gap(why) => Some(Answer::Gap("random numbers of some steps", why)),
+            Heard::Broken { first } => Some(found(
+                (Rule::RandomNumbersReused, "state", step.optimizer),
+                words::reused(first, step),
+            )),
+        }
     }
 
     fn modes(&mut self, step: &StepRecord, passes: &Passes, answers: &mut Vec<Answer>) {

@@ -257,7 +257,7 @@ pub(super) fn narrower(step: &StepRecord, name: &str, before: &str, now: &str) -
 /// Steps that begin with the same random numbers.
 pub(super) fn reused(first: u64, step: &StepRecord) -> Finding {
     let what = format!(
-        "from step {first} on each step's forward pass begins with the random numbers of the step before"
+        "from step {first} on all steps' forward passes begin with the same random numbers"
     );
     let details =
         vec!["the generator moves within the steps, so somebody sets it back each time".to_owned()];
