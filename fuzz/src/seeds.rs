@@ -591,23 +591,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
             values: "AQID".to_owned(),
             ..domain::Sample::default()
         })),
-        passes: Some(Box::new(domain::Passes {
-            forwards: 2,
-            gradients: Some(domain::GradientPath {
-                calls: vec![
-                    domain::GradientCall::Changed,
-                    domain::GradientCall::Clipped {
-                        max_norm: Number(1.0),
-                        norm: Number(f64::NAN),
-                        digits: 24,
-                        apart: Some(vec![1]),
-                    },
-                ],
-                values: "AAAA".to_owned(),
-                ..domain::GradientPath::default()
-            }),
-            ..domain::Passes::default()
-        })),
+        passes: None,
     };
     let hello = Hello {
         protocol: PROTOCOL,

@@ -81,7 +81,7 @@ impl Gradients {
                     Heard::Nothing
                 }
                 Some(difference) if formed => self.changed(step, difference, all, norm),
-                Some(difference) => self.from_the_start(difference, all),
+                Some(difference) => self.begun_with(difference, all),
             },
             State::Factor(habit) => self.other_factor(habit, step, difference, all, usual),
         }
@@ -102,7 +102,7 @@ impl Gradients {
         }
     }
 
-    fn from_the_start(&mut self, difference: &Difference, all: bool) -> Heard {
+    fn begun_with(&mut self, difference: &Difference, all: bool) -> Heard {
         if let (Change::Times(times), true, true) = (difference.change, all, self.judged == 1)
             && times != 0.0
         {

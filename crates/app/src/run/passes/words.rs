@@ -15,49 +15,7 @@ pub(super) fn gradient(
     difference: &Difference,
     names: &dyn Fn(u32) -> String,
 ) -> Finding {
-    let became = match difference.change {
-        Change::Times(times) => format!("became {} × what it was", signed(times)),
-        Change::Clamped(limit) => format!("was cut off at ±{limit}"),
-        Change::Shrunk => "became smaller".to_owned(),
-        Change::Gone => "is gone, or is there where none was".to_owned(),
-        Change::Other(Some((low, high))) => {
-            format!(
-                "is another ({} to {} × what it was)",
-                signed(low),
-                signed(high)
-            )
-        }
-        Change::Other(None) => "is another".to_owned(),
-    };
-    let what = match difference.place {
-        Place::Between => {
-            format!("between the last backward pass and step {first} the gradient {became}")
-        }
-        Place::Unscaling => {
-            format!(
-                "step {first}: GradScaler.unscale_ must divide by its scale, and the gradient {became} beyond that"
-            )
-        }
-        Place::Clamping => {
-            format!(
-                "step {first}: clip_grad_value_ must cut gradients off at its limit, and the gradient {became} beyond that"
-            )
-        }
-        Place::Clipping {
-            max_norm,
-            norm,
-            coefficient,
-        } => {
-            let became = difference.became.map_or(became, |times| {
-                format!("became {} × of what they were", short(times))
-            });
-            format!(
-                "step {first}: clipping with max_norm {max_norm} found norm {}, so the gradients must become {} × of what they were, and {became}",
-                short(norm),
-                short(coefficient),
-            )
-        }
-    };
+    let what = happened(first, difference);
     let what = format!(
         "{what}, in {} of {} sampled tensors",
         difference.tensors.len(),
@@ -91,6 +49,53 @@ pub(super) fn gradient(
         ],
     };
     finding(rule, first, step, what, details, innocent)
+}
+
+/// Where it is, and what became of it.
+fn happened(first: u64, difference: &Difference) -> String {
+    let became = match difference.change {
+        Change::Times(times) => format!("became {} × what it was", signed(times)),
+        Change::Clamped(limit) => format!("was cut off at ±{limit}"),
+        Change::Shrunk => "became smaller".to_owned(),
+        Change::Gone => "is gone, or is there where none was".to_owned(),
+        Change::Other(Some((low, high))) => {
+            format!(
+                "is another ({} to {} × what it was)",
+                signed(low),
+                signed(high)
+            )
+        }
+        Change::Other(None) => "is another".to_owned(),
+    };
+    match difference.place {
+        Place::Between => {
+            format!("between the last backward pass and step {first} the gradient {became}")
+        }
+        Place::Unscaling => {
+            format!(
+                "step {first}: GradScaler.unscale_ must divide by its scale, and the gradient {became} beyond that"
+            )
+        }
+        Place::Clamping => {
+            format!(
+                "step {first}: clip_grad_value_ must cut gradients off at its limit, and the gradient {became} beyond that"
+            )
+        }
+        Place::Clipping {
+            max_norm,
+            norm,
+            coefficient,
+        } => {
+            let became = difference.became.map_or(became, |times| {
+                format!("became {} × of what they were", short(times))
+            });
+            format!(
+                "step {first}: clipping with max_norm {max_norm} found norm {}, so the gradients must become {} × of what they were, and {became}",
+                short(norm),
+                short(coefficient),
+            )
+        }
+    }
 }
 
 /// A program that multiplied its gradients at each step did not.
