@@ -148,7 +148,8 @@ fn called(
         ));
     }
     if verdict.unjudged > 0 {
-        let why = "NaN, an infinity or a gradient that cannot be read: nothing follows from such a position";
+        let why =
+            "NaN, an infinity or a gradient that is not read: nothing follows from such a position";
         answers.push(Answer::Gap("gradients on their way to some steps", why));
     }
     if verdict.call_unjudged {
