@@ -591,6 +591,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
             values: "AQID".to_owned(),
             ..domain::Sample::default()
         })),
+        passes: None,
     };
     let hello = Hello {
         protocol: PROTOCOL,

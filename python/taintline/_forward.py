@@ -69,7 +69,7 @@ class Roots:
             self.sensor.memory.hooks.seen_model(module)
             self.sensor.recheck.seen_model(module)
             kwargs = sys._getframe(1).f_locals.get("kwargs")
-            self.steps.forward_starts(args, kwargs if isinstance(kwargs, dict) else {})
+            self.steps.forward_starts(args, kwargs if isinstance(kwargs, dict) else {}, module, False)
             self._mark(type(module))
         except Exception as error:
             self.sensor.gap("batches", error)
@@ -83,7 +83,7 @@ class Roots:
             self.disarm()
             self.sensor.memory.hooks.seen_model(model)
             self.sensor.recheck.seen_model(model)
-            self.steps.forward_starts(args, kwargs)
+            self.steps.forward_starts(args, kwargs, model, True)
         except Exception as error:
             self.sensor.gap("batches", error)
         return True

@@ -4,6 +4,7 @@ import functools
 import sys
 
 from . import _checkpoints, _data, _files, _forward, _memory, _native, _spans, _steps
+from . import _checkpoints, _files, _forward, _memory, _native, _passes, _spans, _steps
 
 
 def install(sensor, torch):
@@ -28,6 +29,7 @@ def _train(sensor, torch):
     optimizer.register_optimizer_step_post_hook(steps.after_step)
     _wrap_backward(steps, torch)
     _wrap_clip(steps, torch)
+    _passes.wrap(steps.passes, torch, sys.modules["torch.nn.utils.clip_grad"])
     steps.roots = _forward.Roots(sensor, torch, steps)
     steps.roots.search()
     _wrap_groups(steps, optimizer.Optimizer)
@@ -74,7 +76,7 @@ def _wrap_backward(steps, torch):
     def wrapper(tensors, *args, **kwargs):
         if compiling() or steps.in_backward:
             return backward(tensors, *args, **kwargs)
-        steps.backward_starts(tensors)
+        steps.backward_starts(tensors, args, kwargs)
         try:
             return backward(tensors, *args, **kwargs)
         finally:

@@ -11,6 +11,7 @@ import weakref
 from time import thread_time_ns as work
 
 from . import _native
+from ._passes import Path
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -111,7 +112,8 @@ class Recheck:
         look.interrupted = True
         begun = work()
         look.begins(optimizer, len(args) > 1 and args[1] is not None or kwargs.get("closure") is not None)
-        look.spent = work() - begun
+        # What was read on the way to the step counts as well.
+        look.spent, look.path.spent = look.path.spent + work() - begun, 0
 
     def behind(self, optimizer):
         """The step has ended: what was sampled, as the recorder takes it; `None` if nothing was."""
@@ -158,6 +160,7 @@ class Look:
         self.class_name = recheck.classes.get(type(optimizer))
         self.throttle = Throttle("update recheck", SHARE, recheck.sensor, FREE)
         self.sampler = _native.Sampler(int.from_bytes(os.urandom(8), "little"))
+        self.path = Path()
         self.told, self.described = {}, None
         self.parameters, self.marks, self.ids = [], None, frozenset()
         self.drawn = self.earlier = None
@@ -212,7 +215,7 @@ class Look:
             return None
         rows = self._rows(optimizer, True, True)
         indices = [self.parameters[number][0] for number in self.drawn]
-        values = self.sampler.behind(rows, indices, self.closure)
+        values, self.path.chain = self.sampler.behind(rows, indices, self.closure)
         rates = [_number(group["lr"]) for group in optimizer.param_groups]
         if self.closure and rates != self.rates:
             self.recheck.gap("updates of a closure", "it changes the learning rate that the step then uses")

@@ -9,7 +9,7 @@ import weakref
 from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
-from . import _recheck
+from . import _passes, _recheck
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -55,6 +55,7 @@ class Steps:
         self.recheck = _recheck.Recheck(sensor, torch, spans)
         # What tells of the loaders, once it is there.
         self.data = None
+        self.passes = _passes.Passes(sensor, torch, self.recheck, recorder)
         self.spent = [0] * 8
         self.phase = DATA
         self.mark = clock()
@@ -86,7 +87,7 @@ class Steps:
 
     # Forward
 
-    def forward_starts(self, args, kwargs):
+    def forward_starts(self, args, kwargs, model, whole):
         now = clock()
         self._turn(now, FORWARD)
         self.forwards += 1
@@ -96,16 +97,18 @@ class Steps:
                 self.recorder.batch(self.spans.spans(tensors))
         except Unseen as error:
             self.sensor.gap("batches", error)
+        self.passes.forward(model, whole)
         self._leave(now)
 
     def forward_ends(self):
         now = clock()
         self._turn(now, AFTER_FORWARD)
+        self.passes.forward_ended()
         self._leave(now)
 
     # Backward
 
-    def backward_starts(self, tensors):
+    def backward_starts(self, tensors, args, kwargs):
         now = clock()
         self.in_backward = True
         try:
@@ -115,6 +118,7 @@ class Steps:
                 self.sensor.gap("steps", f"{PATIENCE} backward passes and no step of an optimizer of torch")
             for tensor in (tensors,) if not isinstance(tensors, (list, tuple)) else tensors[:LOSSES_MAX]:
                 self._loss(tensor)
+            self.passes.backward(tensors, args, kwargs)
         except Exception as error:
             self.sensor.gap("loss", error)
         self._leave(now)
@@ -134,6 +138,7 @@ class Steps:
             now = clock()
             self.in_backward = False
             self._turn(now, AFTER_BACKWARD)
+            self.passes.backward_ended()
             if self.roots is not None:
                 self.roots.arm()
             if self.sensor.memory.eager:
@@ -235,7 +240,8 @@ class Steps:
         told = [max(0, spent[phase]) // 1000 for phase in range(SENSOR)]
         told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
         self.spent = [0] * 8
-        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample)
+        passes = self.passes.take(optimizer, known.index)
+        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number

@@ -75,6 +75,12 @@ rules! {
     BatchOrderDiffers "batch-order-differs" "a loader read other samples than its sampler's order has" "D03";
     BatchRepeated "batch-repeated" "a loader read the samples of an earlier batch again" "D03";
     SampleChanged "sample-changed" "a sample of the data is another than when it was read before" "D01";
+    GradientChanged "gradient-changed" "the gradient that a step uses is not what the backward pass left and torch's own calls made of it" "N01";
+    ClippingDiffers "clipping-differs" "gradients were not clipped as the call says, or no longer as before" "N02";
+    LossAltered "loss-altered" "a backward pass starts from another multiple of the loss than before" "N01";
+    PassesMiscounted "passes-miscounted" "a step has other numbers of forward and backward passes than before" "N01";
+    ModeChanged "mode-changed" "dropout, training mode or precision changed while the training went on" "N04";
+    RandomNumbersReused "random-numbers-reused" "steps begin with the random numbers of the step before" "N03";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Reading;
 use crate::{Fingerprint, Number, Sample};
+use crate::{Fingerprint, Number, Passes, Sample};
 
 /// Where a step's number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,4 +90,7 @@ pub struct StepRecord {
     /// Batches that loaders of torch read since the last step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readings: Vec<Reading>,
+    /// What happened since this optimizer's last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passes: Option<Box<Passes>>,
 }

@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domain::data::Reading;
 use domain::sensor::Message;
 use domain::{
-    Described, Fingerprint, Number, Phases, RngStates, Sample, Sampled, StepRecord, StepSource,
+    Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phases, RngStates,
+    Sample, Sampled, StepRecord, StepSource,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -33,6 +34,8 @@ struct Pending {
     optimizer_state: Option<Fingerprint>,
     left_out: u64,
     readings: Vec<Reading>,
+    random: Option<Fingerprint>,
+    still: bool,
 }
 
 /// Collects one step after the other.
@@ -56,6 +59,19 @@ type SampleParts = (
     Option<Vec<f64>>,
     (bool, bool, bool),
     String,
+);
+
+/// A call on the gradients: kind, its two numbers, bits of the norm, parameters that it is not about.
+type CallParts = (u8, f64, f64, u8, Option<Vec<u32>>);
+
+/// What happened since the last step: training forward passes, those in evaluation mode and backward passes; the way of the
+/// gradients, with whether they were not read, their values and whether there is more; where passes started; autocast.
+type PassesParts = (
+    (u32, u32, u32),
+    Option<(Vec<CallParts>, bool, String, bool)>,
+    Vec<(String, f64)>,
+    bool,
+    Option<String>,
 );
 
 #[pymethods]
@@ -123,6 +139,22 @@ impl Recorder {
         self.lock().gradient_norm_before_clip = Some(value);
     }
 
+    /// Torch's generator as the first training forward pass of a step begins.
+    fn random_before(&self, py: Python<'_>, state: Span) -> PyResult<()> {
+        let state = of_spans(py, &[state])?;
+        let mut pending = self.lock();
+        (pending.random, pending.still) = (Some(state), false);
+        Ok(())
+    }
+
+    /// And as it ends.
+    fn random_behind(&self, py: Python<'_>, state: Span) -> PyResult<()> {
+        let state = of_spans(py, &[state])?;
+        let mut pending = self.lock();
+        pending.still = pending.random == Some(state);
+        Ok(())
+    }
+
     /// The optimizer is about to use the gradients at `spans`; `False` if their norm cannot be told.
     #[expect(
         clippy::needless_pass_by_value,
@@ -157,7 +189,8 @@ impl Recorder {
     /// The step is done: says it over `link` and starts the next one. Answers how many batches and losses were left out.
     ///
     /// `step` is its number, whether that was counted here, and which optimizer of the process it was; `phases` are
-    /// microseconds of data, forward, backward, between, optimizer and sensor; `sample` is what was read around the step.
+    /// microseconds of data, forward, backward, between, optimizer and sensor; `sample` is what was read around the step,
+    /// `passes` what happened since the one before.
     #[expect(
         clippy::too_many_arguments,
         reason = "one call a step: each argument is a part of the record"
@@ -171,6 +204,7 @@ impl Recorder {
         rng: RngParts,
         phases: [u64; 6],
         sample: Option<SampleParts>,
+        passes: Option<PassesParts>,
     ) -> PyResult<u64> {
         let (number, counted, optimizer) = step;
         let rng = rng_states(py, rng)?;
@@ -194,6 +228,13 @@ impl Recorder {
             phases: phases_of(phases),
             sample: sample.map(|parts| Box::new(sample_of(parts))),
             readings: pending.readings,
+            passes: passes.map(|parts| {
+                Box::new(Passes {
+                    random: pending.random,
+                    still: pending.still,
+                    ..passes_of(parts)
+                })
+            }),
         };
         let body = serde_json::to_string(&Message::Step(Box::new(record)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -247,6 +288,50 @@ fn sample_of(
         joined,
         loaded,
         values,
+    }
+}
+
+fn passes_of(
+    ((forwards, evaluating, backwards), gradients, ends, ends_unknown, autocast): PassesParts,
+) -> Passes {
+    let path = |(calls, unread, values, more): (Vec<CallParts>, bool, String, bool)| GradientPath {
+        calls: calls.into_iter().map(call_of).collect(),
+        unread,
+        values,
+        more,
+    };
+    let end = |(base, factor)| LossEnd {
+        base,
+        factor: Number(factor),
+    };
+    Passes {
+        forwards,
+        evaluating,
+        backwards,
+        gradients: gradients.map(path),
+        ends: ends.into_iter().map(end).collect(),
+        ends_unknown,
+        autocast,
+        ..Passes::default()
+    }
+}
+
+fn call_of((kind, first, second, digits, apart): CallParts) -> GradientCall {
+    match kind {
+        1 => GradientCall::Unscaled {
+            inverse: Number(first),
+        },
+        2 => GradientCall::Clipped {
+            max_norm: Number(first),
+            norm: Number(second),
+            digits,
+            apart,
+        },
+        3 => GradientCall::Clamped {
+            limit: Number(first),
+            apart,
+        },
+        _ => GradientCall::Changed,
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use training::passes::wire::{self as passes, Seen as Passed};
 use training::recheck::draw::{Draw, Pick};
 use training::recheck::wire::{self, Block, Odd, OddValue, Values};
 
@@ -21,6 +22,9 @@ type Row = (
     Option<Vec<Column>>,
     Option<u64>,
 );
+
+/// One parameter at a look at the gradients only: bytes of an element, and the gradient if there is one.
+type GradientRow = (usize, Option<Column>);
 
 /// What was read of one parameter.
 #[derive(Clone, Default)]
@@ -37,6 +41,8 @@ struct Looks {
     picks: Vec<Pick>,
     earlier: Vec<Option<Seen>>,
     before: Vec<Option<Seen>>,
+    /// The gradients on their way to the step, oldest first.
+    stages: Vec<Vec<Passed>>,
 }
 
 /// Samples the parameters of one optimizer.
@@ -89,6 +95,27 @@ impl Sampler {
         Ok(())
     }
 
+    /// The gradients that stand there on their way to the step: behind a backward pass (`anew`), or around a call. Answers
+    /// whether they are kept; with `other` only if they are not those of the last look.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn stage(&self, rows: Vec<Option<GradientRow>>, anew: bool, other: bool) -> PyResult<bool> {
+        let mut looks = lock(&self.looks);
+        let stage = read_gradients(&looks.picks, &rows)?;
+        if anew {
+            looks.stages.clear();
+        } else if looks.stages.is_empty()
+            || looks.stages.len() >= passes::STAGES_MAX
+            || other && looks.stages.last() == Some(&stage)
+        {
+            return Ok(false);
+        }
+        looks.stages.push(stage);
+        Ok(true)
+    }
+
     /// What stands there as the step begins.
     #[expect(
         clippy::needless_pass_by_value,
@@ -101,28 +128,36 @@ impl Sampler {
     }
 
     /// What stands there behind it: answers the text of the sample. `indices` has for each parameter the number that it is told by;
-    /// `closure` that the gradients are those behind the step.
+    /// `closure` that the gradients are those behind the step. The second text has the gradients on their way, if they were read.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "Python's arguments are converted into owned values"
     )]
-    fn behind(&self, rows: Vec<Option<Row>>, indices: Vec<u32>, closure: bool) -> PyResult<String> {
+    fn behind(
+        &self,
+        rows: Vec<Option<Row>>,
+        indices: Vec<u32>,
+        closure: bool,
+    ) -> PyResult<(String, Option<String>)> {
         let mut looks = lock(&self.looks);
         let behind = read(&looks.picks, &rows)?;
         let Looks {
             picks,
             earlier,
             before,
+            stages,
         } = std::mem::take(&mut *looks);
+        let mut told = vec![Vec::new(); stages.len()];
         let mut earlier = earlier.into_iter();
         let mut values = Values::default();
-        for (((pick, before), behind), index) in
-            picks.into_iter().zip(before).zip(behind).zip(indices)
-        {
+        let rows = picks.into_iter().zip(before).zip(behind).zip(indices);
+        for (number, (((pick, before), behind), index)) in rows.enumerate() {
             let earlier = earlier.next().flatten();
             if let (Some(before), Some(behind)) = (before, behind)
                 && columns_agree(&before, &behind)
             {
+                let used = if closure { &behind } else { &before };
+                way(&mut told, &stages, number, used.gradients.as_ref());
                 add(
                     &mut values,
                     (index, pick.1),
@@ -133,8 +168,39 @@ impl Sampler {
                 );
             }
         }
-        Ok(wire::write(&values))
+        let way = (!stages.is_empty()).then(|| passes::write(&told));
+        Ok((wire::write(&values), way))
     }
+}
+
+/// Adds one parameter to each stage of `told`: what the gradient was there, where it is not what follows.
+fn way(told: &mut [Vec<Passed>], stages: &[Vec<Passed>], number: usize, used: Option<&Vec<u8>>) {
+    let mut next = used.map_or(Passed::Gone, |used| Passed::Bytes(used.clone()));
+    for (told, stage) in told.iter_mut().zip(stages).rev() {
+        let here = stage.get(number).cloned().unwrap_or(Passed::Unread);
+        told.push(if here == next {
+            Passed::Same
+        } else {
+            here.clone()
+        });
+        next = here;
+    }
+}
+
+fn read_gradients(picks: &[Pick], rows: &[Option<GradientRow>]) -> PyResult<Vec<Passed>> {
+    if picks.len() != rows.len() {
+        return Err(PyValueError::new_err(
+            "a row for each parameter that was drawn",
+        ));
+    }
+    let gradient = |((_, positions), row): (&Pick, &Option<GradientRow>)| {
+        Ok(match row {
+            None => Passed::Unread,
+            Some((_, None)) => Passed::Gone,
+            Some((size, Some(column))) => Passed::Bytes(gather(positions, *size, column)?),
+        })
+    };
+    picks.iter().zip(rows).map(gradient).collect()
 }
 
 /// Whether the state that was there before the step has as many columns behind it.

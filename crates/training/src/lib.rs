@@ -12,6 +12,7 @@ mod element;
 mod encoding;
 pub mod fingerprint;
 pub mod lineage;
+pub mod passes;
 pub mod recheck;
 pub mod sketch;
 pub mod spec;

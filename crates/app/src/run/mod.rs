@@ -22,6 +22,7 @@ mod launch;
 mod listener;
 mod memory;
 mod once;
+mod passes;
 mod process;
 mod question;
 mod reach;

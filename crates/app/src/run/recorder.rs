@@ -24,6 +24,7 @@ use super::heartbeat::Heart;
 use super::judge::{self, Context};
 use super::memory::Memory;
 use super::once::Once;
+use super::passes::Habits;
 use super::process::Member;
 use super::recheck::Rechecks;
 use super::shards;
@@ -105,6 +106,7 @@ pub(super) struct Recorder<'a> {
     pub(super) rechecks: Rechecks,
     pub(super) spec: Option<Held>,
     pub(super) readings: Readings,
+    pub(super) habits: Habits,
 }
 
 /// Who asked for a file.
@@ -193,6 +195,7 @@ impl<'a> Recorder<'a> {
             rechecks: Rechecks::default(),
             spec: None,
             readings: Readings::default(),
+            habits: Habits::default(),
         }
     }
 
@@ -353,6 +356,7 @@ impl<'a> Recorder<'a> {
                 self.heard_sample(connection, &step);
                 self.heard_declared(connection, &step);
                 self.heard_readings(connection, &step);
+                self.heard_passes(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {

@@ -112,16 +112,50 @@ impl Known {
         })
     }
 
-    fn judge(&self, sample: &Sample, rates: &[Number]) -> Result<Judged, wire::Malformed> {
-        let values = wire::read(&sample.values, |index| {
+    fn values(&self, sample: &Sample) -> Result<wire::Values, wire::Malformed> {
+        wire::read(&sample.values, |index| {
             let told = self.tensors.get(&index)?;
             Some((self.kind(index)?.size(), told.state.len()))
-        })?;
+        })
+    }
+
+    fn judge(&self, sample: &Sample, rates: &[Number]) -> Result<Judged, wire::Malformed> {
+        let values = self.values(sample)?;
         let hypers = self.hypers(rates);
         Ok(Judged {
             verdict: judge(&values, |index| self.tensor(index, &hypers)),
             between: between::compare(&values, |index| self.kind(index)),
         })
+    }
+}
+
+impl Rechecks {
+    /// What a step's sample holds, as far as its optimizer is known, with the types of its parameters.
+    pub(super) fn values(
+        &self,
+        whose: Whose,
+        step: &StepRecord,
+    ) -> Option<(wire::Values, BTreeMap<u32, ElementKind>)> {
+        let known = self.known.get(&whose)?;
+        let values = known.values(step.sample.as_ref()?).ok()?;
+        let kind = |index: u32| Some((index, known.kind(index)?));
+        let kinds = values
+            .blocks
+            .iter()
+            .filter_map(|block| kind(block.index))
+            .collect();
+        Some((values, kinds))
+    }
+
+    /// What the model calls a parameter.
+    pub(super) fn name(&self, whose: Whose, index: u32) -> String {
+        let told = self
+            .known
+            .get(&whose)
+            .and_then(|known| known.tensors.get(&index));
+        told.map(|tensor| tensor.name.clone())
+            .filter(|name| !name.is_empty())
+            .unwrap_or_else(|| format!("parameter {index}"))
     }
 }
 

@@ -1,0 +1,354 @@
+"""What happens between two steps of an optimizer: passes, gradients on their way, where losses come from, modes, random numbers.
+
+The gradients are read at the positions that the recheck has drawn for the step: when a backward pass ends, and around each call
+of torch that changes them. Nothing is judged here.
+"""
+
+import functools
+from time import thread_time_ns as work
+
+from ._spans import Unseen
+
+# Calls on the gradients of one step that are told.
+CALLS_MAX = 8
+# Kinds of starts of backward passes that are told, and nodes that one of them is followed through.
+ENDS_MAX, NODES_MAX = 8, 8
+# Kinds of calls, as the recorder knows them.
+CHANGED, UNSCALED, CLIPPED, CLAMPED = range(4)
+# Nodes that leave the value as it is.
+THROUGH = frozenset(
+    ("ToCopyBackward0", "CloneBackward0", "ViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0", "UnsqueezeBackward0", "AliasBackward0")
+)
+MEANS = frozenset(("MeanBackward0", "MeanBackward1"))
+# What `reduction="mean"` is to torch's losses.
+MEAN = 1
+
+
+class Path:
+    """The way of one optimizer's gradients since the last backward pass."""
+
+    def __init__(self):
+        self.chain = None
+        self.spent = 0
+        self.begin()
+        self.begun = False
+
+    def begin(self):
+        self.calls, self.stages, self.more = [], 0, False
+        self.begun = True
+
+    def take(self):
+        """What is told of it, as the recorder takes it; `None` if no backward pass came since the last step."""
+        if not self.begun:
+            return None
+        unread = self.chain is None or self.stages != len(self.calls) + 1
+        told = (self.calls, unread, "" if unread else self.chain, self.more)
+        self.begin()
+        self.begun, self.chain = False, None
+        return told
+
+
+class Passes:
+    """One for the process."""
+
+    def __init__(self, sensor, torch, recheck, recorder):
+        self.sensor = sensor
+        self.recheck = recheck
+        self.recorder = recorder
+        self.generator = torch.default_generator
+        self.Tensor = torch.Tensor
+        self.casting = torch._C._is_any_autocast_enabled
+        self.cast = (torch.is_autocast_enabled, torch.get_autocast_dtype)
+        self.told = {}
+        self.scale = None
+        self.watched = False
+        self._clear()
+
+    def __reduce__(self):
+        return (type(None), ())
+
+    def _clear(self):
+        self.forwards = self.evaluating = self.backwards = 0
+        self.ends, self.unknown, self.autocast = [], False, None
+
+    def gap(self, what, why):
+        self.sensor.gap(what, why)
+
+    # Forward
+
+    def forward(self, model, whole):
+        """A root's forward pass begins; `whole` if its end will be seen."""
+        if model is None or not model.training:
+            self.evaluating += 1
+            return
+        self.forwards += 1
+        if self.forwards > 1:
+            return
+        if self.casting():
+            enabled, kind = self.cast
+            for device in ("cpu", "cuda"):
+                if enabled(device):
+                    self.autocast = str(kind(device)).removeprefix("torch.")
+                    break
+        if whole:
+            state = self.generator.get_state()
+            self.recorder.random_before((state.data_ptr(), state.nbytes))
+            self.watched = True
+
+    def forward_ended(self):
+        if self.watched:
+            self.watched = False
+            state = self.generator.get_state()
+            self.recorder.random_behind((state.data_ptr(), state.nbytes))
+
+    # Backward
+
+    def backward(self, tensors, args, kwargs):
+        self.backwards += 1
+        if isinstance(tensors, (list, tuple)):
+            tensors = tensors[0] if len(tensors) == 1 else None
+        seed = args[0] if args else kwargs.get("grad_tensors")
+        if isinstance(seed, (list, tuple)):
+            seed = seed[0] if len(seed) == 1 else seed
+        end = None if tensors is None else self._end(tensors, seed)
+        if end is None:
+            self.unknown = True
+        elif end not in self.ends:
+            if len(self.ends) < ENDS_MAX:
+                self.ends.append(end)
+            else:
+                self.unknown = True
+
+    def _end(self, loss, seed):
+        """The node that made the loss and what it was multiplied with since; `None` if that is not understood."""
+        factor = 1.0
+        if seed is not None:
+            factor = self._number(seed)
+        if factor is not None and self.scale:
+            factor /= self.scale
+        node = loss.grad_fn
+        for _ in range(NODES_MAX):
+            if node is None or factor is None:
+                return None
+            name = node.name()
+            if name in THROUGH:
+                node = node.next_functions[0][0]
+            elif name == "NegBackward0":
+                factor, node = -factor, node.next_functions[0][0]
+            elif name.startswith(("MulBackward", "DivBackward")):
+                node, number = self._constant(node)
+                if number is None or not number:
+                    return None
+                factor = factor * number if name.startswith("Mul") else factor / number
+            elif name in MEANS or getattr(node, "_saved_reduction", None) == MEAN:
+                return (name, factor)
+            else:
+                # A sum may be divided by the size of the batch, which differs.
+                return None
+        return None
+
+    def _constant(self, node):
+        """What goes on, and the constant that it is multiplied with or divided by."""
+        left, *rest = [function for function, _ in node.next_functions]
+        right = rest[0] if rest else None
+        if left is not None and right is None:
+            return left, self._number(node._saved_other)
+        if left is None and right is not None and node.name().startswith("Mul"):
+            return right, self._number(node._saved_self)
+        return None, None
+
+    def _number(self, value):
+        if isinstance(value, (int, float)):
+            return float(value)
+        if type(value) is self.Tensor and value.is_cpu and value.numel() == 1:
+            return float(value.item())
+        return None
+
+    def backward_ended(self):
+        """What stands in the gradients now is what the passes left, whatever came before."""
+        for look in list(self.recheck.looks.values()):
+            look.path.begin()
+            self._look(look, True, False)
+
+    # Calls that change gradients
+
+    def _look(self, look, anew, other):
+        """Reads the gradients; answers whether they are told as a stage."""
+        if not look.drawn:
+            return False
+        begun = work()
+        rows = []
+        for number in look.drawn:
+            _, parameter, _, kind, size, shape, _, _ = look.parameters[number]
+            gradient = parameter.grad
+            try:
+                rows.append((size, None if gradient is None else look._column(gradient, kind, shape, "the gradient")))
+            except Unseen:
+                rows.append(None)
+        new = look.sampler.stage(rows, anew, other)
+        look.path.stages += new
+        look.path.spent += work() - begun
+        return new
+
+    def begins(self, parameters):
+        """A call that may change the gradients of `parameters` begins: the optimizers that it is about, and which of their
+        sampled parameters it is not."""
+        about = []
+        try:
+            ids = _ids(parameters, self.Tensor)
+            for look in list(self.recheck.looks.values()):
+                if not look.path.begun or ids is not None and look.ids and look.ids.isdisjoint(ids):
+                    continue
+                if len(look.path.calls) >= CALLS_MAX:
+                    look.path.more = True
+                    continue
+                apart = None
+                if ids is not None:
+                    apart = [look.parameters[number][0] for number in look.drawn or () if id(look.parameters[number][1]) not in ids]
+                self._enter(look)
+                about.append((look, apart))
+        except Exception as error:
+            self.gap("gradients on their way", error)
+        return about
+
+    def _enter(self, look):
+        if self._look(look, False, True):
+            look.path.calls.append((CHANGED, 0.0, 0.0, 0, None))
+
+    def clipped(self, about, max_norm, norm):
+        try:
+            number = self._number(norm)
+            digits = self.recheck.digits.get(getattr(norm, "dtype", None), 53)
+            for look, apart in about:
+                self._look(look, False, False)
+                told = float("nan") if number is None else number
+                look.path.calls.append((CLIPPED, float(max_norm), told, digits, apart))
+        except Exception as error:
+            self.gap("gradients on their way", error)
+
+    def clamped(self, about, limit):
+        try:
+            for look, apart in about:
+                self._look(look, False, False)
+                look.path.calls.append((CLAMPED, float(limit), 0.0, 0, apart))
+        except Exception as error:
+            self.gap("gradients on their way", error)
+
+    def unscale_begins(self, optimizer):
+        try:
+            look = self.recheck.looks.get(optimizer)
+            if look is None or not look.path.begun:
+                return None
+            if len(look.path.calls) >= CALLS_MAX:
+                look.path.more = True
+                return None
+            self._enter(look)
+            return look
+        except Exception as error:
+            self.gap("gradients on their way", error)
+            return None
+
+    def unscaled(self, look, scale):
+        try:
+            if look is not None:
+                number = self._number(scale)
+                self._look(look, False, False)
+                look.path.calls.append((UNSCALED, 1 / number if number else float("nan"), 0.0, 0, None))
+        except Exception as error:
+            self.gap("gradients on their way", error)
+
+    def scaled(self, scale):
+        """`GradScaler.scale` was called."""
+        try:
+            self.scale = self._number(scale)
+        except Exception as error:
+            self.gap("scale of the loss", error)
+
+    # Step
+
+    def take(self, optimizer, index):
+        """What is told with the step of `optimizer`; what was counted belongs to it."""
+        look = self.recheck.looks.get(optimizer)
+        path = None if look is None else look.path.take()
+        ends = [] if self.told.get(index) == self.ends else self.ends
+        if ends:
+            self.told[index] = ends
+        told = ((self.forwards, self.evaluating, self.backwards), path, ends, self.unknown, self.autocast)
+        self._clear()
+        return told
+
+
+def _ids(parameters, Tensor):
+    """Identities of the parameters; `None` if they cannot be told without taking them, or one comes twice."""
+    if isinstance(parameters, Tensor):
+        return {id(parameters)}
+    if type(parameters) not in (list, tuple):
+        return None
+    ids = {id(parameter) for parameter in parameters}
+    return ids if len(ids) == len(parameters) else None
+
+
+def wrap(passes, torch, module):
+    """Stands around what torch has to change gradients: `module` is `torch.nn.utils.clip_grad`."""
+    compiling = torch.compiler.is_compiling
+    _wrap_norm(passes, torch, module, compiling)
+    _wrap_value(passes, torch, module, compiling)
+    _wrap_scaler(passes, torch.amp.grad_scaler.GradScaler)
+
+
+def _wrap_norm(passes, torch, module, compiling):
+    clip = getattr(module, "_clip_grads_with_norm_", None)
+    if clip is None:
+        passes.gap("clipping of gradients", "this torch has no function for it that tells its norm")
+        return
+
+    @functools.wraps(clip)
+    def wrapper(parameters, max_norm, total_norm, foreach=None):
+        if compiling():
+            return clip(parameters, max_norm, total_norm, foreach)
+        about = passes.begins(parameters)
+        result = clip(parameters, max_norm, total_norm, foreach)
+        passes.clipped(about, max_norm, total_norm)
+        return result
+
+    module._clip_grads_with_norm_ = wrapper
+    if getattr(torch.nn.utils, "clip_grads_with_norm_", None) is clip:
+        torch.nn.utils.clip_grads_with_norm_ = wrapper
+
+
+def _wrap_value(passes, torch, module, compiling):
+    clamp = module.clip_grad_value_
+
+    @functools.wraps(clamp)
+    def wrapper(parameters, clip_value, *args, **kwargs):
+        if compiling():
+            return clamp(parameters, clip_value, *args, **kwargs)
+        about = passes.begins(parameters)
+        result = clamp(parameters, clip_value, *args, **kwargs)
+        passes.clamped(about, clip_value)
+        return result
+
+    module.clip_grad_value_ = wrapper
+    if getattr(torch.nn.utils, "clip_grad_value_", None) is clamp:
+        torch.nn.utils.clip_grad_value_ = wrapper
+
+
+def _wrap_scaler(passes, kind):
+    unscale, scale = kind.unscale_, kind.scale
+
+    @functools.wraps(unscale)
+    def unscale_(self, optimizer):
+        look = passes.unscale_begins(optimizer) if self._enabled else None
+        result = unscale(self, optimizer)
+        passes.unscaled(look, self._scale)
+        return result
+
+    @functools.wraps(scale)
+    def scaling(self, outputs):
+        result = scale(self, outputs)
+        if self._enabled:
+            passes.scaled(self._scale)
+        return result
+
+    kind.unscale_ = unscale_
+    kind.scale = scaling
