@@ -591,6 +591,14 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
             values: "AQID".to_owned(),
             ..domain::Sample::default()
         })),
+        replica: Some(Box::new(domain::Replica {
+            world: 7,
+            rank: 1,
+            size: 2,
+            tensors: 1,
+            parts: "AQIDBA".to_owned(),
+            ..domain::Replica::default()
+        })),
     };
     let hello = Hello {
         protocol: PROTOCOL,

@@ -9,7 +9,7 @@ import weakref
 from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
-from . import _recheck
+from . import _ranks, _recheck
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -53,6 +53,7 @@ class Steps:
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
         self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
         self.recheck = _recheck.Recheck(sensor, torch, spans)
+        self.ranks = _ranks.Ranks(sensor, recorder, self.recheck.models)
         self.spent = [0] * 8
         self.phase = DATA
         self.mark = clock()
@@ -132,6 +133,7 @@ class Steps:
             now = clock()
             self.in_backward = False
             self._turn(now, AFTER_BACKWARD)
+            self.ranks.backward_ends()
             if self.roots is not None:
                 self.roots.arm()
             if self.sensor.memory.eager:
@@ -225,6 +227,7 @@ class Steps:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         states = optimizer.state
         number, counted = self._number(known, parameters, states)
+        self.ranks.look(optimizer, parameters)
         if known.steps == 1 or self.model.due():
             self._digest(parameters, states)
         rates = self._rates(optimizer)

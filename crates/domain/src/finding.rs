@@ -59,6 +59,8 @@ rules! {
     CheckpointRunsCode "checkpoint-runs-code" "a file that the run loads does more than give data" "K01";
     UpdateDiffers "update-differs" "a step changed the weights or the optimizer's state otherwise than its rule gives" "N01";
     WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
+    ReplicasDiffer "replicas-differ" "ranks that hold one model do not hold the same weights any more" "N05";
+    RanksShareBatches "ranks-share-batches" "ranks that had batches of their own are given the same ones" "D03";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, Number, Sample};
+use crate::{Fingerprint, Number, Replica, Sample};
 
 /// Where a step's number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,4 +85,7 @@ pub struct StepRecord {
     /// What stood at a few positions before the step and behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<Sample>>,
+    /// The place among the processes that train together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<Box<Replica>>,
 }

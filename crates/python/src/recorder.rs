@@ -9,13 +9,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::sensor::Message;
 use domain::{
-    Described, Fingerprint, Number, Phases, RngStates, Sample, Sampled, StepRecord, StepSource,
+    Described, Fingerprint, Number, Phases, Replica, RngStates, Sample, Sampled, StepRecord,
+    StepSource,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use training::fingerprint::of_buffers;
 
-use crate::digest::{KindSpan, Span, of_spans, squares};
+use crate::digest::{KindSpan, Span, of_parts, of_spans, squares};
 use crate::link::Link;
 
 /// Most batches, and most losses, of one step that are told; the rest is counted.
@@ -30,6 +31,7 @@ struct Pending {
     parameters: Option<Fingerprint>,
     optimizer_state: Option<Fingerprint>,
     left_out: u64,
+    parts: (u32, String),
 }
 
 /// Collects one step after the other.
@@ -37,7 +39,11 @@ struct Pending {
 #[derive(Default)]
 pub(crate) struct Recorder {
     pending: Mutex<Pending>,
+    place: Mutex<Option<Place>>,
 }
+
+/// World, rank, size, whether all parameters are one replica's, whether replicas may part.
+type Place = (u32, u32, u32, bool, bool);
 
 /// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's.
 type RngParts = (Option<Span>, Option<Vec<u32>>, Option<Vec<u8>>);
@@ -60,6 +66,11 @@ impl Recorder {
     #[new]
     fn new() -> Self {
         Self::default()
+    }
+
+    /// The place among the processes that train together, for the steps from now on; `None` for none.
+    fn stand(&self, place: Option<Place>) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
     /// A batch reached the model: the spans of its tensors.
@@ -117,10 +128,15 @@ impl Recorder {
     ) -> PyResult<()> {
         let look =
             |spans: &Option<Vec<Span>>| spans.as_ref().map(|spans| of_spans(py, spans)).transpose();
+        let parts = match &parameters {
+            Some(spans) if self.place().is_some() => of_parts(py, spans)?,
+            _ => (0, String::new()),
+        };
         let (parameters, state) = (look(&parameters)?, look(&state)?);
         let mut pending = self.lock();
         pending.parameters = parameters;
         pending.optimizer_state = state;
+        pending.parts = parts;
         Ok(())
     }
 
@@ -163,6 +179,9 @@ impl Recorder {
             batches: pending.batches,
             phases: phases_of(phases),
             sample: sample.map(|parts| Box::new(sample_of(parts))),
+            replica: self
+                .place()
+                .map(|place| Box::new(replica_of(place, pending.parts))),
         };
         let body = serde_json::to_string(&Message::Step(Box::new(record)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -172,8 +191,27 @@ impl Recorder {
 }
 
 impl Recorder {
+    fn place(&self) -> Option<Place> {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn replica_of(
+    (world, rank, size, whole, apart): Place,
+    (tensors, parts): (u32, String),
+) -> Replica {
+    Replica {
+        world,
+        rank,
+        size,
+        whole,
+        apart,
+        tensors,
+        parts,
     }
 }
 

@@ -12,6 +12,7 @@ mod encoding;
 pub mod fingerprint;
 pub mod lineage;
 pub mod recheck;
+pub mod replicas;
 pub mod sketch;
 pub mod weights;
 

@@ -125,6 +125,7 @@ impl Recorder<'_> {
         self.record_sharded();
         self.judge_memory(true);
         self.record_memory();
+        self.finish_ranks();
         self.record_repeated();
         self.look_at_environments();
         self.record_members();

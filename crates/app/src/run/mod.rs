@@ -26,6 +26,7 @@ mod question;
 mod reach;
 mod recheck;
 mod recorder;
+mod replicas;
 mod same;
 mod shards;
 mod taken;

@@ -25,6 +25,7 @@ use super::memory::Memory;
 use super::once::Once;
 use super::process::Member;
 use super::recheck::Rechecks;
+use super::replicas::Worlds;
 use super::shards;
 use super::watch;
 use super::ways::Ways;
@@ -99,6 +100,7 @@ pub(super) struct Recorder<'a> {
     pub(super) watch: watch::State,
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
+    pub(super) worlds: Worlds,
 }
 
 /// Who asked for a file.
@@ -185,6 +187,7 @@ impl<'a> Recorder<'a> {
             watch,
             once: Once::default(),
             rechecks: Rechecks::default(),
+            worlds: Worlds::default(),
         }
     }
 
@@ -342,6 +345,7 @@ impl<'a> Recorder<'a> {
                     self.look_at_maps(connection);
                 }
                 self.heard_sample(connection, &step);
+                self.heard_rank(connection, &step);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
