@@ -591,6 +591,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
             values: "AQID".to_owned(),
             ..domain::Sample::default()
         })),
+        waits: Vec::new(),
         replica: Some(Box::new(domain::Replica {
             world: 7,
             rank: 1,

@@ -9,7 +9,7 @@ import weakref
 from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
-from . import _ranks, _recheck
+from . import _clock, _ranks, _recheck
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -55,6 +55,7 @@ class Steps:
         self.recheck = _recheck.Recheck(sensor, torch, spans)
         self.ranks = _ranks.Ranks(sensor, recorder, self.recheck.models)
         self.spent = [0] * 8
+        self.clock = _clock.Clock(sensor)
         self.phase = DATA
         self.mark = clock()
         self.ended = None
@@ -75,6 +76,7 @@ class Steps:
         elif ending == AFTER_BACKWARD:
             ending = DATA if phase == FORWARD else BETWEEN
         self.spent[ending] += now - self.mark
+        self.clock.ends(ending, now - self.mark)
         self.phase = phase
 
     def _leave(self, since):
@@ -82,6 +84,7 @@ class Steps:
         now = clock()
         self.spent[SENSOR] += now - since
         self.mark = now
+        self.clock.begins()
 
     # Forward
 
@@ -236,6 +239,7 @@ class Steps:
         told = [max(0, spent[phase]) // 1000 for phase in range(SENSOR)]
         told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
         self.spent = [0] * 8
+        self.recorder.waited(self.clock.take())
         left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample)
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")

@@ -61,6 +61,7 @@ rules! {
     WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
     ReplicasDiffer "replicas-differ" "ranks that hold one model do not hold the same weights any more" "N05";
     RanksShareBatches "ranks-share-batches" "ranks that had batches of their own are given the same ones" "D03";
+    SleepsInSteps "sleeps-in-steps" "the thread that trains sleeps in some steps, and nothing that is seen explains it" "P02";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

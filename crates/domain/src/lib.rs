@@ -22,6 +22,7 @@ mod tree;
 pub mod upkeep;
 pub mod verdict;
 pub mod vouch;
+mod wait;
 
 pub use digest::{Digest, DigestSyntax, Hasher};
 pub use entry::{Act, Body, Entry, Gap, Kind, Outcome, Tier};
@@ -34,3 +35,4 @@ pub use run::{Person, Process, RunId, RunName};
 pub use sample::{Described, Sample, Sampled};
 pub use step::{Phases, RngStates, StepRecord, StepSource};
 pub use tree::{Node, Tree, TreeEncoder, TreeSyntax};
+pub use wait::{Phase, Wait};

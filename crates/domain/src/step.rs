@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Fingerprint, Number, Replica, Sample};
+use crate::{Fingerprint, Number, Replica, Sample, Wait};
 
 /// Where a step's number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,4 +88,7 @@ pub struct StepRecord {
     /// The place among the processes that train together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<Box<Replica>>,
+    /// Phases in which the thread did not run for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::sensor::Message;
 use domain::{
-    Described, Fingerprint, Number, Phases, Replica, RngStates, Sample, Sampled, StepRecord,
-    StepSource,
+    Described, Fingerprint, Number, Phase, Phases, Replica, RngStates, Sample, Sampled, StepRecord,
+    StepSource, Wait,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -32,6 +32,7 @@ struct Pending {
     optimizer_state: Option<Fingerprint>,
     left_out: u64,
     parts: (u32, String),
+    waits: Vec<Wait>,
 }
 
 /// Collects one step after the other.
@@ -71,6 +72,22 @@ impl Recorder {
     /// The place among the processes that train together, for the steps from now on; `None` for none.
     fn stand(&self, place: Option<Place>) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Where the thread did not run in this step: phase, microseconds asleep, queued, of all threads, whether disks were used,
+    /// whether there are workers.
+    fn waited(&self, waits: Vec<(usize, u64, u64, u64, bool, bool)>) {
+        let wait = |(phase, asleep_us, queued_us, worked_us, disk, workers)| {
+            Some(Wait {
+                phase: *Phase::ALL.get::<usize>(phase)?,
+                asleep_us,
+                queued_us,
+                worked_us,
+                disk,
+                workers,
+            })
+        };
+        self.lock().waits = waits.into_iter().filter_map(wait).collect();
     }
 
     /// A batch reached the model: the spans of its tensors.
@@ -178,6 +195,7 @@ impl Recorder {
             rng,
             batches: pending.batches,
             phases: phases_of(phases),
+            waits: pending.waits,
             sample: sample.map(|parts| Box::new(sample_of(parts))),
             replica: self
                 .place()

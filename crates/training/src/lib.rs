@@ -14,6 +14,7 @@ pub mod lineage;
 pub mod recheck;
 pub mod replicas;
 pub mod sketch;
+pub mod stalls;
 pub mod weights;
 
 pub use element::ElementKind;

@@ -126,6 +126,7 @@ impl Recorder<'_> {
         self.judge_memory(true);
         self.record_memory();
         self.finish_ranks();
+        self.judge_waits(true);
         self.record_repeated();
         self.look_at_environments();
         self.record_members();

@@ -29,6 +29,7 @@ mod recorder;
 mod replicas;
 mod same;
 mod shards;
+mod stalls;
 mod taken;
 mod watch;
 mod ways;

@@ -27,6 +27,7 @@ use super::process::Member;
 use super::recheck::Rechecks;
 use super::replicas::Worlds;
 use super::shards;
+use super::stalls::Timings;
 use super::watch;
 use super::ways::Ways;
 use crate::index::Index;
@@ -101,6 +102,7 @@ pub(super) struct Recorder<'a> {
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
     pub(super) worlds: Worlds,
+    pub(super) timings: Timings,
 }
 
 /// Who asked for a file.
@@ -188,6 +190,7 @@ impl<'a> Recorder<'a> {
             once: Once::default(),
             rechecks: Rechecks::default(),
             worlds: Worlds::default(),
+            timings: Timings::default(),
         }
     }
 
@@ -249,6 +252,7 @@ impl<'a> Recorder<'a> {
         }
         self.conclude_ends(LAST_WORDS);
         self.judge_memory(false);
+        self.judge_waits(false);
         self.settle_due(events);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush();
@@ -324,6 +328,7 @@ impl<'a> Recorder<'a> {
             Message::Saved { path, step, .. } => self.heard_save(connection, path, step, at_us),
             Message::Loading { path, step, .. } => {
                 self.checkpoints.insert(path.clone());
+                self.excuse(connection);
                 self.ask(Purpose::Resume, &path, connection, step, at_us);
             }
             Message::Renamed { from, to } => self.rename(&from, to, at_us),
@@ -346,6 +351,7 @@ impl<'a> Recorder<'a> {
                 }
                 self.heard_sample(connection, &step);
                 self.heard_rank(connection, &step);
+                self.heard_waits(connection, &step, at_us);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
@@ -480,6 +486,7 @@ impl<'a> Recorder<'a> {
     ) {
         self.checkpoints.insert(path.clone());
         self.own_outputs.insert(path.clone());
+        self.excuse(connection);
         let asked = self.asked_by(connection, step, at_us);
         self.ask_saved(path, asked);
     }

@@ -276,6 +276,7 @@ fn bare(step: u64, optimizer: u32) -> StepRecord {
         phases: domain::Phases::default(),
         sample: None,
         replica: None,
+        waits: Vec::new(),
     }
 }
 
