@@ -61,35 +61,38 @@ class Ranks:
             self.world, self.place, self.reduced = world, None, self.reduced and self.world is None
             self.optimizers.clear()
             if world is not None and world.size() > 1:
-                self.place = (_key(world.size()), world.rank(), world.size())
+                self.place = (_key(module, world.size()), world.rank(), world.size())
         return self.place
 
     def _kind(self, optimizer, parameters, size):
-        """Whether one `DistributedDataParallel` over the whole world holds all parameters, and whether its replicas may part."""
+        """Which parameters of one `DistributedDataParallel` over the whole world these are, and whether its replicas may part."""
         known = self.optimizers.get(optimizer)
         count = (len(self.models), len(parameters))
         if known is None or known[0] != count:
-            known = self.optimizers[optimizer] = (count, *self._holder(parameters, size))
-        _, holder, whole = known
+            known = self.optimizers[optimizer] = (count, *self._holder(optimizer, parameters, size))
+        _, holder, held = known
         model = None if holder is None else holder()
-        return (whole, model is not None and self._averages(model))
+        return (held, model is not None and self._averages(model))
 
-    def _holder(self, parameters, size):
+    def _holder(self, optimizer, parameters, size):
         module = sys.modules.get("torch.nn.parallel.distributed")
         if module is None:
-            return None, False
-        ids = {id(parameter) for parameter in parameters}
+            return None, None
+        ids = [id(parameter) for parameter in parameters]
         for model in list(self.models.values()):
             if isinstance(model, module.DistributedDataParallel):
                 ignored = model.parameters_to_ignore
-                held = {id(parameter) for name, parameter in model.module.named_parameters() if name not in ignored}
-                if ids & held:
-                    # What is frozen is not reduced, and what delays its reduction has a rule of its own.
+                named = enumerate(model.module.named_parameters())
+                places = {id(parameter): number for number, (name, parameter) in named if name not in ignored}
+                if not places.keys().isdisjoint(ids):
+                    # What is frozen is not reduced. Local SGD by hand steps without any reduction: then only habit tells.
+                    # A class of somebody else's may round or explore by its own random numbers.
                     trained = all(parameter.requires_grad for parameter in parameters)
-                    # Local SGD by hand steps without any reduction: then only habit tells whether there are replicas.
-                    whole = self.reduced and ids <= held and trained and model.process_group.size() == size
-                    return weakref.ref(model), whole
-        return None, False
+                    trained = trained and type(optimizer).__module__.startswith("torch.")
+                    whole = self.reduced and trained and model.process_group.size() == size and places.keys() >= set(ids)
+                    held = crc32(repr([places[one] for one in ids]).encode()) if whole else None
+                    return weakref.ref(model), held
+        return None, None
 
     def _averages(self, model):
         """Whether torch's own hook for local SGD stands in the place of the reduction."""
@@ -100,10 +103,17 @@ class Ranks:
         return module is not None and any(hook is module.post_localSGD_hook for hook, _ in hooks)
 
 
-def _key(size):
-    """A number that the processes of one world share."""
-    names = [os.environ.get(name, "") for name in SHARED]
-    if not names[1]:
-        # No address was given: a file or a store that the parent knows.
-        names.append(str(os.getppid()))
-    return crc32("\0".join([*names, str(size)]).encode())
+def _key(module, size):
+    """A number that the processes of one world share and others do not."""
+    parts = [os.environ.get(name, "") for name in SHARED]
+    store = module._get_default_store()
+    while isinstance(store, module.PrefixStore):
+        store = store.underlying_store
+    for name in ("host", "port", "path"):
+        value = getattr(store, name, None)
+        if isinstance(value, (str, int)):
+            parts.append(str(value))
+    if not parts[1] and len(parts) == len(SHARED):
+        # Neither an address nor a file: all that is left is who started them.
+        parts.append(str(os.getppid()))
+    return crc32("\0".join([*parts, str(size)]).encode())

@@ -14,10 +14,10 @@ pub struct Replica {
     pub rank: u32,
     /// Processes in it.
     pub size: u32,
-    /// All parameters of the optimizer belong to a `DistributedDataParallel` over the whole world: its replicas are equal by
-    /// construction, not by habit.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub whole: bool,
+    /// All parameters of the optimizer belong to a `DistributedDataParallel` over the whole world, and a number of which of its
+    /// parameters they are: what has the same number is equal by construction, not by habit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<u32>,
     /// The replicas may part by right: torch's own local SGD.
     #[serde(default, skip_serializing_if = "is_false")]
     pub apart: bool,

@@ -43,8 +43,8 @@ pub(crate) struct Recorder {
     place: Mutex<Option<Place>>,
 }
 
-/// World, rank, size, whether all parameters are one replica's, whether replicas may part.
-type Place = (u32, u32, u32, bool, bool);
+/// World, rank, size, which parameters of one replica they are, whether replicas may part.
+type Place = (u32, u32, u32, Option<u32>, bool);
 
 /// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's.
 type RngParts = (Option<Span>, Option<Vec<u32>>, Option<Vec<u8>>);
@@ -218,15 +218,12 @@ impl Recorder {
     }
 }
 
-fn replica_of(
-    (world, rank, size, whole, apart): Place,
-    (tensors, parts): (u32, String),
-) -> Replica {
+fn replica_of((world, rank, size, held, apart): Place, (tensors, parts): (u32, String)) -> Replica {
     Replica {
         world,
         rank,
         size,
-        whole,
+        held,
         apart,
         tensors,
         parts,

@@ -48,6 +48,9 @@ pub fn parts_of<'a>(buffers: impl ExactSizeIterator<Item = &'a [u8]>) -> String 
     STANDARD_NO_PAD.encode(bytes)
 }
 
+/// How often the numbers began anew, and the step: an optimizer whose state is taken away counts from 1 again.
+type Number = (u32, u64);
+
 /// What came of a step that all ranks told, or as many as there will be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -79,9 +82,11 @@ struct Habit {
 #[derive(Debug)]
 pub struct Replicas {
     size: u32,
-    waiting: BTreeMap<u64, Round>,
+    /// For each rank how often its numbers began anew, and the last one.
+    last: BTreeMap<u32, Number>,
+    waiting: BTreeMap<Number, Round>,
     /// The last step that was judged: what comes for earlier ones is too late.
-    judged: Option<u64>,
+    judged: Option<Number>,
     weights: Habit,
     state: Habit,
     batches: Streak,
@@ -95,6 +100,7 @@ impl Replicas {
     pub fn new(size: u32) -> Self {
         Self {
             size,
+            last: BTreeMap::new(),
             waiting: BTreeMap::new(),
             judged: None,
             weights: Habit::default(),
@@ -108,7 +114,16 @@ impl Replicas {
 
     /// `rank` told `step`: what is known now.
     pub fn tell(&mut self, rank: u32, step: u64, told: Told) -> Vec<Verdict> {
-        if rank >= self.size || self.judged.is_some_and(|judged| step <= judged) {
+        if rank >= self.size {
+            return Vec::new();
+        }
+        let again = match self.last.get(&rank) {
+            Some((again, last)) => again.saturating_add(u32::from(step <= *last)),
+            None => 0,
+        };
+        let step = (again, step);
+        self.last.insert(rank, step);
+        if self.judged.is_some_and(|judged| step <= judged) {
             return Vec::new();
         }
         let round = self.waiting.entry(step).or_default();
@@ -141,8 +156,9 @@ impl Replicas {
         verdicts
     }
 
-    fn judge(&mut self, step: u64, round: &Round, verdicts: &mut Vec<Verdict>) {
-        self.judged = Some(step);
+    fn judge(&mut self, number: Number, round: &Round, verdicts: &mut Vec<Verdict>) {
+        self.judged = Some(number);
+        let step = number.1;
         if round.told.values().any(|told| told.apart) {
             self.weights.given_up |= !self.weights.formed;
             if !std::mem::replace(&mut self.said_apart, true) {
@@ -159,7 +175,10 @@ impl Replicas {
                 verdicts.push(Verdict::NoReplicas);
             }
         }
-        let must = whole && round.told.values().all(|told| told.whole);
+        // An optimizer that shares its parameters out among the ranks has others on each.
+        let mut held = round.told.values().map(|told| told.held);
+        let first = held.next().flatten();
+        let must = whole && first.is_some() && held.all(|it| it == first);
         let parted = self.parted(step, round, &weights, must);
         if parted.is_none() {
             self.state(step, round, whole, verdicts);

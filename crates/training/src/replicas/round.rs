@@ -23,8 +23,8 @@ pub struct Told {
     pub random: Option<Fingerprint>,
     /// How many parameters there are, and [`domain::Replica::parts`].
     pub parts: (u32, String),
-    /// A replica by construction.
-    pub whole: bool,
+    /// A replica by construction, and of what.
+    pub held: Option<u32>,
     /// It may part by right.
     pub apart: bool,
 }

@@ -108,12 +108,20 @@ fn pairs_of_replicas_in_a_larger_world_are_known() {
 fn by_construction_the_first_step_counts() {
     let mut replicas = Replicas::new(2);
     let whole = |weights| Told {
-        whole: true,
+        held: Some(1),
         ..told(weights)
     };
     assert_eq!(replicas.tell(0, 1, whole(1)), []);
     let verdicts = replicas.tell(1, 1, whole(2));
     assert_eq!(parted(&verdicts).step, 1);
+    let mut shared_out = Replicas::new(2);
+    for rank in 0..2 {
+        let other = Told {
+            held: Some(rank),
+            ..told(rank.into())
+        };
+        assert_eq!(shared_out.tell(rank, 1, other), []);
+    }
 }
 
 #[test]
@@ -226,4 +234,16 @@ fn batches_that_become_the_same_are_told_and_small_sets_are_not() {
         assert_eq!(alike.tell(0, step, with(step)), []);
         assert_eq!(alike.tell(1, step, with(step)), []);
     }
+}
+
+#[test]
+fn numbers_that_begin_anew_are_judged_on() {
+    let mut replicas = Replicas::new(2);
+    for again in 0..3u128 {
+        for step in 1..=4 {
+            let weights = again * 10 + u128::from(step);
+            assert_eq!(round(&mut replicas, step, &[weights; 2]), []);
+        }
+    }
+    assert_eq!(parted(&round(&mut replicas, 1, &[50, 51])).step, 1);
 }

@@ -95,8 +95,7 @@ impl Recorder<'_> {
                     .worlds
                     .optimizers
                     .saturating_sub(world.optimizers.len());
-                world.optimizers.clear();
-                world.ranks.clear();
+                *world = World::default();
             }
             None if world.ranks.values().any(|it| *it == connection) => return false,
             None => {}
@@ -290,7 +289,7 @@ fn told(step: &StepRecord, place: &domain::Replica) -> Told {
         batches: (!step.batches.is_empty()).then(|| Fingerprint::bits(batches)),
         random: step.rng.torch,
         parts: (place.tensors, place.parts.clone()),
-        whole: place.whole,
+        held: place.held,
         apart: place.apart,
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn parted(parted: &Parted, size: u32, names: &[String]) -> Finding {
     }
     if let Some(agreed) = parted.agreed {
         details.push(format!("they were equal in every bit behind step {agreed}, the last before at which this was told"));
-    } else {
+    } else if parted.what == What::Parameters {
         details.push(
             "one DistributedDataParallel holds all parameters: its replicas are equal from the first step"
                 .to_owned(),
