@@ -1,3 +1,5 @@
+//! What is told of ranks that agree, part, or never were replicas.
+
 use domain::Fingerprint;
 
 use super::*;
