@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use domain::Fingerprint;
 use domain::replica::{PARTS_MAX, part_of};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -40,10 +41,7 @@ pub fn parts_of<'a>(buffers: impl ExactSizeIterator<Item = &'a [u8]>) -> String 
     }
     let bytes: Vec<u8> = parts
         .into_iter()
-        .flat_map(|part| {
-            let [a, b, c, d, e, f, g, h] = part.to_le_bytes();
-            [a ^ e, b ^ f, c ^ g, d ^ h]
-        })
+        .flat_map(|part| (part ^ (part >> 32)).to_le_bytes().into_iter().take(4))
         .collect();
     STANDARD_NO_PAD.encode(bytes)
 }
@@ -167,7 +165,7 @@ impl Replicas {
             return;
         }
         let whole = round.told.len() as u64 == u64::from(self.size);
-        let weights = round.values(|told| told.parameters.map(|it| it.bits()));
+        let weights = round.values(|told| told.parameters.map(Fingerprint::bits));
         if whole && weights.len() == round.told.len() {
             let before = self.weights.given_up;
             self.weights.learn(&weights);
@@ -189,7 +187,7 @@ impl Replicas {
                 (&mut self.batches, round.values(|told| told.batches)),
                 (
                     &mut self.random,
-                    round.values(|told| told.random.map(|it| it.bits())),
+                    round.values(|told| told.random.map(Fingerprint::bits)),
                 ),
             ];
             let [batches, random] = streaks.map(|(streak, values)| streak.follow(step, &values));
@@ -225,7 +223,7 @@ impl Replicas {
 
     /// The optimizer's state binds only where it was equal by habit: some optimizers keep a part of it on each rank.
     fn state(&mut self, step: u64, round: &Round, whole: bool, verdicts: &mut Vec<Verdict>) {
-        let state = round.values(|told| told.state.map(|it| it.bits()));
+        let state = round.values(|told| told.state.map(Fingerprint::bits));
         if state.len() < 2 || !self.weights.formed {
             return;
         }
