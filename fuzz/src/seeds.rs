@@ -592,6 +592,15 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
             ..domain::Sample::default()
         })),
         passes: None,
+        waits: Vec::new(),
+        replica: Some(Box::new(domain::Replica {
+            world: 7,
+            rank: 1,
+            size: 2,
+            tensors: 1,
+            parts: "AQIDBA".to_owned(),
+            ..domain::Replica::default()
+        })),
     };
     let hello = Hello {
         protocol: PROTOCOL,

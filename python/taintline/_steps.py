@@ -10,6 +10,7 @@ from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
 from . import _passes, _recheck
+from . import _clock, _ranks, _recheck
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -56,7 +57,9 @@ class Steps:
         # What tells of the loaders, once it is there.
         self.data = None
         self.passes = _passes.Passes(sensor, torch, self.recheck, recorder)
+        self.ranks = _ranks.Ranks(sensor, recorder, self.recheck.models)
         self.spent = [0] * 8
+        self.clock = _clock.Clock(sensor)
         self.phase = DATA
         self.mark = clock()
         self.ended = None
@@ -77,6 +80,7 @@ class Steps:
         elif ending == AFTER_BACKWARD:
             ending = DATA if phase == FORWARD else BETWEEN
         self.spent[ending] += now - self.mark
+        self.clock.ends(ending, now - self.mark)
         self.phase = phase
 
     def _leave(self, since):
@@ -84,6 +88,7 @@ class Steps:
         now = clock()
         self.spent[SENSOR] += now - since
         self.mark = now
+        self.clock.begins()
 
     # Forward
 
@@ -139,6 +144,7 @@ class Steps:
             self.in_backward = False
             self._turn(now, AFTER_BACKWARD)
             self.passes.backward_ended()
+            self.ranks.backward_ends()
             if self.roots is not None:
                 self.roots.arm()
             if self.sensor.memory.eager:
@@ -232,6 +238,7 @@ class Steps:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         states = optimizer.state
         number, counted = self._number(known, parameters, states)
+        self.ranks.look(optimizer, parameters)
         if known.steps == 1 or self.model.due():
             self._digest(parameters, states)
         rates = self._rates(optimizer)
@@ -242,6 +249,8 @@ class Steps:
         self.spent = [0] * 8
         passes = self.passes.take(optimizer, known.index)
         left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
+        self.recorder.waited(self.clock.take())
+        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample)
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number

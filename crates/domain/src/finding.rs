@@ -81,6 +81,9 @@ rules! {
     PassesMiscounted "passes-miscounted" "a step has other numbers of forward and backward passes than before" "N01";
     ModeChanged "mode-changed" "dropout, training mode or precision changed while the training went on" "N04";
     RandomNumbersReused "random-numbers-reused" "steps begin with the random numbers of the step before" "N03";
+    ReplicasDiffer "replicas-differ" "ranks that hold one model do not hold the same weights any more" "N05";
+    RanksShareBatches "ranks-share-batches" "ranks that had batches of their own are given the same ones" "D03";
+    SleepsInSteps "sleeps-in-steps" "the thread that trains sleeps in some steps, and nothing that is seen explains it" "P02";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

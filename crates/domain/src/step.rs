@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::Reading;
 use crate::{Fingerprint, Number, Sample};
 use crate::{Fingerprint, Number, Passes, Sample};
+use crate::{Fingerprint, Number, Replica, Sample, Wait};
 
 /// Where a step's number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,4 +94,10 @@ pub struct StepRecord {
     /// What happened since this optimizer's last step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passes: Option<Box<Passes>>,
+    /// The place among the processes that train together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<Box<Replica>>,
+    /// Phases in which the thread did not run for a while.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
 }

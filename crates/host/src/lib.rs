@@ -18,6 +18,7 @@ pub mod exits;
 pub mod identity;
 pub mod job;
 pub mod listen;
+pub mod pace;
 pub mod peer;
 pub mod proc;
 pub mod sandbox;

@@ -48,6 +48,18 @@ pub(crate) fn of_spans(py: Python<'_>, spans: &[Span]) -> PyResult<Fingerprint> 
     })
 }
 
+/// How many spans there are, and the short number of each as [`domain::Replica`] has them.
+pub(crate) fn of_parts(py: Python<'_>, spans: &[Span]) -> PyResult<(u32, String)> {
+    let total = check(spans.iter().copied())?;
+    let compute = || training::replicas::parts_of(spans.iter().map(|&span| bytes_at(span)));
+    let parts = if total > HELD_BYTES_MAX {
+        py.detach(compute)
+    } else {
+        compute()
+    };
+    Ok((u32::try_from(spans.len()).unwrap_or(u32::MAX), parts))
+}
+
 pub(crate) fn squares(py: Python<'_>, spans: &[KindSpan]) -> PyResult<Option<f64>> {
     let total = check(spans.iter().map(|&(address, length, _)| (address, length)))?;
     let compute = || {

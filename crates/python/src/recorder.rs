@@ -12,12 +12,14 @@ use domain::sensor::Message;
 use domain::{
     Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phases, RngStates,
     Sample, Sampled, StepRecord, StepSource,
+    Described, Fingerprint, Number, Phase, Phases, Replica, RngStates, Sample, Sampled, StepRecord,
+    StepSource, Wait,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use training::fingerprint::of_buffers;
 
-use crate::digest::{KindSpan, Span, of_spans, squares};
+use crate::digest::{KindSpan, Span, of_parts, of_spans, squares};
 use crate::link::Link;
 use crate::reading::{self, PassParts, Place};
 
@@ -36,6 +38,8 @@ struct Pending {
     readings: Vec<Reading>,
     random: Option<Fingerprint>,
     still: bool,
+    parts: (u32, String),
+    waits: Vec<Wait>,
 }
 
 /// Collects one step after the other.
@@ -43,7 +47,11 @@ struct Pending {
 #[derive(Default)]
 pub(crate) struct Recorder {
     pending: Mutex<Pending>,
+    place: Mutex<Option<Place>>,
 }
+
+/// World, rank, size, which parameters of one replica they are, whether replicas may part.
+type Place = (u32, u32, u32, Option<u32>, bool);
 
 /// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's.
 type RngParts = (Option<Span>, Option<Vec<u32>>, Option<Vec<u8>>);
@@ -79,6 +87,27 @@ impl Recorder {
     #[new]
     fn new() -> Self {
         Self::default()
+    }
+
+    /// The place among the processes that train together, for the steps from now on; `None` for none.
+    fn stand(&self, place: Option<Place>) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }
+
+    /// Where the thread did not run in this step: phase, microseconds asleep, queued, of all threads, whether disks were used,
+    /// whether there are workers.
+    fn waited(&self, waits: Vec<(usize, u64, u64, u64, bool, bool)>) {
+        let wait = |(phase, asleep_us, queued_us, worked_us, disk, workers)| {
+            Some(Wait {
+                phase: *Phase::ALL.get::<usize>(phase)?,
+                asleep_us,
+                queued_us,
+                worked_us,
+                disk,
+                workers,
+            })
+        };
+        self.lock().waits = waits.into_iter().filter_map(wait).collect();
     }
 
     /// A batch reached the model: the spans of its tensors.
@@ -179,10 +208,15 @@ impl Recorder {
     ) -> PyResult<()> {
         let look =
             |spans: &Option<Vec<Span>>| spans.as_ref().map(|spans| of_spans(py, spans)).transpose();
+        let parts = match &parameters {
+            Some(spans) if self.place().is_some() => of_parts(py, spans)?,
+            _ => (0, String::new()),
+        };
         let (parameters, state) = (look(&parameters)?, look(&state)?);
         let mut pending = self.lock();
         pending.parameters = parameters;
         pending.optimizer_state = state;
+        pending.parts = parts;
         Ok(())
     }
 
@@ -226,6 +260,7 @@ impl Recorder {
             rng,
             batches: pending.batches,
             phases: phases_of(phases),
+            waits: pending.waits,
             sample: sample.map(|parts| Box::new(sample_of(parts))),
             readings: pending.readings,
             passes: passes.map(|parts| {
@@ -235,6 +270,9 @@ impl Recorder {
                     ..passes_of(parts)
                 })
             }),
+            replica: self
+                .place()
+                .map(|place| Box::new(replica_of(place, pending.parts))),
         };
         let body = serde_json::to_string(&Message::Step(Box::new(record)))
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -244,8 +282,24 @@ impl Recorder {
 }
 
 impl Recorder {
+    fn place(&self) -> Option<Place> {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn replica_of((world, rank, size, held, apart): Place, (tensors, parts): (u32, String)) -> Replica {
+    Replica {
+        world,
+        rank,
+        size,
+        held,
+        apart,
+        tensors,
+        parts,
     }
 }
 

@@ -14,8 +14,10 @@ pub mod fingerprint;
 pub mod lineage;
 pub mod passes;
 pub mod recheck;
+pub mod replicas;
 pub mod sketch;
 pub mod spec;
+pub mod stalls;
 pub mod weights;
 
 pub use element::ElementKind;

@@ -125,6 +125,8 @@ impl Recorder<'_> {
         self.record_sharded();
         self.judge_memory(true);
         self.record_memory();
+        self.finish_ranks();
+        self.judge_waits(true);
         self.record_repeated();
         self.close_declared();
         self.look_at_environments();

@@ -27,8 +27,10 @@ use super::once::Once;
 use super::passes::Habits;
 use super::process::Member;
 use super::recheck::Rechecks;
+use super::replicas::Worlds;
 use super::shards;
 use super::spec::Held;
+use super::stalls::Timings;
 use super::watch;
 use super::ways::Ways;
 use crate::index::Index;
@@ -107,6 +109,8 @@ pub(super) struct Recorder<'a> {
     pub(super) spec: Option<Held>,
     pub(super) readings: Readings,
     pub(super) habits: Habits,
+    pub(super) worlds: Worlds,
+    pub(super) timings: Timings,
 }
 
 /// Who asked for a file.
@@ -196,6 +200,8 @@ impl<'a> Recorder<'a> {
             spec: None,
             readings: Readings::default(),
             habits: Habits::default(),
+            worlds: Worlds::default(),
+            timings: Timings::default(),
         }
     }
 
@@ -257,6 +263,7 @@ impl<'a> Recorder<'a> {
         }
         self.conclude_ends(LAST_WORDS);
         self.judge_memory(false);
+        self.judge_waits(false);
         self.settle_due(events);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush();
@@ -333,6 +340,7 @@ impl<'a> Recorder<'a> {
             Message::Loading { path, step, .. } => {
                 self.spec_loading(connection);
                 self.checkpoints.insert(path.clone());
+                self.excuse(connection);
                 self.ask(Purpose::Resume, &path, connection, step, at_us);
             }
             Message::Renamed { from, to } => self.rename(&from, to, at_us),
@@ -357,6 +365,8 @@ impl<'a> Recorder<'a> {
                 self.heard_declared(connection, &step);
                 self.heard_readings(connection, &step);
                 self.heard_passes(connection, &step);
+                self.heard_rank(connection, &step);
+                self.heard_waits(connection, &step, at_us);
             }
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
@@ -491,6 +501,7 @@ impl<'a> Recorder<'a> {
     ) {
         self.checkpoints.insert(path.clone());
         self.own_outputs.insert(path.clone());
+        self.excuse(connection);
         let asked = self.asked_by(connection, step, at_us);
         self.ask_saved(path, asked);
     }

@@ -37,6 +37,20 @@ pub(super) struct Rechecks {
     known: HashMap<Whose, Known>,
 }
 
+impl Rechecks {
+    /// What the model calls parameter `index`, where that was told.
+    pub(super) fn name_of(
+        &self,
+        connection: Connection,
+        optimizer: u32,
+        index: u32,
+    ) -> Option<String> {
+        let known = self.known.get(&(connection, optimizer))?;
+        let name = &known.tensors.get(&index)?.name;
+        (!name.is_empty()).then(|| name.clone())
+    }
+}
+
 /// What one optimizer told of itself.
 #[derive(Default)]
 struct Known {
