@@ -3,8 +3,7 @@
 import functools
 import sys
 
-from . import _checkpoints, _data, _files, _forward, _memory, _native, _spans, _steps
-from . import _checkpoints, _files, _forward, _memory, _native, _passes, _spans, _steps
+from . import _checkpoints, _data, _files, _forward, _memory, _native, _passes, _spans, _steps
 
 
 def install(sensor, torch):

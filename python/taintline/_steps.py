@@ -9,8 +9,7 @@ import weakref
 from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
-from . import _passes, _recheck
-from . import _clock, _ranks, _recheck
+from . import _clock, _passes, _ranks, _recheck
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -248,9 +247,8 @@ class Steps:
         told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
         self.spent = [0] * 8
         passes = self.passes.take(optimizer, known.index)
-        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
         self.recorder.waited(self.clock.take())
-        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample)
+        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number

@@ -4,8 +4,8 @@
 //! A run is a root over these. Each noun is one module; [`entry`] is how they are written into the ledger.
 #![forbid(unsafe_code)]
 
-pub mod declared;
 pub mod data;
+pub mod declared;
 mod digest;
 pub mod entry;
 mod finding;

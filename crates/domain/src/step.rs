@@ -3,9 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::Reading;
-use crate::{Fingerprint, Number, Sample};
-use crate::{Fingerprint, Number, Passes, Sample};
-use crate::{Fingerprint, Number, Replica, Sample, Wait};
+use crate::{Fingerprint, Number, Passes, Replica, Sample, Wait};
 
 /// Where a step's number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

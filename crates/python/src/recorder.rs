@@ -10,10 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use domain::data::Reading;
 use domain::sensor::Message;
 use domain::{
-    Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phases, RngStates,
-    Sample, Sampled, StepRecord, StepSource,
-    Described, Fingerprint, Number, Phase, Phases, Replica, RngStates, Sample, Sampled, StepRecord,
-    StepSource, Wait,
+    Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phase, Phases,
+    Replica, RngStates, Sample, Sampled, StepRecord, StepSource, Wait,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,7 +19,7 @@ use training::fingerprint::of_buffers;
 
 use crate::digest::{KindSpan, Span, of_parts, of_spans, squares};
 use crate::link::Link;
-use crate::reading::{self, PassParts, Place};
+use crate::reading::{self, PassParts};
 
 /// Most batches, and most losses, of one step that are told; the rest is counted.
 const BATCHES_MAX: usize = 4096;
@@ -149,7 +147,7 @@ impl Recorder {
         indices: Vec<i64>,
         bases: Vec<i64>,
         columns: Option<Vec<(String, String, u64)>>,
-        places: Vec<Place>,
+        places: Vec<reading::Place>,
         chosen: (u64, u64),
     ) -> PyResult<()> {
         let parts = (pass, described, batch, columns);

@@ -10,6 +10,7 @@ mod asked;
 mod closing;
 mod compared;
 mod data;
+mod ends;
 mod environment;
 mod event;
 mod examined;

@@ -78,6 +78,16 @@ impl Recorder<'_> {
         }
     }
 
+    /// A step was told: everything that can be judged of it at once.
+    pub(super) fn judge_step(&mut self, connection: Connection, step: &StepRecord, at_us: i64) {
+        self.heard_sample(connection, step);
+        self.heard_declared(connection, step);
+        self.heard_readings(connection, step);
+        self.heard_passes(connection, step);
+        self.heard_rank(connection, step);
+        self.heard_waits(connection, step, at_us);
+    }
+
     /// How often what was found came again.
     pub(super) fn record_repeated(&mut self) {
         let mut told: Vec<_> = std::mem::take(&mut self.once.told).into_iter().collect();

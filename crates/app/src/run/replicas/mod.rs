@@ -274,6 +274,8 @@ fn bare(step: u64, optimizer: u32) -> StepRecord {
         batches: Vec::new(),
         phases: domain::Phases::default(),
         sample: None,
+        readings: Vec::new(),
+        passes: None,
         replica: None,
         waits: Vec::new(),
     }
