@@ -22,6 +22,7 @@ mod seeds;
 mod text_seeds;
 mod texts_targets;
 mod time_targets;
+mod training_seeds;
 mod training_targets;
 mod trust_targets;
 mod witness_targets;
@@ -39,7 +40,7 @@ pub use ledger_targets::{
 pub use models_targets::{keras_config, marshal, models, native, torchscript};
 pub use texts_targets::{gguf, jinja, markup, python, texts};
 pub use time_targets::{time_request, time_token};
-pub use training_targets::{run_spec, sketch, step_sample, summary};
+pub use training_targets::{batch_text, run_spec, sketch, step_sample, summary};
 pub use trust_targets::{dsse, oms_bundle, oms_statement, seal_manifest};
 pub use witness_targets::{add_checkpoint, cosignature, policy};
 
@@ -109,6 +110,7 @@ targets! {
     summary summaries none SUMMARY;
     sketch sketches none NONE;
     step_sample step_samples none NONE;
+    batch_text batch_texts none NONE;
     run_spec run_specs none NONE;
     models models model_bombs MODELS;
     keras_config keras_configs json_bombs KERAS;

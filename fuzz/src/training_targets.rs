@@ -84,6 +84,33 @@ pub fn run_spec(data: &[u8]) -> bool {
     true
 }
 
+/// The indices and the rows of a batch, and the order that a state gives.
+pub fn batch_text(data: &[u8]) -> bool {
+    use domain::data::{Order, Pass};
+    use training::data::{order, wire as batches};
+
+    let text = String::from_utf8_lossy(data);
+    let indices = batches::read_indices(&text);
+    if let Some(indices) = &indices {
+        let again = batches::read_indices(&batches::write_indices(indices));
+        assert_eq!(again.as_ref(), Some(indices));
+    }
+    let rows = batches::read_rows(&text, data.len() % 18);
+    let pass = Pass {
+        set: 0,
+        batch_size: 3,
+        order: Order::Random {
+            length: data.len() as u64,
+            state: text.into_owned(),
+            given: data.len() % 2 == 0,
+        },
+        known: order::KNOWN.to_vec(),
+        workers: false,
+    };
+    let derived = order::derive(&pass);
+    indices.is_some() || rows.is_some() || derived.is_ok()
+}
+
 /// [`wire::read`], and the judgement of what it gives. The first byte chooses class and type.
 pub fn step_sample(data: &[u8]) -> bool {
     const CLASSES: [&str; 6] = ["SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adamax"];

@@ -99,3 +99,29 @@ pub struct StepRecord {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
 }
+
+impl StepRecord {
+    /// A step that was counted here, of which nothing else is known.
+    #[must_use]
+    pub fn bare(step: u64, optimizer: u32) -> Self {
+        Self {
+            step,
+            source: StepSource::Counted,
+            optimizer,
+            losses: Vec::new(),
+            gradient_norm: None,
+            gradient_norm_before_clip: None,
+            learning_rates: Vec::new(),
+            parameters: None,
+            optimizer_state: None,
+            rng: RngStates::default(),
+            batches: Vec::new(),
+            phases: Phases::default(),
+            sample: None,
+            readings: Vec::new(),
+            passes: None,
+            replica: None,
+            waits: Vec::new(),
+        }
+    }
+}

@@ -1,10 +1,9 @@
 //! A batch that a loader read, as the record has it: its indices, and fingerprints of a few of its rows.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use domain::data::{Column, Order, Pass, Reading};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use training::data::order;
 use training::data::wire::{self, Row};
 
 use crate::digest::bytes_at;
@@ -77,7 +76,7 @@ fn pass_of((set, batch_size, order, known, workers): PassParts) -> Pass {
         (0, _) => Order::Sequential { length },
         (1, Some(state)) => Order::Random {
             length,
-            state: STANDARD.encode(state),
+            state: order::state_text(&state),
             given: first != 0,
         },
         (2, _) => Order::Distributed {

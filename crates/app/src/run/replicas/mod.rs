@@ -8,7 +8,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Fingerprint, Rule, StepRecord, StepSource};
+use domain::{Fingerprint, Rule, StepRecord};
 use training::replicas::{Parted, Replicas, Shared, Told, Verdict, What};
 
 use super::event::Connection;
@@ -232,7 +232,7 @@ impl Recorder<'_> {
             same.next().cloned()
         });
         // Its segment may be written already: then the number is all that is left to say.
-        let bare = bare(number, optimizer);
+        let bare = StepRecord::bare(number, optimizer);
         let step = kept.as_ref().or(step).unwrap_or(&bare);
         self.tell_once(connection, about, step, |_, _| Some(finding()));
     }
@@ -256,28 +256,6 @@ impl Recorder<'_> {
         tensors
             .map(|index| name(index).unwrap_or_else(|| format!("parameter {index}")))
             .collect()
-    }
-}
-
-fn bare(step: u64, optimizer: u32) -> StepRecord {
-    StepRecord {
-        step,
-        source: StepSource::Counted,
-        optimizer,
-        losses: Vec::new(),
-        gradient_norm: None,
-        gradient_norm_before_clip: None,
-        learning_rates: Vec::new(),
-        parameters: None,
-        optimizer_state: None,
-        rng: domain::RngStates::default(),
-        batches: Vec::new(),
-        phases: domain::Phases::default(),
-        sample: None,
-        readings: Vec::new(),
-        passes: None,
-        replica: None,
-        waits: Vec::new(),
     }
 }
 

@@ -23,22 +23,18 @@ fn step(number: u64) -> StepRecord {
         ..Sample::default()
     };
     StepRecord {
-        step: number,
         source: StepSource::OptimizerState,
-        optimizer: 0,
         losses: vec![Number(1.0 / number as f64)],
         gradient_norm: Some(Number(0.5)),
-        gradient_norm_before_clip: None,
         learning_rates: vec![Number(3e-4)],
         parameters: Some(print(100 + u128::from(number))),
-        optimizer_state: None,
         rng: RngStates {
             torch: Some(print(200 + u128::from(number))),
             ..RngStates::default()
         },
         batches: vec![print(300 + u128::from(number))],
-        phases: domain::Phases::default(),
         sample: Some(Box::new(sample)),
+        ..StepRecord::bare(number, 0)
     }
 }
 
