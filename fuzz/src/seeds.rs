@@ -589,6 +589,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
         batches: vec![Fingerprint::from_bits(1)],
         phases: Phases::default(),
         sample: Some(Box::default()),
+        scheduled: None,
         readings: readings(),
         passes: None,
         waits: Vec::new(),

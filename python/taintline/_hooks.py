@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from . import _checkpoints, _data, _files, _forward, _memory, _native, _passes, _spans, _steps
+from . import _checkpoints, _data, _files, _forward, _memory, _native, _passes, _schedules, _spans, _steps
 
 
 def install(sensor, torch):
@@ -35,6 +35,7 @@ def _train(sensor, torch):
     sensor.recheck = steps.recheck
     _wrap_loads(steps.recheck, optimizer.Optimizer)
     _wrap_loads(steps.recheck, torch.nn.Module)
+    _schedules.install(steps.schedules, torch)
     steps.data = sensor.data = _data.Data(sensor, torch, steps.recorder, steps.spans)
     _data.install(steps.data)
     sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)

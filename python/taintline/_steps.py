@@ -9,7 +9,7 @@ import weakref
 from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
-from . import _clock, _passes, _ranks, _recheck
+from . import _clock, _passes, _ranks, _recheck, _schedules
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -59,6 +59,7 @@ class Steps:
         self.ranks = _ranks.Ranks(sensor, recorder, self.recheck.models)
         self.spent = [0] * 8
         self.clock = _clock.Clock(sensor)
+        self.schedules = _schedules.Schedules(sensor)
         self.phase = DATA
         self.mark = clock()
         self.ended = None
@@ -247,6 +248,9 @@ class Steps:
         told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
         self.spent = [0] * 8
         passes = self.passes.take(optimizer, known.index)
+        parted = self.schedules.parted(optimizer, rates)
+        if parted is not None:
+            self.recorder.scheduled(parted)
         self.recorder.waited(self.clock.take())
         left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
         if left_out:

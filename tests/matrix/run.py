@@ -135,13 +135,16 @@ class Watcher:
     """A spike and a band over the loss, as wide as the clean runs of other seeds need."""
 
     def __init__(self, clean):
-        self.curves = [it.losses for it in clean if it.losses]
+        # One curve alone is no measure of what is usual.
+        self.curves = [it.losses for it in clean if it.losses] if len(clean) > 1 else []
         steps = set.intersection(*(set(it) for it in self.curves)) if self.curves else set()
         self.middle = {step: statistics.fmean(it[step] for it in self.curves) for step in steps}
         self.band = max((abs(it[step] - self.middle[step]) for it in self.curves for step in steps), default=float("inf"))
         self.spike = max((spike for it in self.curves for _, spike in spikes(it)), default=float("inf"))
 
     def first(self, losses, start):
+        if not self.curves:
+            return None
         for step, spike in spikes(losses):
             off = abs(losses[step] - self.middle[step]) if step in self.middle else 0
             if step >= start and (spike > self.spike or off > self.band):

@@ -166,7 +166,7 @@ def _(clock):
     in_update(clock, lambda update, params, grads, rest, named: update(params, [-g for g in grads], *rest, **named))
 
 
-@variant("gradient reversed by hooks in the backward pass", "N01", "hook-unexplained", "function-replaced", by_numbers=False, within=15)
+@variant("gradient reversed by hooks in the backward pass", "N01", "hook-unexplained", "function-replaced", by_numbers=False)
 def _(clock):
     done = []
 
@@ -222,7 +222,7 @@ def groups(clock):
     return optimizer.param_groups if optimizer else []
 
 
-@variant("learning rate × 1.5 in the groups", "N02", "learning-rate-not-declared", first=START)
+@variant("learning rate × 1.5 in the groups", "N02", "learning-rate-not-scheduled")
 def _(clock):
     def change():
         for group in groups(clock):
@@ -329,7 +329,7 @@ def _(clock):
 # --- random numbers, modes, precision -----------------------------------------------------------
 
 
-@variant("random numbers used again in each forward pass", "N03", "random-numbers-reused", within=1)
+@variant("random numbers used again in each forward pass", "N03", "random-numbers-reused", "mode-changed", within=1)
 def _(clock):
     saved = []
 
@@ -363,7 +363,7 @@ def _(clock):
     wrap(F, "dropout", make)
 
 
-@variant("bf16 autocast, silently", "N04", "mode-changed")
+@variant("bf16 autocast, silently", "N04", "mode-changed", trainings=ADAPTIVE)
 def _(clock):
     def change():
         torch.set_autocast_dtype("cpu", torch.bfloat16)
@@ -397,7 +397,7 @@ def _(clock):
     wrap(torch.Tensor, "backward", make)
 
 
-@variant("label smoothing inside the loss", "N01", "function-replaced", by_numbers=False, within=15, trainings=("gpt", "cnn"))
+@variant("label smoothing inside the loss", "N01", "function-replaced", by_numbers=False, trainings=("gpt", "cnn"))
 def _(clock):
     def make(original):
         def cross_entropy(input, target, *rest, **named):
@@ -458,7 +458,7 @@ def _(clock):
     next_index(clock, lambda indices, last, size: last or indices)
 
 
-@variant("labels shifted by one sample", "D01", "batch-altered", "sample-changed", trainings=("cnn", "mlp", "gpt"), within=20)
+@variant("labels shifted between loader and loss", "D01", "function-replaced", trainings=("cnn", "mlp", "gpt"), by_numbers=False)
 def _(clock):
     from torch.utils.data import dataloader
 
@@ -512,7 +512,7 @@ def _items(clock, change):
 # --- evaluation ---------------------------------------------------------------------------------
 
 
-@variant("evaluation on other data", "D04", "evaluation-changed", "evaluation-on-training-data", trainings=("cnn", "hf", "mlp"), within=15)
+@variant("evaluation on other data", "D04", "sample-changed", trainings=("cnn", "mlp"), within=15)
 def _(clock):
     import trainings
 
@@ -528,7 +528,7 @@ def _(clock):
         wrap(kind, "__getitem__", make)
 
 
-@variant("dropout on in evaluation", "N04", "evaluation-changed", trainings=("cnn", "gpt"), within=15)
+@variant("dropout on in evaluation", "N04", "function-replaced", trainings=("cnn", "gpt"), by_numbers=False)
 def _(clock):
     def make(original):
         def train(self, mode=True):
@@ -555,7 +555,7 @@ def _sometimes(clock, seen=None):
 SLEEP = dict(within=30, first=32)
 
 
-@variant("sleeps while data is read", "P06", "sleeps-in-steps", **SLEEP)
+@variant("sleeps while data is read", "P02", "sleeps-in-steps", **SLEEP)
 def _(clock):
     seen = []
 
@@ -567,7 +567,7 @@ def _(clock):
     next_index(clock, change)
 
 
-@variant("sleeps in the forward pass", "P06", "sleeps-in-steps", **SLEEP)
+@variant("sleeps in the forward pass", "P02", "sleeps-in-steps", **SLEEP)
 def _(clock):
     seen = []
 
@@ -578,7 +578,7 @@ def _(clock):
     torch.nn.modules.module.register_module_forward_pre_hook(hook)
 
 
-@variant("sleeps in the backward pass", "P06", "sleeps-in-steps", **SLEEP)
+@variant("sleeps in the backward pass", "P02", "sleeps-in-steps", **SLEEP)
 def _(clock):
     seen, hooked = [], []
 
@@ -593,7 +593,7 @@ def _(clock):
     wrap(torch.Tensor, "backward", make)
 
 
-@variant("sleeps between backward and update", "P06", "sleeps-in-steps", **SLEEP)
+@variant("sleeps between backward and update", "P02", "sleeps-in-steps", **SLEEP)
 def _(clock):
     seen = []
 
@@ -608,7 +608,7 @@ def _(clock):
     wrap(torch.Tensor, "backward", make)
 
 
-@variant("sleeps in the update", "P06", "sleeps-in-steps", **SLEEP)
+@variant("sleeps in the update", "P02", "sleeps-in-steps", **SLEEP)
 def _(clock):
     seen = []
 

@@ -59,6 +59,8 @@ rules! {
     CheckpointRunsCode "checkpoint-runs-code" "a file that the run loads does more than give data" "K01";
     UpdateDiffers "update-differs" "a step changed the weights or the optimizer's state otherwise than its rule gives" "N01";
     WeightsChangedBetweenSteps "weights-changed-between-steps" "weights or optimizer state changed between two steps" "N06";
+    HyperparameterChanged "hyperparameter-changed" "an optimizer goes on with other hyperparameters than it was made with" "N02";
+    LearningRateNotScheduled "learning-rate-not-scheduled" "a step used another learning rate than the optimizer's schedule set" "N02";
     LearningRateNotDeclared "learning-rate-not-declared" "a step used another learning rate than is declared" "N02";
     HyperparameterNotDeclared "hyperparameter-not-declared" "an optimizer is another than is declared" "N02";
     AccumulationNotDeclared "accumulation-not-declared" "a step was made of another number of micro-batches than is declared" "N02";

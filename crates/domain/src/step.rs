@@ -46,6 +46,17 @@ pub struct Phases {
     pub sensor_us: u64,
 }
 
+/// What one of torch's schedulers set.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scheduled {
+    /// Its class.
+    pub class: String,
+    /// The learning rate of each group.
+    pub rates: Vec<Number>,
+    /// Steps on end, before this one, in which the groups had the schedule's rates.
+    pub agreed: u64,
+}
+
 /// One optimizer step of one rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
@@ -86,6 +97,9 @@ pub struct StepRecord {
     /// What stood at a few positions before the step and behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sample: Option<Box<Sample>>,
+    /// The rates of the optimizer's schedule, where they are not those of its groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Box<Scheduled>>,
     /// Batches that loaders of torch read since the last step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readings: Vec<Reading>,
@@ -118,6 +132,7 @@ impl StepRecord {
             batches: Vec::new(),
             phases: Phases::default(),
             sample: None,
+            scheduled: None,
             readings: Vec::new(),
             passes: None,
             replica: None,

@@ -17,15 +17,18 @@ pub(crate) type PassParts = (u32, u64, OrderParts, Vec<u32>, bool);
 /// Where the first row of a column stands, how far it is to the next, and how many bytes one has.
 pub(crate) type Place = (usize, usize, usize);
 
+/// Pass, its description, number of the batch, and its columns, as far as they are to be told.
+pub(crate) type BatchParts = (
+    u32,
+    Option<PassParts>,
+    u64,
+    Option<Vec<(String, String, u64)>>,
+);
+
 /// The record of a batch: `indices` as the loader asked for them, `bases` as the data set behind its subsets has them; of those rows
 /// that `chosen` (a key, and one of how many) picks, so that the same samples are picked in each pass.
 pub(crate) fn of(
-    (pass, described, batch, columns): (
-        u32,
-        Option<PassParts>,
-        u64,
-        Option<Vec<(String, String, u64)>>,
-    ),
+    (pass, described, batch, columns): BatchParts,
     indices: &[i64],
     bases: &[i64],
     places: &[Place],

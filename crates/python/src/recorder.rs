@@ -11,7 +11,7 @@ use domain::data::Reading;
 use domain::sensor::Message;
 use domain::{
     Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phase, Phases,
-    Replica, RngStates, Sample, Sampled, StepRecord, StepSource, Wait,
+    Replica, RngStates, Sample, Sampled, Scheduled, StepRecord, StepSource, Wait,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -34,6 +34,7 @@ struct Pending {
     optimizer_state: Option<Fingerprint>,
     left_out: u64,
     readings: Vec<Reading>,
+    scheduled: Option<Scheduled>,
     random: Option<Fingerprint>,
     still: bool,
     parts: (u32, String),
@@ -137,7 +138,8 @@ impl Recorder {
     /// A loader read a batch: see [`reading::of`].
     #[expect(
         clippy::too_many_arguments,
-        reason = "one call a batch: each argument is a part of the record"
+        clippy::needless_pass_by_value,
+        reason = "one call a batch: each argument is a part of the record, converted into an owned value"
     )]
     fn reading(
         &self,
@@ -159,6 +161,16 @@ impl Recorder {
             pending.left_out += 1;
         }
         Ok(())
+    }
+
+    /// The groups have other rates than their schedule set: its class, its rates, and the steps on end in which they had them.
+    fn scheduled(&self, told: (String, Vec<f64>, u64)) {
+        let (class, rates, agreed) = told;
+        self.lock().scheduled = Some(Scheduled {
+            class,
+            rates: rates.into_iter().map(Number).collect(),
+            agreed,
+        });
     }
 
     /// `clip_grad_norm_` returned `value`.
@@ -260,6 +272,7 @@ impl Recorder {
             phases: phases_of(phases),
             waits: pending.waits,
             sample: sample.map(|parts| Box::new(sample_of(parts))),
+            scheduled: pending.scheduled.map(Box::new),
             readings: pending.readings,
             passes: passes.map(|parts| {
                 Box::new(Passes {

@@ -81,6 +81,7 @@ impl Recorder<'_> {
     /// A step was told: everything that can be judged of it at once.
     pub(super) fn judge_step(&mut self, connection: Connection, step: &StepRecord, at_us: i64) {
         self.heard_sample(connection, step);
+        self.heard_schedule(connection, step);
         self.heard_declared(connection, step);
         self.heard_readings(connection, step);
         self.heard_passes(connection, step);

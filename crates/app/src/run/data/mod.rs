@@ -266,8 +266,8 @@ mod tests {
         }
     }
 
-    fn order(length: u64) -> Option<Order> {
-        Some(Order::Sequential { length })
+    fn order(length: u64) -> Order {
+        Order::Sequential { length }
     }
 
     #[test]
@@ -275,7 +275,7 @@ mod tests {
         let mut known = Known::default();
         assert!(
             known
-                .judge(&reading(0, &[0, 1], order(5)), 1)
+                .judge(&reading(0, &[0, 1], Some(order(5))), 1)
                 .unwrap()
                 .is_empty()
         );
@@ -297,11 +297,11 @@ mod tests {
     fn what_is_no_record_is_refused_and_nothing_is_remembered_without_bound() {
         let mut known = Known::default();
         assert!(known.judge(&reading(0, &[0], None), 1).is_err());
-        let mut odd = reading(0, &[0, 1], order(5));
+        let mut odd = reading(0, &[0, 1], Some(order(5)));
         odd.indices = "!".to_owned();
         assert!(known.judge(&odd, 1).is_err());
         for pass in 0..100 {
-            let mut next = reading(0, &[0, 1], order(5));
+            let mut next = reading(0, &[0, 1], Some(order(5)));
             next.pass = pass;
             known.judge(&next, 1).unwrap();
         }

@@ -202,13 +202,12 @@ impl Habit {
         let between = |difference: &&Difference| difference.place == Place::Between;
         let difference = verdict.differences.iter().find(between);
         let all = difference.is_some_and(|it| it.tensors.len() == verdict.tensors);
-        let clipped = passes.gradients.iter().flat_map(|path| &path.calls);
+        let mut clipped = passes.gradients.iter().flat_map(|path| &path.calls);
         let norm = clipped
-            .filter_map(|call| match call {
+            .find_map(|call| match call {
                 GradientCall::Clipped { norm, .. } => Some(norm.0),
                 _ => None,
             })
-            .next()
             .or_else(|| step.gradient_norm.map(|norm| norm.0));
         match self.gradients.hear(step.step, difference, all, norm, usual) {
             Heard::Nothing => None,
@@ -310,7 +309,7 @@ impl Habit {
             let training = passes.forwards > 0;
             match self.training.hear(number, &training, 2, PartialEq::eq) {
                 Some((true, first)) => {
-                    answers.push(found(mode("training"), words::evaluating(first, step)))
+                    answers.push(found(mode("training"), words::evaluating(first, step)));
                 }
                 Some(_) => self.training.reset(),
                 None => {}
@@ -330,7 +329,7 @@ impl Habit {
         if passes.random.is_some() {
             match self.drawing.hear(number, &!passes.still, 2, PartialEq::eq) {
                 Some((true, first)) => {
-                    answers.push(found(mode("drawing"), words::still(first, step)))
+                    answers.push(found(mode("drawing"), words::still(first, step)));
                 }
                 Some(_) => self.drawing.reset(),
                 None => {}

@@ -4,6 +4,7 @@
 //! told already, so that a sabotage of ten thousand steps is one finding with its first step. All of it is claimed by the
 //! process itself; `docs/steps.md` says what that is worth.
 
+mod declared;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
@@ -57,6 +58,7 @@ struct Known {
     class: String,
     groups: Vec<BTreeMap<String, Number>>,
     tensors: BTreeMap<u32, Sampled>,
+    steady: declared::Steady,
 }
 
 /// What came of one step.
@@ -182,6 +184,7 @@ impl Recorder<'_> {
         {
             return self.not_rechecked(connection, "there are more optimizers than are remembered");
         }
+        self.heard_hyperparameters(whose, step, sample);
         let known = self.rechecks.known.entry(whose).or_default();
         if !known.learn(sample) {
             return self.not_rechecked(
@@ -198,6 +201,54 @@ impl Recorder<'_> {
             self.not_rechecked(connection, why);
         }
         self.found_in_step(whose, step, sample, &judged);
+    }
+
+    /// What the optimizer was made with is what it goes on with.
+    fn heard_hyperparameters(&mut self, whose: Whose, step: &StepRecord, sample: &Sample) {
+        let known = self.rechecks.known.entry(whose).or_default();
+        let described = sample.optimizer.as_ref();
+        let Known {
+            class,
+            groups,
+            steady,
+            ..
+        } = known;
+        let changed = steady.step(groups, class, described, sample.loaded);
+        if changed.is_empty() {
+            return;
+        }
+        let finding = declared::changed(step, class, &changed);
+        let about = About {
+            rule: finding.rule,
+            cause: "changed",
+            optimizer: whose.1,
+        };
+        self.tell_once(whose.0, about, step, |_, rank| {
+            Some(Finding { rank, ..finding })
+        });
+    }
+
+    /// The groups have the rates that their schedule set.
+    pub(super) fn heard_schedule(&mut self, connection: Connection, step: &StepRecord) {
+        let Some(scheduled) = &step.scheduled else {
+            return;
+        };
+        let loaded = step.sample.as_ref().is_some_and(|sample| sample.loaded);
+        let Some(finding) = declared::unscheduled(step, scheduled, loaded) else {
+            return self.gap_once(
+                connection,
+                "learning rates against the schedule",
+                "the program sets others itself, or loaded a state: its schedule does not bind it",
+            );
+        };
+        let about = About {
+            rule: finding.rule,
+            cause: "schedule",
+            optimizer: step.optimizer,
+        };
+        self.tell_once(connection, about, step, |_, rank| {
+            Some(Finding { rank, ..finding })
+        });
     }
 
     fn found_in_step(&mut self, whose: Whose, step: &StepRecord, sample: &Sample, judged: &Judged) {

@@ -25,6 +25,10 @@ const SETTLE: Duration = Duration::from_millis(1_500);
 const LISTED_MAX: usize = 5;
 
 /// What is known of one process.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 struct Timed {
     pid: u32,
     /// Key and size of its world.
