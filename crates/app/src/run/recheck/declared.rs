@@ -29,7 +29,8 @@ impl Steady {
         described: Option<&Described>,
         loaded: bool,
     ) -> Vec<String> {
-        let known = std::mem::replace(&mut self.steps, self.steps.saturating_add(1));
+        let known = self.steps;
+        self.steps = known.saturating_add(1);
         let Some(described) = described else {
             return Vec::new();
         };
