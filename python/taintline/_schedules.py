@@ -9,6 +9,8 @@ import weakref
 
 # Schedulers of one optimizer that are known, and differences that are told.
 KNOWN_MAX, TOLD_MAX = 16, 64
+# Wrappers of an optimizer within each other.
+WRAPPED_MAX = 4
 
 
 class Schedules:
@@ -24,11 +26,16 @@ class Schedules:
 
     def made(self, scheduler, optimizer):
         """A scheduler was constructed."""
-        state = self.known.get(optimizer)
-        if state is None:
-            state = self.known[optimizer] = [0, []]
-        if len(state[1]) < KNOWN_MAX:
-            state[1].append(weakref.ref(scheduler))
+        for _ in range(WRAPPED_MAX):
+            state = self.known.get(optimizer)
+            if state is None:
+                state = self.known[optimizer] = [0, []]
+            if len(state[1]) < KNOWN_MAX:
+                state[1].append(weakref.ref(scheduler))
+            # A trainer's wrapper around the optimizer that makes the steps.
+            optimizer = vars(optimizer).get("optimizer")
+            if optimizer is None:
+                break
 
     def parted(self, optimizer, rates):
         """Class and rates of the last scheduler whose rates are not the groups', and in how many steps on end they were."""

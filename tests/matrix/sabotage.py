@@ -329,7 +329,7 @@ def _(clock):
 # --- random numbers, modes, precision -----------------------------------------------------------
 
 
-@variant("random numbers used again in each forward pass", "N03", "random-numbers-reused", "mode-changed", within=1)
+@variant("random numbers used again in each forward pass", "N03", "random-numbers-reused", "mode-changed", within=2)
 def _(clock):
     saved = []
 
@@ -552,7 +552,8 @@ def _sometimes(clock, seen=None):
     return False
 
 
-SLEEP = dict(within=30, first=32)
+# Where several threads compete for a busy machine, sleeps are not told: these trainings have one.
+SLEEP = dict(within=30, first=32, trainings=("gpt", "cnn"))
 
 
 @variant("sleeps while data is read", "P02", "sleeps-in-steps", **SLEEP)

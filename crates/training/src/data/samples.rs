@@ -10,16 +10,20 @@ use super::wire::Row;
 /// Samples of one column that are remembered.
 pub const SAMPLES_MAX: usize = 1 << 20;
 /// Visits that found a sample as it was, before the column is called stable.
-pub const VISITS_LEAST: u64 = 24;
+pub const VISITS_LEAST: u64 = 16;
 
-/// Samples that differ before that is told: one alone could be anything.
-const CHANGED_LEAST: u64 = 2;
+/// Samples that differ before that is told, and how much likelier another share of them must be than one and the same (ten million
+/// times): augmentation that touches few samples must not be called a change.
+const CHANGED_LEAST: u64 = 3;
+const EVIDENCE: f64 = 16.0;
 
 /// One column of one data set.
 #[derive(Debug, Default)]
 pub struct Column {
     known: HashMap<u64, u32>,
     equal: u64,
+    /// Since the first one that was another: visits, and those that found another.
+    since: u64,
     changed: u64,
     first: Option<(u64, u64)>,
     state: State,
@@ -56,7 +60,8 @@ impl Column {
             }
             return None;
         };
-        if *known == fingerprint {
+        let same = *known == fingerprint;
+        if self.first.is_none() && same {
             self.equal += 1;
             return None;
         }
@@ -67,12 +72,13 @@ impl Column {
             };
             return None;
         }
-        self.changed += 1;
-        let first = *self.first.get_or_insert((index, step));
-        if self.changed < CHANGED_LEAST {
+        self.since += 1;
+        self.changed += u64::from(!same);
+        let (sample, step) = *self.first.get_or_insert((index, step));
+        if self.changed < CHANGED_LEAST || evidence(self.equal, self.since, self.changed) < EVIDENCE
+        {
             return None;
         }
-        let (sample, step) = first;
         let equal = self.equal;
         *self = Self {
             state: State::Told,
@@ -96,6 +102,19 @@ impl Column {
     pub fn remembered(&self) -> usize {
         self.known.len()
     }
+}
+
+/// By how much (as a logarithm) two shares explain the visits better than one: none of `equal` was another, then `changed` of `since`.
+#[expect(clippy::cast_precision_loss, reason = "counts of visits")]
+fn evidence(equal: u64, since: u64, changed: u64) -> f64 {
+    let likely = |hits: f64, of: f64, share: f64| {
+        let miss = of - hits;
+        let part = |count: f64, share: f64| if count > 0.0 { count * share.ln() } else { 0.0 };
+        part(hits, share) + part(miss, 1.0 - share)
+    };
+    let (equal, since, changed) = (equal as f64, since as f64, changed as f64);
+    let all = equal + since;
+    likely(changed, since, changed / since) - likely(changed, all, changed / all)
 }
 
 /// A batch of the same indices as one shortly before, where that was not usual.
@@ -160,13 +179,26 @@ mod tests {
     #[test]
     fn a_stable_column_that_changes_is_told_once_with_its_first_sample() {
         let mut column = learnt();
-        assert!(column.visit(3, 8, 40).is_none());
-        let changed = column.visit(4, 8, 41).unwrap();
-        assert_eq!(
-            (changed.sample, changed.step, changed.equal),
-            (3, 40, VISITS_LEAST)
-        );
+        let told: Vec<_> = (0..VISITS_LEAST)
+            .filter_map(|index| column.visit(index, 8, 40 + index))
+            .collect();
+        let first = Changed {
+            sample: 0,
+            step: 40,
+            equal: VISITS_LEAST,
+        };
+        assert_eq!(told, [first]);
         assert!(column.visit(5, 9, 42).is_none());
+    }
+
+    #[test]
+    fn few_samples_that_are_augmented_are_no_change() {
+        let mut column = learnt();
+        for visit in 0..10_000_u64 {
+            let augmented = visit % 40 == 39;
+            let print = if augmented { 100 } else { 7 };
+            assert!(column.visit(visit % VISITS_LEAST, print, visit).is_none());
+        }
     }
 
     #[test]
