@@ -10,7 +10,7 @@ import sys
 import weakref
 
 # Batches between two steps that are told, bytes of a row that are read, samples of a batch that are looked at.
-BATCHES_MAX, ROW_BYTES_MAX, ROWS = 64, 1 << 20, 4
+BATCHES_MAX, ROW_BYTES_MAX, ROWS = 64, 1 << 20, 8
 # Subsets within each other, indices of a batch and columns of a row that are told.
 DEPTH_MAX, INDICES_MAX, COLUMNS_MAX = 4, 4096, 16
 # The seed whose permutation says how this torch permutes, and its length.

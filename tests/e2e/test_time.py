@@ -141,7 +141,7 @@ def test_sleeps_in_five_places_are_found_where_they_are(world):
         assert place in places[name], places[name]
 
 
-def test_busy_and_stopped_machines_and_honest_sleeps_are_no_finding(world):
+def test_busy_and_stopped_machines_and_honest_sleeps_are_no_finding(clean, world):
     import subprocess
 
     script = world.script(PROGRAM + HONEST)
@@ -164,13 +164,14 @@ def test_busy_and_stopped_machines_and_honest_sleeps_are_no_finding(world):
         pids = [int(pid) for pid in names_of(running.lines)]
         thread = threading.Thread(target=stop_and_go, args=(pids,))
         thread.start()
-        done = running.finish()
+        running.line("over")
     finally:
         over.set()
         for hog in hogs:
             hog.kill()
             hog.wait()
     thread.join()
+    done = running.finish()
     view = world.show()
     assert view["outcome"] == "exit 0", done
     assert RULE not in rules(view), view["findings"]

@@ -11,7 +11,7 @@ pub const INDICES_MAX: usize = 4096;
 /// Most columns of a row.
 pub const COLUMNS_MAX: usize = 16;
 /// Most rows of a batch.
-pub const ROWS_MAX: usize = 8;
+pub const ROWS_MAX: usize = 12;
 
 /// One row: its index in the data set, and a fingerprint for each column.
 #[derive(Debug, Clone, PartialEq, Eq)]
