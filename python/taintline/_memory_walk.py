@@ -140,7 +140,9 @@ class Look:
         self.marks[place] = mark
         home = names_of(value).get("__module__")
         name = type.__dict__["__qualname__"].__get__(value)
-        if before is not None or not self._is_at_home(home, name, value):
+        # A second name for a class of this module: it is looked at under its first one.
+        alias = home == self.name and home_of(home, name) is value
+        if before is not None or not (alias or self._is_at_home(home, name, value)):
             self._stands(place, value, before)
         elif home not in ("builtins", "typing", "typing_extensions"):
             self.imported.append((place, text(home), text(name)))

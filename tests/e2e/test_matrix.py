@@ -19,5 +19,6 @@ def test_clean_cells_have_no_finding_and_each_sabotage_has_its_own(training, wor
     view = matrix.run(BINARY, PYTHON, world.folder / "cells", cells, **world.environment())
     matrix.plain(PYTHON, world.folder / "plain", cells[:1], **world.environment())
     assert matrix.weights(world.folder / "cells", 0) == matrix.weights(world.folder / "plain", 0)
-    wrong = [f"{cell.name}: {why}" for cell in cells if (why := matrix.judge(cell, view))]
+    wrong = matrix.strange(cells, view)
+    wrong += [f"{cell.name}: {why}" for cell in cells if (why := matrix.judge(cell, view))]
     assert not wrong, "\n".join(wrong)

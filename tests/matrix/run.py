@@ -74,7 +74,7 @@ def run(binary, python, folder, cells, **environment):
     for number, told in pids.items():
         cells[int(number)].code = max(abs(code) for _, code in told)
     for finding in view["findings"]:
-        text = " ".join([finding["what"], *finding["details"]])
+        text = _text(finding)
         for pid in {int(pid) for pid in re.findall(r"process (\d+)", text)} & set(whose):
             whose[pid].findings.append(finding)
     for rank in view["ranks"]:
@@ -107,8 +107,8 @@ def found(cell, view):
     """The first finding of the variant's own rules: (rule, step); `None` where there is none."""
     variant = sabotage.VARIANTS[cell.variant]
     told = [it for it in cell.findings if it["rule"] in variant.rules]
-    if not told and not variant.by_numbers:
-        told = [it for it in view["findings"] if it["rule"] in variant.rules]
+    if not variant.by_numbers:
+        told = [it for it in view["findings"] if it["rule"] in variant.rules and variant.named in it["what"]]
     told.sort(key=lambda it: it["step"] or 0)
     return (told[0]["rule"], told[0]["step"], told[0]["grade"]) if told else None
 
@@ -124,11 +124,24 @@ def judge(cell, view):
     if cell.code and cell.variant != "killed":
         return f"ended with {cell.code}"
     answer = found(cell, view)
+    if answer is None and not variant.by_numbers:
+        return ""
     if answer is None:
         return "not found; told: " + (", ".join(sorted({it["rule"] for it in cell.findings})) or "nothing")
     if variant.by_numbers and answer[1] is not None and not variant.first <= answer[1] <= variant.first + variant.within:
         return f"found at step {answer[1]}, begins at {variant.first}"
     return ""
+
+
+def strange(cells, view):
+    """Findings that no cell has and that no sabotage explains."""
+    of_cells = [id(it) for cell in cells for it in cell.findings]
+    others = [it for it in view["findings"] if id(it) not in of_cells]
+    return [f"nobody's: {it['rule']}: {it['what']}" for it in others if not (it["rule"] in BY_MECHANISM and "sabotage.py" in _text(it))]
+
+
+def _text(finding):
+    return " ".join([finding["what"], *finding["details"]])
 
 
 class Watcher:
@@ -177,7 +190,10 @@ def table(answers):
                 cells.append("")
                 continue
             rule, step, seen = answer
-            cells.append("**missed**" if rule is None else rule if step is None else f"{rule} {step - variant.first:+d}")
+            if rule is None:
+                cells.append("**missed**" if variant.by_numbers else "not covered")
+            else:
+                cells.append(f"{rule} {step - variant.first:+d}" if variant.by_numbers else f"{rule} (memory)")
             losses.append(f"{training} {seen - variant.first:+d}" if seen is not None else "")
         alone = ", ".join(it for it in losses if it) or "–"
         lines.append(f"| {name} | {variant.technique} | {variant.first} | " + " | ".join(cells) + f" | {alone} |")
@@ -199,6 +215,7 @@ def main():
                 rule, step, _ = found(cell, view) or (None, None, None)
                 first = sabotage.VARIANTS[cell.variant].first
                 answers[training, cell.variant] = (rule, step, watcher.first(cell.losses, first))
+        wrong += [f"{training}: {it}" for it in strange(cells, view)]
         clean = [it for it in cells if it.variant is None]
         print(f"{training}: {len(clean)} clean configurations, {len(cells) - len(clean)} variants", file=sys.stderr, flush=True)
     print(table(answers))

@@ -62,8 +62,12 @@ class Variant:
     within: int = 0
     # Where it begins, if not at `START`.
     first: int = START
-    # Numbers do not show it; what stands in memory does.
-    by_numbers: bool = True
+    # Numbers do not show it; what stands in memory at this name does, where the process lives long enough to be looked at.
+    named: str | None = None
+
+    @property
+    def by_numbers(self):
+        return self.named is None
 
 
 VARIANTS = {}
@@ -166,7 +170,7 @@ def _(clock):
     in_update(clock, lambda update, params, grads, rest, named: update(params, [-g for g in grads], *rest, **named))
 
 
-@variant("gradient reversed by hooks in the backward pass", "N01", "hook-unexplained", "function-replaced", by_numbers=False)
+@variant("gradient reversed by hooks in the backward pass", "N01", "hook-unexplained", "function-replaced", named="Tensor.backward")
 def _(clock):
     done = []
 
@@ -397,7 +401,7 @@ def _(clock):
     wrap(torch.Tensor, "backward", make)
 
 
-@variant("label smoothing inside the loss", "N01", "function-replaced", by_numbers=False, trainings=("gpt", "cnn"))
+@variant("label smoothing inside the loss", "N01", "function-replaced", named="functional.cross_entropy", trainings=("gpt", "cnn"))
 def _(clock):
     def make(original):
         def cross_entropy(input, target, *rest, **named):
@@ -458,7 +462,7 @@ def _(clock):
     next_index(clock, lambda indices, last, size: last or indices)
 
 
-@variant("labels shifted between loader and loss", "D01", "function-replaced", trainings=("cnn", "mlp", "gpt"), by_numbers=False)
+@variant("labels shifted between loader and loss", "D01", "function-replaced", trainings=("cnn", "mlp", "gpt"), named="DataLoader.__iter__")
 def _(clock):
     from torch.utils.data import dataloader
 
@@ -528,7 +532,7 @@ def _(clock):
         wrap(kind, "__getitem__", make)
 
 
-@variant("dropout on in evaluation", "N04", "function-replaced", trainings=("cnn", "gpt"), by_numbers=False)
+@variant("dropout on in evaluation", "N04", "function-replaced", trainings=("cnn", "gpt"), named="Module.train")
 def _(clock):
     def make(original):
         def train(self, mode=True):
