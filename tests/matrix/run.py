@@ -124,7 +124,7 @@ def judge(cell, view):
     if cell.code and cell.variant != "killed":
         return f"ended with {cell.code}"
     answer = found(cell, view)
-    if answer is None and not variant.by_numbers:
+    if answer is None and (not variant.by_numbers or cell.training in variant.missed):
         return ""
     if answer is None:
         return "not found; told: " + (", ".join(sorted({it["rule"] for it in cell.findings})) or "nothing")

@@ -65,6 +65,9 @@ class Variant:
     # Numbers do not show it; what stands in memory at this name does, where the process lives long enough to be looked at.
     named: str | None = None
 
+    # Trainings on which it is known to be missed.
+    missed: tuple = ()
+
     @property
     def by_numbers(self):
         return self.named is None
@@ -356,7 +359,8 @@ def _outermost(module):
     return _root[0]
 
 
-@variant("dropout off", "N04", "mode-changed")
+# Attention in `hf` has a dropout of its own, which draws as before.
+@variant("dropout off", "N04", "mode-changed", missed=("hf",))
 def _(clock):
     def make(original):
         def dropout(input, p=0.5, training=True, inplace=False):
