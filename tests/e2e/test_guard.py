@@ -1,9 +1,7 @@
 """What a load would do is known before it is done, and with `--refuse-dangerous` it is not done."""
 
 import json
-import subprocess
 
-import pytest
 from conftest import rules, words
 
 # Everything that loads, each with a payload that would leave a marker; then honest loads, which must work.
@@ -563,8 +561,6 @@ def test_a_load_within_a_load_is_asked_about_unless_the_loader_itself_does_it(wo
 
 
 def test_workers_of_joblib_are_the_jobs_own_and_what_they_load_is_asked_about(world):
-    if subprocess.run([world.python, "-c", "import joblib"], capture_output=True).returncode:
-        pytest.skip("joblib is not installed in this Python")
     job = world.script(
         """
         import os, pickle, sys

@@ -17,8 +17,11 @@ use super::event::Connection;
 use super::once::About;
 use super::recorder::Recorder;
 
-/// Passes of one process that are remembered; the oldest goes.
+/// Passes of one process that are remembered, and indices in their orders; the one that was not read from for longest goes.
 const PASSES_MAX: usize = 32;
+const ORDERS_MAX: usize = 8 << 20;
+/// Data sets of one process that are remembered.
+const SETS_MAX: usize = 256;
 /// Processes of a run whose data is judged, and samples that are remembered of all of them.
 const PROCESSES_MAX: usize = 1_000;
 const SAMPLES_MAX: usize = 4 << 20;
@@ -35,6 +38,8 @@ pub(super) struct Readings {
 #[derive(Default)]
 struct Known {
     passes: BTreeMap<u32, Under>,
+    /// Batches that were heard of.
+    batches: u64,
     sets: HashMap<u32, Set>,
 }
 
@@ -44,6 +49,8 @@ struct Under {
     order: Result<Vec<u32>, NotDerived>,
     columns: Vec<Column>,
     repeats: Repeats,
+    /// The last batch of it, among all of the process.
+    last: u64,
 }
 
 /// A data set.
@@ -73,7 +80,13 @@ impl Under {
             described,
             columns: Vec::new(),
             repeats: Repeats::default(),
+            last: 0,
         }
+    }
+
+    /// Indices that are remembered.
+    fn length(&self) -> usize {
+        self.order.as_ref().map_or(0, Vec::len)
     }
 
     /// Whether the batch is where the order has it.
@@ -119,10 +132,17 @@ impl Set {
 
 impl Known {
     fn begin(&mut self, number: u32, described: Pass) {
-        if self.passes.len() >= PASSES_MAX {
-            self.passes.pop_first();
+        let under = Under::new(described);
+        let mut indices = under.length();
+        indices += self.passes.values().map(Under::length).sum::<usize>();
+        while self.passes.len() >= PASSES_MAX || indices > ORDERS_MAX {
+            let oldest = self.passes.iter().min_by_key(|(_, it)| it.last);
+            let Some(number) = oldest.map(|(number, _)| *number) else {
+                break;
+            };
+            indices -= self.passes.remove(&number).map_or(0, |it| it.length());
         }
-        self.passes.insert(number, Under::new(described));
+        self.passes.insert(number, under);
     }
 
     /// What is found in a batch; an error says why it was not judged.
@@ -133,6 +153,8 @@ impl Known {
         let Some(under) = self.passes.get_mut(&reading.pass) else {
             return Err("its pass was not told, or too many are under way".to_owned());
         };
+        self.batches += 1;
+        under.last = self.batches;
         if let Some(columns) = &reading.columns {
             under.columns = columns
                 .iter()
@@ -166,10 +188,12 @@ impl Known {
                 .flat_map(|set| &set.samples)
                 .map(samples::Column::remembered)
                 .sum();
-            let set = self.sets.entry(under.described.set).or_default();
-            if remembered > SAMPLES_MAX {
+            let number = under.described.set;
+            let full = self.sets.len() >= SETS_MAX && !self.sets.contains_key(&number);
+            if full || remembered > SAMPLES_MAX {
                 return Err("more samples were read than are remembered".to_owned());
             }
+            let set = self.sets.entry(number).or_default();
             let changed = set.visit(&under.columns, &rows, step);
             found.extend(
                 changed
@@ -306,5 +330,29 @@ mod tests {
             known.judge(&next, 1).unwrap();
         }
         assert_eq!(known.passes.len(), PASSES_MAX);
+        for pass in 100..104 {
+            let mut long = reading(0, &[0, 1], Some(order(4 << 20)));
+            long.pass = pass;
+            known.judge(&long, 1).unwrap();
+        }
+        let indices: usize = known.passes.values().map(Under::length).sum();
+        assert!(indices <= ORDERS_MAX);
+    }
+
+    #[test]
+    fn a_pass_that_is_read_from_outlives_many_short_ones() {
+        let mut known = Known::default();
+        known
+            .judge(&reading(0, &[0, 1], Some(order(500))), 1)
+            .unwrap();
+        for pass in 1..100_u32 {
+            let mut short = reading(0, &[0, 1], Some(order(2)));
+            short.pass = pass;
+            known.judge(&short, 1).unwrap();
+            let start = i64::from(pass) * 2;
+            known
+                .judge(&reading(pass.into(), &[start, start + 1], None), 1)
+                .unwrap();
+        }
     }
 }
