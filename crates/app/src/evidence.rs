@@ -366,6 +366,7 @@ fn what(body: &Body) -> &'static str {
             Act::Approved(_) => "approval",
             Act::SpecSigned(_) => "spec signed",
             Act::SpecUsed(_) => "spec used",
+            Act::CheckpointKept(_) => "checkpoint kept",
             Act::Alive(_) => "heartbeat",
             Act::Pruned(_) => "blobs pruned",
             Act::LogEnded(_) => "log ended",

@@ -1,8 +1,12 @@
 //! A run's record as the views that `report` lays out: joins the entries with their blobs, blanks secrets.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use domain::entry::{Code, Command, Identity, Kind, Load, Signal, Write};
+use domain::kept::CheckpointKept;
 use domain::scan::{Examination, Weight};
 use domain::vouch::ClockState;
 use domain::{Digest, Gap, Outcome, PathText, Process, StepRecord};
@@ -10,8 +14,8 @@ use host::clock::wall_us;
 use ledger::Store;
 use report::time::rfc3339;
 use report::view::{
-    ActView, ClockView, CodeView, CostView, EnvironmentView, FileView, Inside, RankView, RunLine,
-    RunView, State,
+    ActView, ClockView, CodeView, CostView, EnvironmentView, FileView, Inside, KeptView, RankView,
+    RunLine, RunView, State,
 };
 
 use crate::index::IndexedRun;
@@ -109,6 +113,11 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
             .map(|load| load_view(store, load))
             .collect(),
         writes: writes(record),
+        kept: record
+            .kept
+            .iter()
+            .map(|kept| kept_view(store, kept))
+            .collect(),
         acts: acts(record, state),
         findings: record.findings.clone(),
         gaps: gaps(record, state),
@@ -133,6 +142,21 @@ fn clock((at_us, state): &(i64, ClockState)) -> ClockView {
         offset_us: state.offset_us,
         error_us: state.error_us,
         max_error_us: state.max_error_us,
+    }
+}
+
+fn kept_view(store: &Store, kept: &CheckpointKept) -> KeptView {
+    let place = PathBuf::from(OsString::from_vec(kept.place.to_bytes()));
+    let place = store.root().join(place);
+    KeptView {
+        path: kept.path.to_string(),
+        step: kept.step,
+        before: kept.before,
+        present: place.is_dir(),
+        place: PathText::from(place.as_path()).to_string(),
+        files: kept.files,
+        bytes: kept.bytes,
+        way: kept.way,
     }
 }
 

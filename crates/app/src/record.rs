@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::declared::SpecUsed;
 use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
+use domain::kept::CheckpointKept;
 use domain::vouch::ClockState;
 use domain::{Body, Digest, Entry, Finding, Gap, Process, RunId, RunName};
 
@@ -44,6 +45,8 @@ pub struct RunRecord {
     pub environment_accepted: bool,
     /// The spec that it was held against.
     pub spec: Option<SpecUsed>,
+    /// Checkpoints that were set aside.
+    pub kept: Vec<CheckpointKept>,
     /// What the kernel said of the clock, and when.
     pub clock: Vec<(i64, ClockState)>,
     /// When its last entry was recorded, microseconds since 1970: the last sign of life of its supervisor.
@@ -75,6 +78,7 @@ impl RunRecord {
             interrupted: false,
             environment_accepted: false,
             spec: None,
+            kept: Vec::new(),
             clock: Vec::new(),
             last_us: 0,
             heartbeats: 0,
@@ -153,6 +157,7 @@ impl RunRecord {
             | Act::SpecSigned(_)
             | Act::EnvironmentChecked(_) => {}
             Act::SpecUsed(used) => self.spec = Some(*used),
+            Act::CheckpointKept(kept) => self.kept.push(*kept),
         }
     }
 

@@ -120,6 +120,11 @@ pub struct Record {
     /// Sixty-four: a few KB a step in the ledger, and what touches a tenth of the model is missed by one step in 800.
     #[serde(deserialize_with = "positions")]
     pub recheck_positions: u32,
+    /// How many GiB of the newest checkpoints are held while a run is going, 0 to 65536; 0 holds none.
+    ///
+    /// Sixteen: two checkpoints of a model of half a billion parameters with Adam's state.
+    #[serde(deserialize_with = "gibibytes")]
+    pub keep_gib: u32,
 }
 
 impl Default for Record {
@@ -127,6 +132,7 @@ impl Default for Record {
         Self {
             heartbeat_seconds: 30,
             recheck_positions: 64,
+            keep_gib: 16,
         }
     }
 }
@@ -145,6 +151,14 @@ fn positions<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error>
         return Ok(count);
     }
     Err(serde::de::Error::custom("recheck_positions is 0 to 4096"))
+}
+
+fn gibibytes<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
+    let count = u32::deserialize(from)?;
+    if count <= 65_536 {
+        return Ok(count);
+    }
+    Err(serde::de::Error::custom("keep_gib is 0 to 65536"))
 }
 
 /// The settings cannot be used.

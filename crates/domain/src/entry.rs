@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::declared::{SpecSigned, SpecUsed};
+use crate::kept::CheckpointKept;
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
@@ -127,6 +128,8 @@ pub enum Act {
     SpecSigned(Box<SpecSigned>),
     /// The run is held against a spec.
     SpecUsed(Box<SpecUsed>),
+    /// The last checkpoint before what was found was set aside.
+    CheckpointKept(Box<CheckpointKept>),
 }
 
 /// A Python environment and what its references said of it.
@@ -567,6 +570,7 @@ impl Entry {
             Body::Act(Act::EnvironmentChecked(check)) => vec![check.tree, check.summary],
             Body::Act(Act::SpecSigned(signed)) => vec![signed.spec, signed.signature],
             Body::Act(Act::SpecUsed(used)) => vec![used.spec],
+            Body::Act(Act::CheckpointKept(kept)) => vec![kept.list],
             Body::Act(_) | Body::Gap(_) => Vec::new(),
             Body::Load(load) => load
                 .summary

@@ -10,6 +10,7 @@ mod digest;
 pub mod entry;
 mod finding;
 mod fingerprint;
+pub mod kept;
 pub mod memory;
 mod number;
 mod passes;

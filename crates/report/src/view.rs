@@ -5,6 +5,7 @@
 //! terminal, since JSON escapes it by itself.
 
 use domain::entry::CommitSignature;
+use domain::kept::KeptWay;
 use domain::{Digest, Finding, Gap, StepRecord};
 use serde::Serialize;
 
@@ -226,6 +227,8 @@ pub struct RunView {
     pub loads: Vec<FileView>,
     /// Writes.
     pub writes: Vec<FileView>,
+    /// Checkpoints that were set aside.
+    pub kept: Vec<KeptView>,
     /// Acts.
     pub acts: Vec<ActView>,
     /// Findings.
@@ -247,6 +250,27 @@ pub struct RunView {
     pub no_later_than: Option<StampView>,
     /// Who vouches that it did not exist before.
     pub not_before: Option<StampView>,
+}
+
+/// A checkpoint that was set aside: the last before what was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeptView {
+    /// The file, or the folder of its files.
+    pub path: String,
+    /// Optimizer step after which it was saved.
+    pub step: u64,
+    /// First step that is in doubt.
+    pub before: u64,
+    /// Where it is.
+    pub place: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// `reflink`, `copy` or `hard_link`.
+    pub way: KeptWay,
+    /// Whether it is there.
+    pub present: bool,
 }
 
 /// One thing that differs between two runs.

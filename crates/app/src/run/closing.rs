@@ -129,6 +129,7 @@ impl Recorder<'_> {
         self.judge_waits(true);
         self.record_repeated();
         self.close_declared();
+        self.close_kept();
         self.look_at_environments();
         self.record_members();
         self.record_ways();

@@ -13,6 +13,7 @@ use training::checkpoint::CheckpointSummary;
 
 use super::environment::{ComparedCode, Examined, Prepared};
 use super::fault::Lost;
+use super::keep::Part;
 use super::memory::{Answered, Compiler};
 use super::watch;
 use crate::compiled::Wrong;
@@ -114,6 +115,8 @@ pub(super) struct ReadFile {
     pub(super) content: Option<Vec<u8>>,
     /// Its tensors, when it is a checkpoint that could be read as one.
     pub(super) summary: Option<CheckpointSummary>,
+    /// What was set aside of it, when it is a checkpoint that was saved.
+    pub(super) kept: Vec<Part>,
     /// What was not read, and why.
     pub(super) gap: Option<String>,
     /// How long it took.
@@ -131,6 +134,7 @@ impl ReadFile {
             digest: None,
             content: None,
             summary: None,
+            kept: Vec::new(),
             gap: None,
             took: Duration::ZERO,
         }

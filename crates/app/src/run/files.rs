@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::{File, Metadata};
+use std::io::Write;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,7 @@ use domain::{Digest, Hasher, Node, PathText, Tree};
 
 use super::event::{Event, ExaminedFile, Purpose, ReadFile};
 use super::examined;
+use super::keep::{Keeping, Spot};
 use crate::checkpoint;
 
 /// Checkpoints up to this size are read at normal priority.
@@ -55,6 +57,8 @@ struct Request {
     purpose: Purpose,
     path: PathText,
     opened: Opened,
+    /// Where a checkpoint's bytes are set aside.
+    spot: Option<Spot>,
 }
 
 type Opened = Result<(File, Identity, bool), Unopened>;
@@ -142,14 +146,24 @@ impl Reader {
 
     /// Asks for a file; the answer comes as [`Event::Read`] with the returned ticket. Also device and inode of what was opened.
     pub(super) fn ask(&mut self, purpose: Purpose, path: &PathText) -> (u64, Option<(u64, u64)>) {
-        self.queue(purpose, path, open(path))
+        self.queue(purpose, path, open(path), None)
     }
 
-    /// Asks for a checkpoint that was saved; `None` and no answer if nothing is there any more.
-    pub(super) fn ask_saved(&mut self, path: &PathText) -> Option<(u64, Option<(u64, u64)>)> {
+    /// Asks for a checkpoint that was saved; `None` and no answer if nothing is there any more. `spot` says, for its size, where it is
+    /// set aside.
+    pub(super) fn ask_saved(
+        &mut self,
+        path: &PathText,
+        spot: impl FnOnce(u64) -> Option<Spot>,
+    ) -> Option<(u64, Option<(u64, u64)>)> {
         let opened = open(path);
         let gone = opened.as_ref().is_err_and(|unopened| unopened.gone);
-        (!gone).then(|| self.queue(Purpose::Save, path, opened))
+        let size = opened.as_ref().ok().map(
+            |(_, identity, folder)| {
+                if *folder { 0 } else { identity.size }
+            },
+        );
+        (!gone).then(|| self.queue(Purpose::Save, path, opened, size.and_then(spot)))
     }
 
     fn queue(
@@ -157,6 +171,7 @@ impl Reader {
         purpose: Purpose,
         path: &PathText,
         opened: Opened,
+        spot: Option<Spot>,
     ) -> (u64, Option<(u64, u64)>) {
         let inode = opened
             .as_ref()
@@ -180,6 +195,7 @@ impl Reader {
             purpose,
             path: path.clone(),
             opened,
+            spot,
         };
         queue
             .waiting
@@ -248,6 +264,7 @@ impl Worker {
             purpose,
             path,
             opened,
+            spot,
             ..
         } = request;
         let mut read = ReadFile::unread(ticket, purpose, &path);
@@ -255,14 +272,14 @@ impl Worker {
             Err(unopened) => read.gap = Some(unopened.why),
             Ok((_, identity, true)) => {
                 read.identity = Some(identity);
-                self.read_folder(&mut read);
+                self.read_folder(&mut read, spot.as_ref());
             }
             Ok((file, identity, false)) => {
                 read.identity = Some(identity.clone());
                 // Before its bytes are read for the digest: what it would do should be known soon.
                 self.examine(&file, identity.size, &read.path, &read);
                 match self.may_read(&read.purpose, identity.size) {
-                    Ok(()) => self.read_file(&file, &identity, &mut read),
+                    Ok(()) => self.read_file(&file, &identity, &mut read, spot.as_ref()),
                     Err(why) => read.gap = Some(why),
                 }
             }
@@ -318,18 +335,31 @@ impl Worker {
         }
     }
 
-    fn read_file(&self, file: &File, identity: &Identity, read: &mut ReadFile) {
+    fn read_file(
+        &self,
+        file: &File,
+        identity: &Identity,
+        read: &mut ReadFile,
+        spot: Option<&Spot>,
+    ) {
         let keep = matches!(read.purpose, Purpose::Take(Kind::Script | Kind::Config))
             && identity.size <= STORED_BYTES_MAX;
         let mut content = Vec::new();
-        match self.digest(file, identity.size, keep.then_some(&mut content)) {
+        let mut keeping = spot.and_then(|spot| spot.begin(file, identity.size));
+        let mut both = Both(keep.then_some(&mut content), keeping.as_mut());
+        match self.digest(file, identity.size, &mut both) {
             Ok(digest) => read.digest = Some(digest),
             Err(why) => {
                 read.gap = Some(why);
                 return;
             }
         }
-        if identity_of(file).as_ref() != Some(identity) && !only_times_of_rename(file, identity) {
+        if let (Some(keeping), Some(digest)) = (keeping, read.digest)
+            && is_same_content(file, identity)
+        {
+            read.kept.extend(keeping.finish(Vec::new(), digest));
+        }
+        if !is_same_content(file, identity) {
             read.gap =
                 Some("it changed while it was read: the digest may be of a mixture".to_owned());
         }
@@ -342,12 +372,7 @@ impl Worker {
         }
     }
 
-    fn digest(
-        &self,
-        file: &File,
-        size: u64,
-        mut keep: Option<&mut Vec<u8>>,
-    ) -> Result<Digest, String> {
+    fn digest(&self, file: &File, size: u64, copy: &mut impl Write) -> Result<Digest, String> {
         let mut hasher = Hasher::new();
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut offset = 0;
@@ -365,9 +390,8 @@ impl Worker {
                 break;
             };
             hasher.update(piece);
-            if let Some(content) = keep.as_mut() {
-                content.extend_from_slice(piece);
-            }
+            copy.write_all(piece)
+                .map_err(|error| format!("it cannot be copied: {error}"))?;
             offset += read as u64;
             if offset > size.saturating_mul(2).saturating_add(BUFFER_BYTES as u64) {
                 return Err("it grew while it was read".to_owned());
@@ -377,7 +401,7 @@ impl Worker {
     }
 
     /// A checkpoint in many files is one tree.
-    fn read_folder(&self, read: &mut ReadFile) {
+    fn read_folder(&self, read: &mut ReadFile, spot: Option<&Spot>) {
         let top = std::path::PathBuf::from(std::ffi::OsString::from_vec(read.path.to_bytes()));
         let mut tree = Tree::new();
         let mut folders = vec![(top, Vec::<u8>::new())];
@@ -395,7 +419,8 @@ impl Worker {
                         folders.push((entry.path(), name));
                     }
                     Ok(kind) if kind.is_file() && tree.len() < SHARDS_MAX => {
-                        tree.insert(PathText::from_bytes(&name), self.shard(&entry.path(), read));
+                        let node = self.shard(&entry.path(), &name, read, spot);
+                        tree.insert(PathText::from_bytes(&name), node);
                     }
                     _ => read.gap = Some("not all of the folder was read".to_owned()),
                 }
@@ -405,7 +430,13 @@ impl Worker {
         read.content = Some(tree.encode());
     }
 
-    fn shard(&self, path: &std::path::Path, read: &mut ReadFile) -> Node {
+    fn shard(
+        &self,
+        path: &std::path::Path,
+        name: &[u8],
+        read: &mut ReadFile,
+        spot: Option<&Spot>,
+    ) -> Node {
         let opened = open(&PathText::from(path));
         let digested = opened
             .map_err(|unopened| unopened.why)
@@ -413,10 +444,16 @@ impl Worker {
                 self.examine(&file, identity.size, &PathText::from(path), read);
                 self.may_read(&read.purpose, identity.size)?;
                 let mode = file.metadata().map_or(0, |meta| meta.mode() & 0o7777);
+                let mut keeping = spot.and_then(|spot| spot.begin(&file, identity.size));
+                let mut copy = Both(None, keeping.as_mut());
+                let digest = self.digest(&file, identity.size, &mut copy)?;
+                let keeping = keeping.filter(|_| is_same_content(&file, &identity));
+                let kept = keeping.and_then(|keeping| keeping.finish(name.to_vec(), digest));
+                read.kept.extend(kept);
                 Ok(Node::File {
                     size: identity.size,
                     mode,
-                    digest: self.digest(&file, identity.size, None)?,
+                    digest,
                 })
             });
         digested.unwrap_or_else(|reason| {
@@ -499,6 +536,30 @@ pub(super) fn identity(meta: &Metadata) -> Identity {
         ino: meta.ino(),
         mtime_ns: nanoseconds(meta.mtime(), meta.mtime_nsec()),
         ctime_ns: nanoseconds(meta.ctime(), meta.ctime_nsec()),
+    }
+}
+
+/// Whether a file holds what it held then.
+fn is_same_content(file: &File, before: &Identity) -> bool {
+    identity_of(file).as_ref() == Some(before) || only_times_of_rename(file, before)
+}
+
+/// What is read goes to the content that is stored and to what is set aside, where these are wanted.
+struct Both<'a>(Option<&'a mut Vec<u8>>, Option<&'a mut Keeping>);
+
+impl Write for Both<'_> {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        if let Some(content) = &mut self.0 {
+            content.extend_from_slice(piece);
+        }
+        if let Some(keeping) = &mut self.1 {
+            keeping.write_all(piece)?;
+        }
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

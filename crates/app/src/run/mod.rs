@@ -19,6 +19,7 @@ mod files;
 mod heartbeat;
 mod installed;
 mod judge;
+mod keep;
 mod launch;
 mod listener;
 mod memory;
@@ -41,6 +42,7 @@ mod witnessing;
 
 pub(crate) use examined::in_words;
 pub(crate) use judge::signal_name;
+pub(crate) use keep::FOLDER as KEPT;
 pub(crate) use launch::person;
 
 use std::ffi::OsString;
@@ -186,6 +188,7 @@ pub fn run(
     let mut recorder = Recorder::new(parts, screen);
     recorder.context.oom_before = oom_before;
     recorder.accept_environment = request.accept_environment;
+    recorder.keep_checkpoints(run, settings.record.keep_gib);
     recorder.hold_against(spec);
     let (outcome, ended) = attend(&mut recorder, &queue, &events);
     let wall = ended.saturating_duration_since(began); // the job's: what is read and heard after it is not its time

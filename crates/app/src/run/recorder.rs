@@ -20,6 +20,7 @@ use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
 use super::heartbeat::Heart;
 use super::judge::Context;
+use super::keep::Kept;
 use super::memory::Memory;
 use super::once::Once;
 use super::passes::Habits;
@@ -109,6 +110,7 @@ pub(super) struct Recorder<'a> {
     pub(super) habits: Habits,
     pub(super) worlds: Worlds,
     pub(super) timings: Timings,
+    pub(super) kept: Kept,
 }
 
 /// Who asked for a file.
@@ -200,6 +202,7 @@ impl<'a> Recorder<'a> {
             habits: Habits::default(),
             worlds: Worlds::default(),
             timings: Timings::default(),
+            kept: Kept::default(),
         }
     }
 
@@ -262,6 +265,7 @@ impl<'a> Recorder<'a> {
         self.conclude_ends(LAST_WORDS);
         self.judge_memory(false);
         self.judge_waits(false);
+        self.settle_kept();
         self.settle_due(events);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush();
@@ -299,12 +303,14 @@ impl<'a> Recorder<'a> {
     }
 
     /// Tells and records a finding. One about an environment that was declared to be meant is a note.
-    pub(super) fn finding(&mut self, finding: Finding) {
+    pub(super) fn finding(&mut self, mut finding: Finding) {
         let about_environment = finding.rule.technique().starts_with('C');
         if self.accept_environment && about_environment && !DURING_RUN.contains(&finding.rule) {
             let what = format!("judgement of the environment: {}", finding.what);
             return self.gap(&what, "--accept-environment says that it is meant");
         }
+        let good = self.last_good_checkpoint(&finding);
+        finding.details.extend(good);
         self.screen.found(&finding);
         self.journal.record(Body::Finding(finding));
     }
@@ -494,6 +500,7 @@ impl<'a> Recorder<'a> {
     ) {
         self.checkpoints.insert(path.clone());
         self.own_outputs.insert(path.clone());
+        self.kept.heard(&path, step);
         self.excuse(connection);
         let asked = self.asked_by(connection, step, at_us);
         self.ask_saved(path, asked);

@@ -8,6 +8,7 @@ use training::lineage::{self, Lineage, Loaded, Saved};
 
 use super::event::{Purpose, ReadFile};
 use super::files;
+use super::keep::Part;
 use super::recorder::{Asked, Recorder};
 use crate::checkpoint;
 use crate::index::IndexedSave;
@@ -19,9 +20,10 @@ impl Recorder<'_> {
     /// A file was read.
     pub(super) fn file(&mut self, read: ReadFile) {
         self.reader.answered();
+        self.kept.arrived(read.ticket);
         let asked = self.asked.remove(&read.ticket).unwrap_or_default();
         if asked.void {
-            return;
+            return read.kept.into_iter().for_each(Part::remove);
         }
         if let Some(why) = &read.gap {
             let what = match read.purpose {
@@ -74,12 +76,15 @@ impl Recorder<'_> {
         self.journal.blob(&summary?.encode())
     }
 
-    fn saved(&mut self, read: ReadFile, asked: Asked) {
+    fn saved(&mut self, mut read: ReadFile, asked: Asked) {
+        let kept = std::mem::take(&mut read.kept);
         let summary = self.summary_blob(read.summary.as_ref());
         if let Some(tree) = read.content.as_deref() {
             self.journal.blob(tree);
         }
-        let Some(process) = asked.process else { return };
+        let Some(process) = asked.process else {
+            return kept.into_iter().for_each(Part::remove);
+        };
         self.reading.retain(|_, ticket| *ticket != read.ticket);
         let (path, from) = match asked.now {
             Some(now) => (now, asked.from.or(Some(read.path))),
@@ -95,6 +100,9 @@ impl Recorder<'_> {
             step: asked.step,
             summary,
         };
+        if write.digest.is_some() {
+            self.keep(&write.path, write.step, kept);
+        }
         self.writes.insert(write.path.clone(), write.clone());
         self.journal
             .record_at(Tier::InProcess, asked.at_us, Body::Write(write));
@@ -108,6 +116,7 @@ impl Recorder<'_> {
         }
         self.checkpoints.insert(to.clone());
         self.own_outputs.insert(to.clone());
+        self.kept.renamed(from, &to);
         if let Some(mut asked) = self.moved_away.remove(from) {
             asked.from = Some(from.clone());
             self.ask_saved(to, asked);
@@ -144,7 +153,14 @@ impl Recorder<'_> {
 
     /// Has a checkpoint read. If it is gone already it was renamed, and the next message says to what.
     pub(super) fn ask_saved(&mut self, path: PathText, mut asked: Asked) {
-        if let Some((ticket, opened)) = self.reader.ask_saved(&path) {
+        let mut reserved = 0;
+        let spot = |bytes| {
+            let spot = self.kept.spot(&asked, bytes);
+            reserved = spot.as_ref().map_or(0, |_| bytes);
+            spot
+        };
+        if let Some((ticket, opened)) = self.reader.ask_saved(&path, spot) {
+            self.kept.expects(ticket, asked.step, reserved);
             asked.opened = opened;
             self.asked.insert(ticket, asked);
             self.reading.insert(path, ticket);

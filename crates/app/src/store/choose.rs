@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use domain::vouch::ApprovalOf;
-use domain::{Digest, PathText};
+use domain::{Digest, PathText, RunId};
 
 use super::census::{Census, Loaded, Owner, Reference, Saved, kind_of};
 use super::kind::BlobKind;
@@ -39,6 +39,8 @@ pub(super) struct Doomed {
 pub(super) struct Choice {
     pub(super) blobs: Vec<Doomed>,
     pub(super) runs: u64,
+    /// What goes altogether.
+    pub(super) going: Vec<RunId>,
     /// Runs that the rules name and that stay, by reason.
     pub(super) spared: BTreeMap<&'static str, u64>,
 }
@@ -65,6 +67,12 @@ pub(super) fn choose(
         None => candidates.into_iter().collect(),
     };
     choice.blobs = doomed(census, rules, &compared, &going);
+    if rules.kinds.is_empty() {
+        let owners = going
+            .iter()
+            .filter_map(|owner| census.owners.get(*owner as usize));
+        choice.going = owners.map(|owner| owner.id).collect();
+    }
     let digests: HashSet<Digest> = choice.blobs.iter().map(|blob| blob.digest).collect();
     let needed = census.references.iter();
     let owners: BTreeSet<u32> = needed

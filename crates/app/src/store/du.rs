@@ -30,6 +30,7 @@ pub fn du(surroundings: &Surroundings) -> Result<DuView, AppError> {
         "index.sqlite-wal",
         "index.sqlite-shm",
         "cache",
+        crate::run::KEPT,
     ];
     let other = other.map(|name| OtherSpaceView {
         name,
@@ -102,7 +103,7 @@ fn runs(census: &Census) -> Vec<RunSpaceView> {
 }
 
 /// The bytes of a file, or of all files below a folder; links are not followed.
-fn below(path: &Path) -> u64 {
+pub(super) fn below(path: &Path) -> u64 {
     let mut bytes = 0;
     let mut waiting = vec![(path.to_owned(), 0)];
     while let Some((path, depth)) = waiting.pop() {

@@ -13,7 +13,7 @@ pub enum BlobKind {
     Seals,
     /// Time stamps, with what they are over, and approvals: never pruned.
     Vouchers,
-    /// The list of what was pruned: never pruned.
+    /// The lists of what was pruned and of what was kept: never pruned.
     Lists,
     /// Segments of steps.
     Steps,
@@ -137,7 +137,7 @@ pub(crate) fn blobs_of(entry: &Entry) -> Vec<(Digest, BlobKind)> {
                 Body::Act(Act::Stamped(_) | Act::Approved(_) | Act::SpecSigned(_)) => {
                     BlobKind::Vouchers
                 }
-                Body::Act(Act::Pruned(_)) => BlobKind::Lists,
+                Body::Act(Act::Pruned(_) | Act::CheckpointKept(_)) => BlobKind::Lists,
                 Body::Act(Act::WaysIn { .. } | Act::EnvironmentChecked(_)) => {
                     BlobKind::Environments
                 }

@@ -8,10 +8,11 @@
 //! No entry, no tile, no tree head is ever touched, so every proof stays as good as it was.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use domain::entry::Act;
 use domain::upkeep::{Pruned, PrunedBlob};
-use domain::{Digest, Gap};
+use domain::{Digest, Gap, RunId};
 use host::clock::wall_us;
 use ledger::{Removed, Store};
 use report::view::{KindView, PruneView, SparedView};
@@ -19,6 +20,7 @@ use report::view::{KindView, PruneView, SparedView};
 use super::StoreUseError;
 use super::census::Census;
 use super::choose::{Choice, Doomed, Rules, choose};
+use super::du::below;
 use super::kind::BlobKind;
 use crate::error::AppError;
 use crate::place::Surroundings;
@@ -63,12 +65,31 @@ pub fn prune(surroundings: &Surroundings, request: &PruneRequest) -> Result<Prun
     }
     let sealed = sealed(&store, &census, rules.force)?;
     let choice = choose(&census, rules, &sealed, wall_us());
+    let kept = kept(&store, &choice.going);
     let mut view = view(request, &census, &choice);
-    if !request.dry_run && !choice.blobs.is_empty() {
-        tell(&store, surroundings, request, &choice)?;
+    if !kept.is_empty() {
+        view.kinds.push(KindView {
+            kind: crate::run::KEPT,
+            blobs: kept.len() as u64,
+            bytes: kept.iter().map(|folder| below(folder)).sum(),
+        });
+    }
+    let is_nothing = choice.blobs.is_empty() && kept.is_empty();
+    if !request.dry_run && !is_nothing {
+        tell(&store, surroundings, request, &choice, kept.len())?;
         remove(&store, &choice.blobs, &mut view);
+        for folder in &kept {
+            let _ = std::fs::remove_dir_all(folder); // what stays is counted by `du`, and goes with the next prune
+        }
     }
     Ok(view)
+}
+
+/// The kept checkpoints of what goes.
+fn kept(store: &Store, going: &[RunId]) -> Vec<PathBuf> {
+    let all = store.root().join(crate::run::KEPT);
+    let folders = going.iter().map(|run| all.join(run.to_string()));
+    folders.filter(|folder| folder.is_dir()).collect()
 }
 
 /// The files that somebody sealed, as the seals in the store list them. One that cannot be read stops everything: what it
@@ -102,9 +123,21 @@ fn tell(
     surroundings: &Surroundings,
     request: &PruneRequest,
     choice: &Choice,
+    kept: usize,
 ) -> Result<(), AppError> {
     let writer = writing::open(store, &surroundings.keys()?)?;
-    for blobs in choice.blobs.chunks(LISTED_MAX) {
+    let mut lists: Vec<&[Doomed]> = choice.blobs.chunks(LISTED_MAX).collect();
+    if lists.is_empty() {
+        lists.push(&[]);
+    }
+    let reason = match kept {
+        0 => request.reason.clone(),
+        kept => format!(
+            "{}; with the kept checkpoints of {kept} runs",
+            request.reason
+        ),
+    };
+    for blobs in lists {
         let mut list = Vec::new();
         for blob in blobs {
             let line = PrunedBlob {
@@ -120,7 +153,7 @@ fn tell(
             blobs: blobs.len() as u64,
             bytes: blobs.iter().map(|blob| blob.bytes).sum(),
             runs: choice.runs,
-            reason: request.reason.clone(),
+            reason: reason.clone(),
             person: crate::run::person(),
         };
         acts::record(&writer, Act::Pruned(Box::new(pruned)))?;

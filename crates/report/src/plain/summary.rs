@@ -5,7 +5,7 @@ use domain::entry::{CommitSignature, Signer};
 use super::{field, finding, plural, witnessed};
 use crate::sanitise;
 use crate::time::{count, duration, size};
-use crate::view::{EnvironmentView, FileView, Inside, RunView, State};
+use crate::view::{EnvironmentView, FileView, Inside, KeptView, RunView, State};
 
 /// The line before the job's own output.
 pub fn opening(name: &str, store: &str, entries: u64) -> String {
@@ -95,7 +95,28 @@ pub(super) fn facts(view: &RunView) -> String {
             &format!("{number}, last {}", file_line(last)),
         ));
     }
+    for kept in &view.kept {
+        text.push_str(&field("last good", &kept_line(kept)));
+    }
     text
+}
+
+fn kept_line(kept: &KeptView) -> String {
+    let files = match kept.files {
+        1 => String::new(),
+        files => format!("{}, ", plural(files, "file")),
+    };
+    let place = if kept.present {
+        format!("kept {} in {}", kept.way.words(), kept.place)
+    } else {
+        "was kept, and is not in the store any more".to_owned()
+    };
+    format!(
+        "{}, step {}  {files}{}; {place}",
+        kept.path,
+        kept.step,
+        size(kept.bytes)
+    )
 }
 
 fn environment_line(environment: &EnvironmentView) -> String {
