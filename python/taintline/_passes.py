@@ -14,14 +14,57 @@ CALLS_MAX = 8
 # Kinds of starts of backward passes that are told, and nodes that one of them is followed through.
 ENDS_MAX, NODES_MAX = 8, 8
 # Kinds of calls, as the recorder knows them.
-CHANGED, UNSCALED, CLIPPED, CLAMPED = range(4)
+CHANGED, UNSCALED, CLIPPED, CLAMPED, HOOKED = range(5)
+# Elements of parameters with hooks of others that are followed through them in one backward pass.
+HOOKED_MAX = 4 << 20
 # Nodes that leave the value as it is.
 THROUGH = frozenset(
     ("ToCopyBackward0", "CloneBackward0", "ViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0", "UnsqueezeBackward0", "AliasBackward0")
 )
 MEANS = frozenset(("MeanBackward0", "MeanBackward1"))
+NONE = {}
 # What `reduction="mean"` is to torch's losses.
 MEAN = 1
+
+
+class Around:
+    """Stands first and last among the hooks of a parameter, for one backward pass."""
+
+    def __init__(self, parameter, changes, number, passes):
+        self.changes, self.number, self.passes = changes, number, passes
+        self.raw = None
+        hooks = parameter._backward_hooks
+        others = list(hooks.items())
+        self.handles = (parameter.register_hook(self.before), parameter.register_hook(self.behind))
+        # Torch goes by the order in which they were put into the table.
+        for key, hook in others:
+            del hooks[key]
+            hooks[key] = hook
+        last = self.handles[1].id
+        hooks[last] = hooks.pop(last)
+
+    def before(self, gradient):
+        try:
+            if type(gradient) is self.passes.Tensor and gradient.layout is self.passes.strided:
+                # What the others do may be done in place.
+                self.raw = gradient.detach().clone()
+        except Exception as error:
+            self.passes.gap("hooks on parameters", error)
+
+    def behind(self, gradient):
+        try:
+            raw, self.raw = self.raw, None
+            if raw is None or raw.shape != gradient.shape or self.passes.equal(raw, gradient):
+                return
+            change = raw - gradient.detach()
+            known = self.changes.get(self.number)
+            self.changes[self.number] = change if known is None else known + change
+        except Exception as error:
+            self.passes.gap("hooks on parameters", error)
+
+    def remove(self):
+        for handle in self.handles:
+            handle.remove()
 
 
 class Path:
@@ -30,6 +73,8 @@ class Path:
     def __init__(self):
         self.chain = None
         self.spent = 0
+        # By the parameter's number: what hooks took away from the gradients that were added up since the last step.
+        self.hooked = {}
         self.begin()
         self.begun = False
 
@@ -45,6 +90,7 @@ class Path:
         told = (self.calls, unread, "" if unread else self.chain, self.more)
         self.begin()
         self.begun, self.chain = False, None
+        self.hooked = {}
         return told
 
 
@@ -62,6 +108,8 @@ class Passes:
         self.told = {}
         self.scale = None
         self.watched = False
+        self.around = []
+        self.equal, self.strided = torch.equal, torch.strided
         self._clear()
 
     def __reduce__(self):
@@ -105,6 +153,7 @@ class Passes:
 
     def backward(self, tensors, args, kwargs):
         self.backwards += 1
+        self._stand_around()
         if isinstance(tensors, (list, tuple)):
             tensors = tensors[0] if len(tensors) == 1 else None
         seed = args[0] if args else kwargs.get("grad_tensors")
@@ -118,6 +167,28 @@ class Passes:
                 self.ends.append(end)
             else:
                 self.unknown = True
+
+    def _stand_around(self):
+        """Sampled parameters that somebody set hooks on are looked at before these hooks and behind them."""
+        self._step_aside()
+        left = HOOKED_MAX
+        for look in list(self.recheck.looks.values()):
+            for number in look.drawn or ():
+                parameter = look.parameters[number][1]
+                if parameter.grad is None:
+                    look.path.hooked.pop(number, None)
+                if not parameter._backward_hooks:
+                    continue
+                left -= parameter.numel()
+                if left < 0:
+                    self.gap("hooks on parameters", "there are more elements below them than are followed")
+                    return
+                self.around.append(Around(parameter, look.path.hooked, number, self))
+
+    def _step_aside(self):
+        around, self.around = self.around, []
+        for hooks in around:
+            hooks.remove()
 
     def _end(self, loss, seed):
         """The node that made the loss and what it was multiplied with since; `None` if that is not understood."""
@@ -166,21 +237,27 @@ class Passes:
 
     def backward_ended(self):
         """What stands in the gradients now is what the passes left, whatever came before."""
+        self._step_aside()
         for look in list(self.recheck.looks.values()):
             look.path.begin()
-            self._look(look, True, False)
+            self._look(look, True, False, look.path.hooked)
+            if look.path.hooked and self._look(look, False, True):
+                look.path.calls.append((HOOKED, 0.0, 0.0, 0, None))
 
     # Calls that change gradients
 
-    def _look(self, look, anew, other):
-        """Reads the gradients; answers whether they are told as a stage."""
+    def _look(self, look, anew, other, hooked=NONE):
+        """Reads the gradients, or what they would be without what hooks did; answers whether they are told as a stage."""
         if not look.drawn:
             return False
         begun = work()
-        rows = []
+        rows, held = [], []
         for number in look.drawn:
             _, parameter, _, kind, size, shape, _, _ = look.parameters[number]
             gradient = parameter.grad
+            if number in hooked and gradient is not None:
+                gradient = gradient.detach() + hooked[number]
+                held.append(gradient)
             try:
                 rows.append((size, None if gradient is None else look._column(gradient, kind, shape, "the gradient")))
             except Unseen:

@@ -128,6 +128,27 @@ HONEST = """
     every(lambda p: setattr(p, "grad", None) if p.dim() == 1 else None, 9)
     every(lambda p: p.grad.sub_(p.grad.mean()), 0)
     every(lambda p: p.grad.mul_(min(1.0, 0.02 / (p.grad.norm().item() + 1e-6))), 9)
+
+    # Hooks on parameters: some that only read, begun late, and some that change gradients from the start, in place or not.
+    def hooked(hook, since=0, **options):
+        model = Net()
+        handles = []
+        def start(step):
+            if step == since + 1:
+                handles.extend(p.register_hook(lambda g, p=p: hook(g, p)) for p in model.parameters())
+        train(model=model, start=start, steps=24, **options)
+    norms = []
+    hooked(lambda g, p: norms.append(g.norm().item()), 9, accumulate=2)
+    masks = {}
+    hooked(lambda g, p: g * masks.setdefault(p, torch.rand_like(p).round()), accumulate=2)
+    hooked(lambda g, p: g.mul_(3), clip=0.1)
+    table = torch.nn.Embedding(20, 12, sparse=True)
+    table.weight.register_hook(lambda g: g * 2)
+    optimizer = torch.optim.SGD(table.parameters(), lr=0.1)
+    for step in range(12):
+        optimizer.zero_grad()
+        table(torch.randint(0, 20, (8,))).square().mean().backward()
+        optimizer.step()
     def by_hand(limit, spikes):
         model = Net(dropout=0.0)
         def between(step):
@@ -410,6 +431,14 @@ SABOTAGE = """
         finally:
             F.dropout = dropout
 
+    def hooked(change):
+        model = Net()
+        def start(step):
+            if step == START:
+                for p in model.parameters():
+                    p.register_hook(change)
+        train(model=model, start=start, accumulate=2, clip=0.5)
+
     def scaler():
         model = Net()
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
@@ -430,6 +459,7 @@ SABOTAGE = """
         "half": half, "rare": rare, "behind-clip": behind_clip, "clip-off": clip_off, "clip-limit": clip_limit, "clip-idle": clip_idle,
         "loss": lambda: loss(3.0), "loss-sign": lambda: loss(-1.0), "seeded": seeded, "dropped": dropped, "dropout": dropout,
         "evaluating": evaluating, "autocast": autocast, "reset": reset, "scaler": scaler,
+        "hooked": lambda: hooked(lambda g: -g), "hooked-in-place": lambda: hooked(lambda g: g.mul_(2.5)),
     }
     for label, case in CASES.items():
         case()
@@ -505,6 +535,8 @@ def sabotaged(base, clean, tmp_path_factory):
         ("autocast", "mode-changed", "autocast to bfloat16"),
         ("reset", "random-numbers-reused", "begin with the same random numbers"),
         ("scaler", "gradient-changed", "−1.00 × what it was"),
+        ("hooked", "gradient-changed", "hooks on parameters"),
+        ("hooked-in-place", "gradient-changed", "2.50 × what it was"),
     ],
 )
 def test_what_begins_later_is_found_at_its_first_step_and_named(sabotaged, label, rule, part):

@@ -173,7 +173,7 @@ def _(clock):
     in_update(clock, lambda update, params, grads, rest, named: update(params, [-g for g in grads], *rest, **named))
 
 
-@variant("gradient reversed by hooks in the backward pass", "N01", "hook-unexplained", "function-replaced", named="Tensor.backward")
+@variant("gradient reversed by hooks in the backward pass", "N01", "gradient-changed")
 def _(clock):
     done = []
 

@@ -13,6 +13,8 @@ use crate::{Fingerprint, Number};
 pub enum GradientCall {
     /// No call of torch: the gradients were other ones when the next call began.
     Changed,
+    /// Hooks on the parameters changed what the backward pass brought, before it was added up.
+    Hooked,
     /// `GradScaler.unscale_` multiplied by `inverse`.
     Unscaled {
         /// 1 over the scale.

@@ -396,6 +396,7 @@ fn call_of((kind, first, second, digits, apart): CallParts) -> GradientCall {
             limit: Number(first),
             apart,
         },
+        4 => GradientCall::Hooked,
         _ => GradientCall::Changed,
     }
 }

@@ -14,6 +14,8 @@ use crate::recheck::wire::{Malformed, Values, value};
 pub enum Place {
     /// Where no call of torch changes gradients.
     Between,
+    /// In hooks on the parameters, within a backward pass.
+    Hooks,
     /// In `GradScaler.unscale_`.
     Unscaling,
     /// In a clipping by norm: the greatest norm, the norm and the coefficient that follows.
@@ -82,6 +84,13 @@ struct Element {
     from: f64,
     must: Bounds,
     found: f64,
+}
+
+impl Place {
+    /// Where torch itself changes nothing: what happens there is the program's own, and judged by what it did before.
+    pub fn is_the_programs(&self) -> bool {
+        matches!(self, Self::Between | Self::Hooks)
+    }
 }
 
 impl Element {
@@ -222,6 +231,7 @@ fn passage(
 fn place_of(call: Option<&GradientCall>) -> Option<Place> {
     Some(match call {
         None | Some(GradientCall::Changed) => Place::Between,
+        Some(GradientCall::Hooked) => Place::Hooks,
         Some(GradientCall::Unscaled { inverse }) if inverse.0.is_finite() => Place::Unscaling,
         Some(GradientCall::Clipped {
             max_norm,

@@ -137,7 +137,7 @@ fn called(
 ) {
     for difference in &verdict.differences {
         let (rule, cause) = match difference.place {
-            Place::Between => continue,
+            Place::Between | Place::Hooks => continue,
             Place::Unscaling => (Rule::GradientChanged, "unscaling"),
             Place::Clipping { .. } => (Rule::ClippingDiffers, "norm"),
             Place::Clamping => (Rule::ClippingDiffers, "value"),
@@ -199,7 +199,7 @@ impl Habit {
         usual: bool,
         names: &dyn Fn(u32) -> String,
     ) -> Option<Answer> {
-        let between = |difference: &&Difference| difference.place == Place::Between;
+        let between = |difference: &&Difference| difference.place.is_the_programs();
         let difference = verdict.differences.iter().find(between);
         let all = difference.is_some_and(|it| it.tensors.len() == verdict.tensors);
         let mut clipped = passes.gradients.iter().flat_map(|path| &path.calls);

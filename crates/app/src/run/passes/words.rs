@@ -39,6 +39,9 @@ pub(super) fn gradient(
         .collect();
     details.push(format!("affected: {}", affected.join(", ")));
     let innocent = match difference.place {
+        Place::Hooks => vec![
+            "the program began to change its gradients by hooks at this step (a mask, a penalty): then its code says so".to_owned(),
+        ],
         Place::Between => vec![
             "the program began to change its gradients itself at this step (noise, a penalty, a projection): then its code says so".to_owned(),
             "a failing memory: then single bits differ".to_owned(),
@@ -70,6 +73,9 @@ fn happened(first: u64, difference: &Difference) -> String {
     match difference.place {
         Place::Between => {
             format!("between the last backward pass and step {first} the gradient {became}")
+        }
+        Place::Hooks => {
+            format!("hooks on parameters, within the last backward pass before step {first}: the gradient {became}")
         }
         Place::Unscaling => {
             format!(
