@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from . import _checkpoints, _data, _files, _forward, _memory, _native, _passes, _schedules, _spans, _steps
+from . import _checkpoints, _data, _files, _forward, _memory, _metrics, _native, _passes, _schedules, _spans, _steps
 
 
 def install(sensor, torch):
@@ -38,6 +38,7 @@ def _train(sensor, torch):
     _schedules.install(steps.schedules, torch)
     steps.data = sensor.data = _data.Data(sensor, torch, steps.recorder, steps.spans)
     _data.install(steps.data)
+    _metrics.install(sensor, steps.recorder)
     sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)
 
 

@@ -564,6 +564,24 @@ def _sometimes(clock, seen=None):
 SLEEP = dict(within=30, first=32, trainings=("gpt", "cnn"))
 
 
+@variant("reported loss × 0.9", "E01", "metric-forged", trainings=("hf", "mlp"), within=3)
+def _(clock):
+    def forged(original):
+        def log(self, metrics, *rest, **named):
+            if clock.begun() and "loss" in metrics:
+                metrics["loss"] = metrics["loss"] * 0.9
+            return original(self, metrics, *rest, **named)
+
+        return log
+
+    if "transformers" in sys.modules:
+        wrap(sys.modules["transformers"].Trainer, "log", forged)
+    if "lightning" in sys.modules:
+        import lightning.pytorch.loggers
+
+        wrap(lightning.pytorch.loggers.CSVLogger, "log_metrics", forged)
+
+
 @variant("sleeps while data is read", "P02", "sleeps-in-steps", **SLEEP)
 def _(clock):
     seen = []

@@ -189,7 +189,7 @@ def hf(options):
         eval_steps=15,
         save_steps=20,
         save_total_limit=1,
-        logging_steps=1000,
+        logging_steps=3,
         report_to=[],
         seed=options.seed,
         bf16=options.bf16,
@@ -238,7 +238,9 @@ def mlp(options):
 
         def training_step(self, batch, number):
             x, y = batch
-            return F.mse_loss(self(x), y)
+            loss = F.mse_loss(self(x), y)
+            self.log("loss", loss)
+            return loss
 
         def validation_step(self, batch, number):
             x, y = batch
@@ -261,7 +263,8 @@ def mlp(options):
         accumulate_grad_batches=options.accumulate,
         gradient_clip_val=0.5,
         precision="bf16-mixed" if options.bf16 else "32-true",
-        logger=False,
+        logger=lightning.pytorch.loggers.CSVLogger("."),
+        log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

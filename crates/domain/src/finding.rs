@@ -85,6 +85,7 @@ rules! {
     RandomNumbersReused "random-numbers-reused" "steps begin with the random numbers of the step before" "N03";
     ReplicasDiffer "replicas-differ" "ranks that hold one model do not hold the same weights any more" "N05";
     RanksShareBatches "ranks-share-batches" "ranks that had batches of their own are given the same ones" "D03";
+    MetricForged "metric-forged" "a reported metric does not follow from the losses any more, as it did" "E01";
     SleepsInSteps "sleeps-in-steps" "the thread that trains sleeps in some steps, and nothing that is seen explains it" "P02";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";

@@ -38,6 +38,6 @@ pub use path_text::PathText;
 pub use replica::Replica;
 pub use run::{Person, Process, RunId, RunName};
 pub use sample::{Described, Sample, Sampled};
-pub use step::{Phases, RngStates, Scheduled, StepRecord, StepSource};
+pub use step::{Phases, Reported, RngStates, Scheduled, StepRecord, StepSource};
 pub use tree::{Node, Tree, TreeEncoder, TreeSyntax};
 pub use wait::{Phase, Wait};

@@ -57,6 +57,17 @@ pub struct Scheduled {
     pub agreed: u64,
 }
 
+/// A number that the program gave to what shows or keeps its metrics.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reported {
+    /// What it was given to: `transformers`, `lightning`, `tensorboard`.
+    pub by: String,
+    /// Its name there.
+    pub name: String,
+    /// The number.
+    pub value: Number,
+}
+
 /// One optimizer step of one rank.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
@@ -112,6 +123,9 @@ pub struct StepRecord {
     /// Phases in which the thread did not run for a while.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
+    /// Metrics that the program reported since the last step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reported: Vec<Reported>,
 }
 
 impl StepRecord {
@@ -137,6 +151,7 @@ impl StepRecord {
             passes: None,
             replica: None,
             waits: Vec::new(),
+            reported: Vec::new(),
         }
     }
 }

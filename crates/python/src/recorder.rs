@@ -11,7 +11,7 @@ use domain::data::Reading;
 use domain::sensor::Message;
 use domain::{
     Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phase, Phases,
-    Replica, RngStates, Sample, Sampled, Scheduled, StepRecord, StepSource, Wait,
+    Replica, Reported, RngStates, Sample, Sampled, Scheduled, StepRecord, StepSource, Wait,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -23,6 +23,9 @@ use crate::reading::{self, PassParts};
 
 /// Most batches, and most losses, of one step that are told; the rest is counted.
 const BATCHES_MAX: usize = 4096;
+/// Most metrics that are told with a step, and letters of their names.
+const REPORTED_MAX: usize = 32;
+const NAME_MAX: usize = 120;
 
 #[derive(Default)]
 struct Pending {
@@ -39,6 +42,7 @@ struct Pending {
     still: bool,
     parts: (u32, String),
     waits: Vec<Wait>,
+    reported: Vec<Reported>,
 }
 
 /// Collects one step after the other.
@@ -173,6 +177,16 @@ impl Recorder {
         });
     }
 
+    /// The program gave a metric to what shows or keeps them.
+    fn reported(&self, by: String, name: &str, value: f64) {
+        let mut pending = self.lock();
+        if pending.reported.len() < REPORTED_MAX {
+            let name = name.chars().take(NAME_MAX).collect();
+            let value = Number(value);
+            pending.reported.push(Reported { by, name, value });
+        }
+    }
+
     /// `clip_grad_norm_` returned `value`.
     fn clipped(&self, value: f64) {
         self.lock().gradient_norm_before_clip = Some(value);
@@ -271,6 +285,7 @@ impl Recorder {
             batches: pending.batches,
             phases: phases_of(phases),
             waits: pending.waits,
+            reported: pending.reported,
             sample: sample.map(|parts| Box::new(sample_of(parts))),
             scheduled: pending.scheduled.map(Box::new),
             readings: pending.readings,

@@ -15,6 +15,7 @@ pub mod lineage;
 pub mod passes;
 pub mod recheck;
 pub mod replicas;
+pub mod reported;
 pub mod sketch;
 pub mod spec;
 pub mod stalls;

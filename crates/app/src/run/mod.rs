@@ -23,6 +23,7 @@ mod keep;
 mod launch;
 mod listener;
 mod memory;
+mod metrics;
 mod once;
 mod passes;
 mod process;

@@ -84,6 +84,7 @@ impl Recorder<'_> {
         self.heard_schedule(connection, step);
         self.heard_declared(connection, step);
         self.heard_readings(connection, step);
+        self.heard_reports(connection, step);
         self.heard_passes(connection, step);
         self.heard_rank(connection, step);
         self.heard_waits(connection, step, at_us);

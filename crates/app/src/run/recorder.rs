@@ -22,6 +22,7 @@ use super::heartbeat::Heart;
 use super::judge::Context;
 use super::keep::Kept;
 use super::memory::Memory;
+use super::metrics::Reports;
 use super::once::Once;
 use super::passes::Habits;
 use super::process::Member;
@@ -111,6 +112,7 @@ pub(super) struct Recorder<'a> {
     pub(super) worlds: Worlds,
     pub(super) timings: Timings,
     pub(super) kept: Kept,
+    pub(super) reports: Reports,
 }
 
 /// Who asked for a file.
@@ -203,6 +205,7 @@ impl<'a> Recorder<'a> {
             worlds: Worlds::default(),
             timings: Timings::default(),
             kept: Kept::default(),
+            reports: Reports::default(),
         }
     }
 

@@ -154,7 +154,7 @@ impl Kept {
 fn suspect(finding: &Finding) -> Option<u64> {
     let technique = finding.rule.technique();
     match (finding.rule, finding.step?) {
-        _ if technique.starts_with(['P', 'A']) => None,
+        _ if technique.starts_with(['P', 'A', 'E']) => None,
         // What was loaded is in doubt, and so is all that follows.
         (_, 0) => technique.starts_with('K').then_some(0),
         // Somewhere between the end of the step before and this one: what was saved in between can have it.

@@ -75,7 +75,9 @@ fn happened(first: u64, difference: &Difference) -> String {
             format!("between the last backward pass and step {first} the gradient {became}")
         }
         Place::Hooks => {
-            format!("hooks on parameters, within the last backward pass before step {first}: the gradient {became}")
+            format!(
+                "hooks on parameters, within the last backward pass before step {first}: the gradient {became}"
+            )
         }
         Place::Unscaling => {
             format!(
