@@ -593,6 +593,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
         readings: readings(),
         passes: None,
         waits: Vec::new(),
+        reported: Vec::new(),
         replica: Some(Box::new(domain::Replica {
             world: 7,
             rank: 1,

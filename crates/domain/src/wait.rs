@@ -35,18 +35,34 @@ pub struct Wait {
     /// In which phase.
     pub phase: Phase,
     /// Wall time in which it neither ran nor was ready to, in microseconds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub asleep_us: u64,
     /// Time in which it was ready and waited for a processor, in microseconds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub queued_us: u64,
     /// Processor time of the whole process meanwhile, in microseconds: others may have worked for it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub worked_us: u64,
     /// The process read from disks or wrote to them meanwhile.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub disk: bool,
     /// It has child processes that work for it, such as a loader's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_false")]
     pub workers: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
