@@ -64,8 +64,8 @@ train = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(train)
 torch.manual_seed(1)
 torch.set_num_threads(1)
-steps = int(sys.argv[2])
-sys.argv = ["train.py", "--layers", "4", "--width", "160", "--heads", "4", "--block", "64", "--accumulate", "2", "--batch-size", "4"]
+steps, batch_size = int(sys.argv[2]), sys.argv[3]
+sys.argv = ["train.py", "--layers", "4", "--width", "160", "--heads", "4", "--block", "64", "--accumulate", "2", "--batch-size", batch_size]
 options = train.parse_options()
 data, _ = train.load_text(options.block)
 model = train.GPT(options.layers, options.heads, options.width, options.block, options.dropout)
@@ -87,6 +87,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=Path)
     parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--batch-size", default="4", help="4: steps of some 75 ms here; 16: of some 300")
     parser.add_argument("--levels", type=int, nargs="+", default=[0, 16, 64, 256, 1024])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -95,11 +96,11 @@ def main():
         environment = {**os.environ, "TAINTLINE_STORE": f"{folder}/store", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         guarded = [str(options.binary.resolve()), "run", "--exit-code", "command", "--", sys.executable, str(job), str(EXAMPLE)]
         # The first guarded run reads the environment; it is not measured.
-        run(guarded, 30, environment, folder)
+        run([*guarded, "30", options.batch_size], environment, folder)
         for level in options.levels:
             settings = Path(folder) / "settings.toml"
             settings.write_text(f"[record]\nrecheck_positions = {level}\n")
-            told = run(guarded, options.steps, {**environment, "TAINTLINE_CONFIG": str(settings)}, folder)
+            told = run([*guarded, str(options.steps), options.batch_size], {**environment, "TAINTLINE_CONFIG": str(settings)}, folder)
             rows = told["rows"][SKIPPED:]
             print(f"{level} positions, {told['parameters'] / 1e6:.1f} M parameters, {record_bytes(options.binary, environment, folder):.0f} bytes a step in the record")
             show("first round", [row for row in rows if row[0]])
@@ -121,8 +122,8 @@ def show(label, rows):
     )
 
 
-def run(command, steps, environment, folder):
-    done = subprocess.run([*command, str(steps)], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+def run(command, environment, folder):
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
     return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
 
 

@@ -109,6 +109,8 @@ class Passes:
         self.scale = None
         self.watched = False
         self.around = []
+        # Backward passes of the last three steps, and of all of them if they had as many.
+        self.counts, self.usual = (), 0
         self.equal, self.strided = torch.equal, torch.strided
         self._clear()
 
@@ -173,17 +175,19 @@ class Passes:
         self._step_aside()
         left = HOOKED_MAX
         for look in list(self.recheck.looks.values()):
+            parameters, hooked = look.parameters, look.path.hooked
+            for number in list(hooked):
+                if parameters[number][1].grad is None:
+                    del hooked[number]
             for number in look.drawn or ():
-                parameter = look.parameters[number][1]
-                if parameter.grad is None:
-                    look.path.hooked.pop(number, None)
+                parameter = parameters[number][1]
                 if not parameter._backward_hooks:
                     continue
                 left -= parameter.numel()
                 if left < 0:
                     self.gap("hooks on parameters", "there are more elements below them than are followed")
                     return
-                self.around.append(Around(parameter, look.path.hooked, number, self))
+                self.around.append(Around(parameter, hooked, number, self))
 
     def _step_aside(self):
         around, self.around = self.around, []
@@ -238,8 +242,11 @@ class Passes:
     def backward_ended(self):
         """What stands in the gradients now is what the passes left, whatever came before."""
         self._step_aside()
+        early = self.backwards < self.usual
         for look in list(self.recheck.looks.values()):
             look.path.begin()
+            if early:
+                continue  # further passes come, and add to it
             self._look(look, True, False, look.path.hooked)
             if look.path.hooked and self._look(look, False, True):
                 look.path.calls.append((HOOKED, 0.0, 0.0, 0, None))
@@ -255,11 +262,15 @@ class Passes:
         for number in look.drawn:
             _, parameter, _, kind, size, shape, _, _ = look.parameters[number]
             gradient = parameter.grad
-            if number in hooked and gradient is not None:
-                gradient = gradient.detach() + hooked[number]
-                held.append(gradient)
             try:
-                rows.append((size, None if gradient is None else look._column(gradient, kind, shape, "the gradient")))
+                if gradient is None:
+                    column = None
+                elif number in hooked:
+                    held.append(gradient.detach() + hooked[number])
+                    column = look._column(held[-1], kind, shape, "the gradient")
+                else:
+                    column = look.gradient(number, gradient, kind, shape)
+                rows.append((size, column))
             except Unseen:
                 rows.append(None)
         new = look.sampler.stage(rows, anew, other)
@@ -350,6 +361,8 @@ class Passes:
         ends = [] if self.told.get(index) == self.ends else self.ends
         if ends:
             self.told[index] = ends
+        self.counts = (*self.counts[-2:], self.backwards)
+        self.usual = self.backwards if self.counts.count(self.backwards) == 3 else 0
         told = ((self.forwards, self.evaluating, self.backwards), path, ends, self.unknown, self.autocast)
         self._clear()
         return told

@@ -168,6 +168,8 @@ class Look:
         self.ended, self.looks, self.spent, self.changed = None, 0, 0, -1
         self.names, self.renormed, self.apart, self.rates = {}, frozenset(), frozenset(), None
         self.description, self.untold, self.addresses, self.known = None, set(), [], {}
+        # By the parameter's number, from the backward pass to the step: its gradient, where that lies, and how it is read.
+        self.gradients = {}
         if self.class_name is None:
             self.ids = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
             kind = type(optimizer)
@@ -175,6 +177,7 @@ class Look:
             recheck.gap(f"updates by {kind.__module__}.{kind.__qualname__}", why)
 
     def forget(self):
+        self.gradients.clear()
         self.drawn = self.earlier = None
         self.begun = False
 
@@ -214,6 +217,7 @@ class Look:
             self.recheck.gap("updates of a closure", "it changes the hyperparameters that the step then uses")
             return None
         rows = self._rows(optimizer, True, True)
+        self.gradients.clear()
         indices = [self.parameters[number][0] for number in self.drawn]
         values, self.path.chain = self.sampler.behind(rows, indices, self.closure)
         rates = [_number(group["lr"]) for group in optimizer.param_groups]
@@ -242,6 +246,7 @@ class Look:
         recheck = self.recheck
         self.looks += 1
         count = recheck.positions // max(1, len(recheck.looks))
+        self.gradients.clear()
         self.drawn = self.sampler.draw(min(recheck.positions, max(LEAST, count)))
         self.earlier = None
 
@@ -266,8 +271,17 @@ class Look:
             if step is not None:
                 steps = _number(step)
                 steps = int(steps) if steps is not None and steps >= 0 and steps == int(steps) else None
-        gradient = None if gradient is None else self._column(gradient, kind, shape, "the gradient")
+        gradient = None if gradient is None else self.gradient(number, gradient, kind, shape)
         return (size, weight, gradient, columns, steps)
+
+    def gradient(self, number, gradient, kind, shape):
+        """How a parameter's gradient is read; one that stands where it stood was checked then."""
+        known = self.gradients.get(number)
+        if known is not None and known[0] is gradient and known[1] == gradient.data_ptr():
+            return known[2]
+        column = self._column(gradient, kind, shape, "the gradient")
+        self.gradients[number] = (gradient, column[0], column)
+        return column
 
     def _state(self, state, number):
         """The columns of a parameter's state; what stands where it stood was checked then."""
