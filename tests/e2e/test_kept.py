@@ -80,3 +80,41 @@ def test_a_run_without_findings_leaves_no_checkpoint_in_the_store(world):
     assert view["findings"] == [] and view["kept"] == [] and len(view["writes"]) >= 12
     assert not kept_folder(world, view).exists()
     assert not any("keeping checkpoints" in gap["what"] for gap in view["gaps"])
+
+
+def test_two_trainings_of_one_run_have_each_their_own_last_checkpoint(world):
+    text = """
+    import multiprocessing, time
+    import torch
+
+    def train(name, every, wrong):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(8, 4)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        for step in range(1, 31):
+            if step == wrong:
+                with torch.no_grad():
+                    model.weight.add_(0.05)
+            optimizer.zero_grad()
+            model(torch.randn(16, 8)).square().mean().backward()
+            optimizer.step()
+            time.sleep(0.03)
+            if step % every == 0:
+                torch.save(model.state_dict(), f"{name}-{step}.pt")
+
+    context = multiprocessing.get_context("fork")
+    jobs = [context.Process(target=train, args=("honest", 4, 0)), context.Process(target=train, args=("wrong", 7, 26))]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    """
+    done = world.guarded(world.python, world.script(text))
+    assert done.code == 1, done
+    view = world.show()
+    [found] = view["findings"]
+    assert f"last good checkpoint: {world.folder / 'wrong-21.pt'}, saved after step 21" in found["details"]
+    [kept] = view["kept"]
+    assert (kept["path"], kept["step"]) == (str(world.folder / "wrong-21.pt"), 21)
+    assert [file.name for file in Path(kept["place"]).iterdir()] == ["wrong-21.pt"]
+    assert [folder.name for folder in kept_folder(world, view).iterdir()] == [Path(kept["place"]).name]

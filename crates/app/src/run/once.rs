@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use domain::{Finding, Rule, StepRecord};
 
 use super::event::Connection;
+use super::keep::line_of;
 use super::process::Member;
 use super::recorder::Recorder;
 
@@ -65,7 +66,10 @@ impl Recorder<'_> {
         if let Ok(bytes) = serde_json::to_vec(step) {
             finding.evidence.extend(self.journal.blob(&bytes));
         }
+        let process = self.members.get(&connection).map(|it| it.process.clone());
+        self.kept.about = Some(line_of(process.as_ref(), rank));
         self.finding(finding);
+        self.kept.about = None;
         self.flush();
     }
 

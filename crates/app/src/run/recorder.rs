@@ -20,7 +20,7 @@ use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
 use super::heartbeat::Heart;
 use super::judge::Context;
-use super::keep::Kept;
+use super::keep::{Kept, line_of};
 use super::memory::Memory;
 use super::metrics::Reports;
 use super::once::Once;
@@ -503,9 +503,10 @@ impl<'a> Recorder<'a> {
     ) {
         self.checkpoints.insert(path.clone());
         self.own_outputs.insert(path.clone());
-        self.kept.heard(&path, step);
         self.excuse(connection);
         let asked = self.asked_by(connection, step, at_us);
+        let line = line_of(asked.process.as_ref(), asked.rank);
+        self.kept.heard(&path, line, step);
         self.ask_saved(path, asked);
     }
 

@@ -101,7 +101,7 @@ impl Recorder<'_> {
             summary,
         };
         if write.digest.is_some() {
-            self.keep(&write.path, write.step, kept);
+            self.keep(&write, kept);
         }
         self.writes.insert(write.path.clone(), write.clone());
         self.journal
@@ -160,7 +160,7 @@ impl Recorder<'_> {
             spot
         };
         if let Some((ticket, opened)) = self.reader.ask_saved(&path, spot) {
-            self.kept.expects(ticket, asked.step, reserved);
+            self.kept.expects(ticket, &asked, reserved);
             asked.opened = opened;
             self.asked.insert(ticket, asked);
             self.reading.insert(path, ticket);

@@ -27,6 +27,8 @@ const FREE_PART: u64 = 20;
 #[derive(Debug)]
 pub(in crate::run) struct Depot {
     folder: PathBuf,
+    /// When the run began, microseconds since 1970.
+    began_us: i64,
     next: AtomicU64,
 }
 
@@ -80,8 +82,13 @@ impl Depot {
     pub(super) fn new(folder: PathBuf) -> Self {
         Self {
             folder,
+            began_us: host::clock::wall_us(),
             next: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn began_us(&self) -> i64 {
+        self.began_us
     }
 
     pub(super) fn folder(&self) -> &Path {

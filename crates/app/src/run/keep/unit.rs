@@ -26,7 +26,6 @@ pub(super) struct Unit {
     /// By where the job saved them.
     parts: BTreeMap<PathText, Part>,
     order: u64,
-    began: Instant,
     grew: Instant,
     has_looked_beside: bool,
 }
@@ -44,7 +43,6 @@ impl Unit {
         Self {
             parts: BTreeMap::new(),
             order,
-            began: Instant::now(),
             grew: Instant::now(),
             has_looked_beside: false,
         }
@@ -93,7 +91,7 @@ impl Unit {
         let [folder] = folders.iter().collect::<Vec<_>>()[..] else {
             return;
         };
-        if !is_younger(folder, self.began) {
+        if !is_younger(folder, depot.began_us()) {
             return;
         }
         let spot = Spot::new(depot, ALL_BESIDE_BYTES_MAX);
@@ -218,8 +216,8 @@ fn copied(file: &mut File, to: &mut impl io::Write) -> io::Result<Digest> {
     Ok(hasher.finish())
 }
 
-/// Whether a folder was made since a minute before then: a checkpoint's folder is made when the checkpoint is.
-fn is_younger(folder: &Path, than: Instant) -> bool {
+/// Whether a folder was made since the run began: then the job made it, and for what it saves.
+fn is_younger(folder: &Path, began_us: i64) -> bool {
     let Ok(facts) = statx(CWD, folder, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME) else {
         return false;
     };
@@ -227,9 +225,7 @@ fn is_younger(folder: &Path, than: Instant) -> bool {
         return false;
     }
     let born_us = facts.stx_btime.tv_sec.saturating_mul(1_000_000);
-    let age_us = host::clock::wall_us().saturating_sub(born_us);
-    let held = than.elapsed() + Duration::from_mins(1);
-    u128::try_from(age_us).is_ok_and(|age| age <= held.as_micros())
+    born_us.saturating_add(i64::from(facts.stx_btime.tv_nsec / 1_000)) >= began_us
 }
 
 fn to_path(path: &PathText) -> PathBuf {
