@@ -152,6 +152,31 @@ fn what_only_old_runs_need_goes_and_what_is_shared_stays() {
 }
 
 #[test]
+fn checkpoints_that_were_kept_for_a_run_go_with_it() {
+    let place = Place::new();
+    let runs: Vec<_> = (1..=2).map(|number| place.simple(number)).collect();
+    let kept = |run: &TestRun| {
+        let folder = place.store.root().join("kept").join(run.id.to_string());
+        folder.join("step-7")
+    };
+    for run in &runs {
+        std::fs::create_dir_all(kept(run)).unwrap();
+        std::fs::write(kept(run).join("a.pt"), b"weights").unwrap();
+    }
+    let view = place.prune(keep(1));
+    assert!(!kept(&runs[0]).exists() && kept(&runs[1]).exists());
+    let told = view.kinds.iter().find(|kind| kind.kind == "kept").unwrap();
+    assert_eq!((told.blobs, told.bytes), (1, 7));
+    let audit = crate::audit(&place.surroundings, &[], &[]).unwrap();
+    assert!(
+        audit.pruned[0]
+            .reason
+            .contains("kept checkpoints of 1 runs")
+    );
+    place.is_sound();
+}
+
+#[test]
 fn the_audit_says_what_was_pruned_and_show_says_what_is_missing_of_a_run() {
     let place = Place::new();
     let runs: Vec<_> = (1..=3).map(|number| place.simple(number)).collect();
