@@ -24,7 +24,8 @@ JOB = """
         optimizer.zero_grad()
         model(torch.randn(16, 8)).square().mean().backward()
         optimizer.step()
-        time.sleep(0.05)
+        # A save lives for five steps: time enough for it to be opened on a busy machine.
+        time.sleep(0.15)
         if step % 5 == 0:
             folder = pathlib.Path(f"checkpoint-{step}")
             folder.mkdir()
@@ -77,7 +78,7 @@ def test_a_run_without_findings_leaves_no_checkpoint_in_the_store(world):
     done = world.guarded(world.python, world.script(JOB), 0)
     assert done.code == 0, done
     view = world.show()
-    assert view["findings"] == [] and view["kept"] == [] and len(view["writes"]) >= 12
+    assert view["findings"] == [] and view["kept"] == [] and len(view["writes"]) >= 6
     assert not kept_folder(world, view).exists()
     assert not any("keeping checkpoints" in gap["what"] for gap in view["gaps"])
 
