@@ -76,11 +76,13 @@ pub(crate) fn step_samples() -> Vec<Vec<u8>> {
         blocks: vec![block, frozen],
         odd: vec![touched],
     };
-    let text = wire::write(&values);
-    let bytes = base64::engine::general_purpose::STANDARD_NO_PAD.decode(text);
+    let text = wire::write(&values, &[]);
+    let bytes = base64::engine::general_purpose::STANDARD_NO_PAD
+        .decode(text.trim_start_matches(wire::PACKED));
     let bytes = bytes.unwrap_or_default();
     (0..6)
-        .map(|class| [&[class], bytes.as_slice()].concat())
+        // From 144 on, class and type are those of 0, in the form of today.
+        .map(|class| [&[144 + class], bytes.as_slice()].concat())
         .collect()
 }
 

@@ -114,6 +114,8 @@ pub fn batch_text(data: &[u8]) -> bool {
 /// [`wire::read`], and the judgement of what it gives. The first byte chooses class and type.
 pub fn step_sample(data: &[u8]) -> bool {
     const CLASSES: [&str; 6] = ["SGD", "Adam", "AdamW", "Adagrad", "RMSprop", "Adamax"];
+    /// Below it, the form of before.
+    const OLD: usize = 128;
     const KINDS: [ElementKind; 4] = [
         ElementKind::F32,
         ElementKind::F64,
@@ -126,11 +128,15 @@ pub fn step_sample(data: &[u8]) -> bool {
     let chosen = usize::from(*choice);
     let kind = KINDS[chosen / CLASSES.len() % KINDS.len()];
     let columns = |_| Some((kind.size(), 2));
-    let Ok(values) = wire::read(&STANDARD_NO_PAD.encode(values), columns) else {
+    let mut text = STANDARD_NO_PAD.encode(values);
+    if chosen >= OLD {
+        text.insert(0, wire::PACKED);
+    }
+    let Ok(values) = wire::read(&text, columns) else {
         return false;
     };
     assert_eq!(
-        wire::read(&wire::write(&values), columns).as_ref(),
+        wire::read(&wire::write(&values, &[]), columns).as_ref(),
         Ok(&values)
     );
     let numbers = [

@@ -8,6 +8,7 @@ copied with it; and a global hook for good, which costs a call per layer.
 
 import functools
 import sys
+import weakref
 
 
 class Roots:
@@ -25,6 +26,8 @@ class Roots:
         self.handle = None
         self.wanted = False
         self.inside = False
+        # The root that was called last.
+        self.last = None
 
     def search(self):
         """Looks for roots until [`rest`]."""
@@ -81,8 +84,10 @@ class Roots:
         self.inside = True
         try:
             self.disarm()
-            self.sensor.memory.hooks.seen_model(model)
-            self.sensor.recheck.seen_model(model)
+            if self.last is None or self.last() is not model:
+                self.last = weakref.ref(model)
+                self.sensor.memory.hooks.seen_model(model)
+                self.sensor.recheck.seen_model(model)
             self.steps.forward_starts(args, kwargs, model, True)
         except Exception as error:
             self.sensor.gap("batches", error)

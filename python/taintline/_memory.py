@@ -17,7 +17,7 @@ from time import thread_time_ns as work
 from . import _memory_chain, _memory_hooks, _memory_machine, _memory_walk
 
 # Share of the time of a step that rounds may take.
-SHARE = 0.004
+SHARE = 0.0015
 # Longest slice, and shortest that is worth its start, nanoseconds.
 SLICE_MAX, SLICE_MIN = 3_000_000, 150_000
 # Shortest time between the beginnings of two rounds, nanoseconds.

@@ -7,8 +7,6 @@ of torch that changes them. Nothing is judged here.
 import functools
 from time import thread_time_ns as work
 
-from ._spans import Unseen
-
 # Calls on the gradients of one step that are told.
 CALLS_MAX = 8
 # Kinds of starts of backward passes that are told, and nodes that one of them is followed through.
@@ -22,7 +20,6 @@ THROUGH = frozenset(
     ("ToCopyBackward0", "CloneBackward0", "ViewBackward0", "ReshapeAliasBackward0", "SqueezeBackward0", "UnsqueezeBackward0", "AliasBackward0")
 )
 MEANS = frozenset(("MeanBackward0", "MeanBackward1"))
-NONE = {}
 # What `reduction="mean"` is to torch's losses.
 MEAN = 1
 
@@ -174,15 +171,13 @@ class Passes:
         """Sampled parameters that somebody set hooks on are looked at before these hooks and behind them."""
         self._step_aside()
         left = HOOKED_MAX
-        for look in list(self.recheck.looks.values()):
+        for look in self.recheck.every():
             parameters, hooked = look.parameters, look.path.hooked
             for number in list(hooked):
                 if parameters[number][1].grad is None:
                     del hooked[number]
-            for number in look.drawn or ():
+            for number in look.sampler.hooked() if look.drawn else ():
                 parameter = parameters[number][1]
-                if not parameter._backward_hooks:
-                    continue
                 left -= parameter.numel()
                 if left < 0:
                     self.gap("hooks on parameters", "there are more elements below them than are followed")
@@ -243,7 +238,7 @@ class Passes:
         """What stands in the gradients now is what the passes left, whatever came before."""
         self._step_aside()
         early = self.backwards < self.usual
-        for look in list(self.recheck.looks.values()):
+        for look in self.recheck.every():
             look.path.begin()
             if early:
                 continue  # further passes come, and add to it
@@ -253,27 +248,19 @@ class Passes:
 
     # Calls that change gradients
 
-    def _look(self, look, anew, other, hooked=NONE):
+    def _look(self, look, anew, other, hooked=None):
         """Reads the gradients, or what they would be without what hooks did; answers whether they are told as a stage."""
         if not look.drawn:
             return False
         begun = work()
-        rows, held = [], []
-        for number in look.drawn:
-            _, parameter, _, kind, size, shape, _, _ = look.parameters[number]
-            gradient = parameter.grad
-            try:
-                if gradient is None:
-                    column = None
-                elif number in hooked:
-                    held.append(gradient.detach() + hooked[number])
-                    column = look._column(held[-1], kind, shape, "the gradient")
-                else:
-                    column = look.gradient(number, gradient, kind, shape)
-                rows.append((size, column))
-            except Unseen:
-                rows.append(None)
-        new = look.sampler.stage(rows, anew, other)
+        others = None
+        if hooked:
+            others = {}
+            for number in hooked:
+                gradient = look.parameters[number][1].grad
+                if gradient is not None:
+                    others[number] = gradient.detach() + hooked[number]
+        new = look.sampler.stage(anew, other, others)
         look.path.stages += new
         look.path.spent += work() - begun
         return new
@@ -283,16 +270,19 @@ class Passes:
         sampled parameters it is not."""
         about = []
         try:
-            ids = _ids(parameters, self.Tensor)
-            for look in list(self.recheck.looks.values()):
-                if not look.path.begun or ids is not None and look.ids and look.ids.isdisjoint(ids):
+            if isinstance(parameters, self.Tensor):
+                parameters = [parameters]
+            # What can be gone through only once is the call's.
+            listed = type(parameters) in (list, tuple)
+            for look in self.recheck.every():
+                if not look.path.begun:
+                    continue
+                concerned, apart = look.sampler.about(parameters) if listed and look.class_name else (True, None)
+                if not concerned and look.ids:
                     continue
                 if len(look.path.calls) >= CALLS_MAX:
                     look.path.more = True
                     continue
-                apart = None
-                if ids is not None:
-                    apart = [look.parameters[number][0] for number in look.drawn or () if id(look.parameters[number][1]) not in ids]
                 self._enter(look)
                 about.append((look, apart))
         except Exception as error:
@@ -366,16 +356,6 @@ class Passes:
         told = ((self.forwards, self.evaluating, self.backwards), path, ends, self.unknown, self.autocast)
         self._clear()
         return told
-
-
-def _ids(parameters, Tensor):
-    """Identities of the parameters; `None` if they cannot be told without taking them, or one comes twice."""
-    if isinstance(parameters, Tensor):
-        return {id(parameters)}
-    if type(parameters) not in (list, tuple):
-        return None
-    ids = {id(parameter) for parameter in parameters}
-    return ids if len(ids) == len(parameters) else None
 
 
 def wrap(passes, torch, module):

@@ -16,11 +16,13 @@ SHARED = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_RES
 class Ranks:
     """Tells the recorder where it stands."""
 
-    def __init__(self, sensor, recorder, models):
+    def __init__(self, sensor, recorder, recheck):
         self.sensor = sensor
         self.recorder = recorder
-        # Roots that were seen; it is the recheck's.
-        self.models = models
+        # Roots that were seen.
+        self.recheck, self.models = recheck, recheck.models
+        # Those of them that reduce gradients, and how many roots there were when that was looked for.
+        self.parallel, self.searched = [], None
         self.world = None
         self.place = None
         self.optimizers = weakref.WeakKeyDictionary()
@@ -47,11 +49,15 @@ class Ranks:
         """A backward pass is done: one inside `no_sync` reduced nothing."""
         if self.reduced:
             return
-        module = sys.modules.get("torch.nn.parallel.distributed")
-        if module is not None:
-            for model in list(self.models.values()):
-                if isinstance(model, module.DistributedDataParallel) and model.require_backward_grad_sync:
-                    self.reduced = True
+        if self.searched != self.recheck.changed:
+            self.searched = self.recheck.changed
+            module = sys.modules.get("torch.nn.parallel.distributed")
+            models = () if module is None else list(self.models.values())
+            self.parallel = [weakref.ref(model) for model in models if isinstance(model, module.DistributedDataParallel)]
+        for reference in self.parallel:
+            model = reference()
+            if model is not None and model.require_backward_grad_sync:
+                self.reduced = True
 
     def _place(self):
         """World, rank and size; `None` where there is no other."""

@@ -13,10 +13,13 @@ from time import thread_time_ns as work
 from . import _native
 from ._passes import Path
 from ._spans import Unseen
-from ._throttle import Throttle
+from ._throttle import WEIGHT, Throttle
 
 # Share of a step's time that the looks may take, and nanoseconds that they may take however short the step is.
 SHARE, FREE = 0.01, 2_000_000
+# Share of a step's time, and nanoseconds, that looks at one step may take before they go to fewer parameters, and the fewest: what a look
+# costs is that of a parameter's objects, which have left the processor's caches since the last step.
+PARAMETERS_SHARE, PARAMETERS_FREE, PARAMETERS_LEAST = 0.001, 250_000, 8
 # Positions of each optimizer at least, where there are many of them.
 LEAST = 4
 # Looks after which the list of parameters is made anew, because one may have been frozen or thawed.
@@ -42,6 +45,19 @@ CLASSES = {
 }
 CLASSES["AdamW"] = CLASSES["Adam"]
 
+# What a step nearly leaves in a class's state: the group's number that is the factor of what stood there, which of several, whether the
+# gradient is squared, and whether it is added whole. It saves space; what is told does not depend on it.
+RULES = {
+    "SGD": (("momentum", None, False, True),),
+    "Adam": (("betas", 0, False, False), ("betas", 1, True, False)),
+    "Adagrad": ((None, None, True, True),),
+    "RMSprop": (("alpha", None, True, False),),
+    "Adamax": (("betas", 0, False, False),),
+}
+RULES["AdamW"] = RULES["Adam"]
+# Most rules of a sample.
+RULES_MAX = 8
+
 
 class Recheck:
     """Shared by all optimizers of the process."""
@@ -56,6 +72,7 @@ class Recheck:
         kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
         self.kinds = {kind: (str(kind).removeprefix("torch."), kind.itemsize) for kind in kinds}
         self.digits = {kind: digits for kind, digits in zip(kinds, (24, 53, 8, 11))}
+        self.torch = (torch.Tensor, torch.nn.Parameter, torch.strided), kinds[:2]
         self.looks = weakref.WeakKeyDictionary()
         self.models = weakref.WeakValueDictionary()
         self.changed = 0
@@ -66,9 +83,35 @@ class Recheck:
     def gap(self, what, why):
         self.sensor.gap(f"recheck of {what}", why)
 
+    def every(self):
+        """All looks; the table is asked directly, which at each pass is a tenth of what its own iterator costs."""
+        return list(self.looks.data.values())
+
     def forked(self):
         """This is a child: its positions are its own."""
         self.looks = weakref.WeakKeyDictionary()
+
+    def column(self, tensor, kind, shape, what):
+        """Address and strides of a tensor of a parameter's type and shape; raises [`Unseen`]."""
+        spans = self.spans
+        if type(tensor) not in spans.plain:
+            raise Unseen(f"{what} is a {type(tensor).__name__}")
+        if not tensor.is_cpu or tensor.layout is not spans.strided:
+            raise Unseen(f"{what} is on {tensor.device.type}, {tensor.layout}")
+        if tensor.dtype is not kind or tensor.shape != shape or tensor.is_neg():
+            raise Unseen(f"{what} has another type or shape than the weight")
+        address = tensor.data_ptr()
+        if not address:
+            raise Unseen(f"{what} has no memory")
+        return (address, () if tensor.is_contiguous() else tuple(zip(shape, tensor.stride())))
+
+    def odd_column(self, tensor, kind, shape, what):
+        """As [`column`], with `None` and a gap for what cannot be read: the sampler asks for what is not as usual."""
+        try:
+            return self.column(tensor, kind, shape, what)
+        except Unseen as error:
+            self.gap(f"parameters: {error}", "they are not sampled")
+            return None
 
     # What is loaded
 
@@ -76,7 +119,7 @@ class Recheck:
         """`load_state_dict` of a model or an optimizer; `None` stands for a checkpoint that may go anywhere."""
         try:
             if target is None:
-                for look in self.looks.values():
+                for look in self.every():
                     look.loaded = True
             elif isinstance(target, self.module.Optimizer):
                 look = self.looks.get(target)
@@ -84,7 +127,7 @@ class Recheck:
                     look.loaded = True
             else:
                 ids = {id(parameter) for _, parameter, _ in _parameters(target)}
-                for look in self.looks.values():
+                for look in self.every():
                     look.loaded = look.loaded or not ids.isdisjoint(look.ids)
         except Exception as error:
             self.gap("loaded states", error)
@@ -139,11 +182,11 @@ class Recheck:
         if look.throttle.due():
             look.read_ahead(optimizer)
         if due:
-            look.throttle.took(look.spent + work() - begun)
+            look.took(look.spent + work() - begun)
 
     def set_apart(self, mine):
         """Parameters of `mine` that another optimizer has as well change between its steps by right."""
-        for look in list(self.looks.values()):
+        for look in self.every():
             shared = frozenset() if look is mine else mine.ids & look.ids
             if shared:
                 self.gap("weights between steps, of parameters in several optimizers", "each changes them")
@@ -159,17 +202,17 @@ class Look:
         self.recheck = recheck
         self.class_name = recheck.classes.get(type(optimizer))
         self.throttle = Throttle("update recheck", SHARE, recheck.sensor, FREE)
-        self.sampler = _native.Sampler(int.from_bytes(os.urandom(8), "little"))
+        self.sampler = _native.Sampler(int.from_bytes(os.urandom(8), "little"), *recheck.torch, recheck.odd_column)
         self.path = Path()
-        self.told, self.described = {}, None
-        self.parameters, self.marks, self.ids = [], None, frozenset()
+        self.described = None
+        self.parameters, self.ids = [], frozenset()
         self.drawn = self.earlier = None
         self.loaded = self.interrupted = self.closure = self.begun = False
         self.ended, self.looks, self.spent, self.changed = None, 0, 0, -1
+        # Parameters of the last look, nanoseconds that one costs at a step, and how many are drawn at most.
+        self.looked, self.each, self.most = 0, None, recheck.positions
         self.names, self.renormed, self.apart, self.rates = {}, frozenset(), frozenset(), None
-        self.description, self.untold, self.addresses, self.known = None, set(), [], {}
-        # By the parameter's number, from the backward pass to the step: its gradient, where that lies, and how it is read.
-        self.gradients = {}
+        self.description, self.rules = None, ()
         if self.class_name is None:
             self.ids = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
             kind = type(optimizer)
@@ -177,15 +220,26 @@ class Look:
             recheck.gap(f"updates by {kind.__module__}.{kind.__qualname__}", why)
 
     def forget(self):
-        self.gradients.clear()
+        if self.drawn is not None:
+            self.sampler.forget()
         self.drawn = self.earlier = None
         self.begun = False
+
+    def took(self, cost):
+        """All looks at one step took `cost` nanoseconds."""
+        throttle, drawn = self.throttle, self.looked
+        throttle.took(cost)
+        if drawn and throttle.interval is not None:
+            may = max(PARAMETERS_FREE, PARAMETERS_SHARE * throttle.interval)
+            each = cost / drawn
+            self.each = each if self.each is None else self.each + WEIGHT * (each - self.each)
+            self.most = max(PARAMETERS_LEAST, int(may / self.each))
 
     def no_earlier(self):
         """What was read when the last step ended does not bind any more."""
         if self.earlier:
             self.earlier = None
-            self.sampler.earlier([None] * len(self.drawn))
+            self.sampler.no_earlier()
 
     # Looks
 
@@ -202,7 +256,8 @@ class Look:
         if self.drawn:
             self.description = self._describe(optimizer)
             self.rates = [_number(group["lr"]) for group in optimizer.param_groups]
-            self.sampler.before(self._rows(optimizer, not closure, True))
+            self.sampler.before(optimizer.state, not closure)
+            self.looked = len(self.drawn)
             self.begun = True
 
     def ends(self, optimizer):
@@ -216,18 +271,17 @@ class Look:
         if self.closure and self.description != self._describe(optimizer):
             self.recheck.gap("updates of a closure", "it changes the hyperparameters that the step then uses")
             return None
-        rows = self._rows(optimizer, True, True)
-        self.gradients.clear()
-        indices = [self.parameters[number][0] for number in self.drawn]
-        values, self.path.chain = self.sampler.behind(rows, indices, self.closure)
+        values, self.path.chain = self.sampler.behind(optimizer.state, self.closure, self.rules)
         rates = [_number(group["lr"]) for group in optimizer.param_groups]
         if self.closure and rates != self.rates:
             self.recheck.gap("updates of a closure", "it changes the learning rate that the step then uses")
             return None
-        described = self.description if self.description != self.described else None
-        self.described = self.description
+        described = None
+        if self.description != self.described:
+            described = self.described = self.description
+            self.rules = self._rules(optimizer)
         rates = None if rates == self.rates else self.rates
-        return (described, self._untold(optimizer), rates, (self.closure, joined, loaded), values)
+        return (described, self._untold(), rates, (self.closure, joined, loaded), values)
 
     def read_ahead(self, optimizer):
         self.forget()
@@ -237,87 +291,18 @@ class Look:
             self._layout(optimizer)
         self._draw()
         if self.drawn:
-            apart = self.apart | self.renormed
-            rows = self._rows(optimizer, False, False)
-            self.sampler.earlier([None if id(self.parameters[number][1]) in apart else row for number, row in zip(self.drawn, rows)])
+            self.sampler.earlier(optimizer.state, self.apart | self.renormed)
             self.earlier = True
 
     def _draw(self):
         recheck = self.recheck
         self.looks += 1
         count = recheck.positions // max(1, len(recheck.looks))
-        self.gradients.clear()
-        self.drawn = self.sampler.draw(min(recheck.positions, max(LEAST, count)))
+        positions = min(recheck.positions, max(LEAST, count))
+        # More positions are asked for in order to see more.
+        most = self.most * max(1, positions // 64)
+        self.drawn = self.sampler.draw(positions, most)
         self.earlier = None
-
-    def _rows(self, optimizer, gradients, counts):
-        """For each parameter in which positions lie what is to be read; `None` where it cannot be."""
-        states, rows = optimizer.state, []
-        for number in self.drawn:
-            try:
-                rows.append(self._row(states, number, gradients, counts))
-            except Unseen as error:
-                self.recheck.gap(f"parameters: {error}", "they are not sampled")
-                rows.append(None)
-        return rows
-
-    def _row(self, states, number, gradients, counts):
-        _, parameter, _, kind, size, shape, _, weight = self.parameters[number]
-        gradient = parameter.grad if gradients else None
-        state, columns, steps = states.get(parameter), None, None
-        if state:
-            columns = self._state(state, number)
-            step = state.get("step") if counts else None
-            if step is not None:
-                steps = _number(step)
-                steps = int(steps) if steps is not None and steps >= 0 and steps == int(steps) else None
-        gradient = None if gradient is None else self.gradient(number, gradient, kind, shape)
-        return (size, weight, gradient, columns, steps)
-
-    def gradient(self, number, gradient, kind, shape):
-        """How a parameter's gradient is read; one that stands where it stood was checked then."""
-        known = self.gradients.get(number)
-        if known is not None and known[0] is gradient and known[1] == gradient.data_ptr():
-            return known[2]
-        column = self._column(gradient, kind, shape, "the gradient")
-        self.gradients[number] = (gradient, column[0], column)
-        return column
-
-    def _state(self, state, number):
-        """The columns of a parameter's state; what stands where it stood was checked then."""
-        _, _, _, kind, _, shape, names, _ = self.parameters[number]
-        known = self.known.get(number)
-        if known is not None:
-            for name, value, address, _ in known:
-                if state.get(name) is not value or value.data_ptr() != address:
-                    break
-            else:
-                return [column for _, _, _, column in known]
-        known = []
-        for name in names:
-            value = state.get(name)
-            if value is not None:
-                known.append((name, value, value.data_ptr(), self._column(value, kind, shape, "the state")))
-        told = [name for name, _, _, _ in known]
-        if told and self.told.get(number) != told:
-            self.told[number] = told
-            self.untold.add(number)
-        if told:
-            self.known[number] = known
-        return [column for _, _, _, column in known] or None
-
-    def _column(self, tensor, kind, shape, what):
-        spans = self.recheck.spans
-        if type(tensor) not in spans.plain:
-            raise Unseen(f"{what} is a {type(tensor).__name__}")
-        if not tensor.is_cpu or tensor.layout is not spans.strided:
-            raise Unseen(f"{what} is on {tensor.device.type}, {tensor.layout}")
-        if tensor.dtype is not kind or tensor.shape != shape or tensor.is_neg():
-            raise Unseen(f"{what} has another type or shape than the weight")
-        address = tensor.data_ptr()
-        if not address:
-            raise Unseen(f"{what} has no memory")
-        return (address, () if tensor.is_contiguous() else tuple(zip(shape, tensor.stride())))
 
     # What must hold for a step to be rechecked
 
@@ -363,22 +348,14 @@ class Look:
 
     def _stale(self, optimizer):
         """Whether the list of parameters is no longer what the optimizer has."""
-        if self.marks is None or self.looks % ANEW == 0 and not self.begun and self.drawn is None:
+        if self.looks % ANEW == 0 and not self.begun and self.drawn is None:
             return True
-        ids, lengths = self.marks
-        groups = optimizer.param_groups
-        if lengths != [len(group["params"]) for group in groups]:
-            return True
-        if ids != [id(parameter) for group in groups for parameter in group["params"]]:
-            return True
-        return self.addresses != [entry[1].data_ptr() for entry in self.parameters]
+        return not self.sampler.stands(optimizer.param_groups)
 
     def _layout(self, optimizer):
         recheck = self.recheck
         groups = optimizer.param_groups
-        everything = [parameter for group in groups for parameter in group["params"]]
-        self.marks = ([id(parameter) for parameter in everything], [len(group["params"]) for group in groups])
-        self.ids = frozenset(self.marks[0])
+        self.ids = frozenset(id(parameter) for group in groups for parameter in group["params"])
         self._learn_names(groups)
         self.parameters, spans, index = [], [], 0
         columns = CLASSES[self.class_name][0]
@@ -393,9 +370,8 @@ class Look:
         if double:
             recheck.gap("parameters that share memory", "what one of them is given the other has too")
             self.parameters = [entry for number, entry in enumerate(self.parameters) if number not in double]
-        self.addresses = [entry[1].data_ptr() for entry in self.parameters]
-        self.sampler.layout([entry[1].numel() for entry in self.parameters])
-        self.told, self.untold, self.described, self.known = {}, set(range(len(self.parameters))), None, {}
+        self.described = None
+        self.sampler.layout(groups, [(index, *entry) for index, *entry, _ in self.parameters])
         recheck.set_apart(self)
 
     def _entry(self, index, number, parameter, columns):
@@ -414,25 +390,31 @@ class Look:
             if not parameter.numel():
                 return None
             # Checked here; `_stale` sees when it is put elsewhere.
-            weight = self._column(parameter, parameter.dtype, parameter.shape, "the weight")
+            weight = recheck.column(parameter, parameter.dtype, parameter.shape, "the weight")
         except Unseen as error:
             recheck.gap(f"parameters: {error}", "they are not sampled")
             return None
-        size = recheck.kinds[parameter.dtype][1]
-        return (index, parameter, number, parameter.dtype, size, parameter.shape, columns, weight)
+        kind, size = parameter.dtype, recheck.kinds[parameter.dtype][1]
+        return (index, parameter, kind, parameter.shape, size, parameter.numel(), weight, columns, number)
 
-    def _untold(self, optimizer):
+    def _untold(self):
         """Descriptions of the drawn parameters that the supervisor does not know."""
         found = []
-        for number in self.drawn:
-            if number not in self.untold:
-                continue
-            self.untold.discard(number)
-            index, parameter, group, kind, _, shape, _, _ = self.parameters[number]
-            name = self._name(parameter)
-            kind = self.recheck.kinds[kind][0]
-            found.append((index, group, name, list(shape), kind, self.told.get(number, [])))
+        for number, state in self.sampler.untold():
+            index, parameter, kind, shape, *_, group = self.parameters[number]
+            found.append((index, group, self._name(parameter), list(shape), self.recheck.kinds[kind][0], state))
         return found
+
+    def _rules(self, optimizer):
+        """What the groups' numbers make of the state, once each."""
+        found = []
+        for group in optimizer.param_groups:
+            for name, which, squared, whole in RULES[self.class_name]:
+                value = 1.0 if name is None else group.get(name)
+                factor = _number(value if which is None else value[which])
+                if factor is not None and (factor, squared, whole) not in found:
+                    found.append((factor, squared, whole))
+        return found[:RULES_MAX]
 
     def _name(self, parameter):
         if self.changed != self.recheck.changed and id(parameter) not in self.names:

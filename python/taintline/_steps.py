@@ -6,17 +6,19 @@ step are taken every second, fourth, ... step, and that is said.
 
 import sys
 import weakref
-from time import perf_counter_ns as clock
 from time import thread_time_ns as work
 
-from . import _clock, _passes, _ranks, _recheck, _schedules
+from . import _native, _passes, _ranks, _recheck, _schedules
 from ._spans import Unseen
 from ._throttle import Throttle
 
 # Phases, in the order of the record; the last two are not told but resolved by what comes next.
 DATA, FORWARD, BACKWARD, BETWEEN, OPTIMIZER, SENSOR, AFTER_FORWARD, AFTER_BACKWARD = range(8)
-# Share of a step's time that the digests of the model may take, and the gradients' norm.
-MODEL_SHARE, GRADIENT_SHARE = 0.01, 0.005
+# Where the kernel tells how long the thread that asks waited for a processor.
+SCHEDSTAT = "/proc/thread-self/schedstat"
+# Share of a step's time that the digests of the model may take, those of the weights alone where ranks are held against each other, and
+# the gradients' norm.
+MODEL_SHARE, WEIGHTS_SHARE, GRADIENT_SHARE = 0.0015, 0.005, 0.0005
 # Backward passes without a step, after which that is said.
 PATIENCE = 200
 # Losses of one backward pass that are told.
@@ -51,17 +53,15 @@ class Steps:
         self.known = weakref.WeakKeyDictionary()
         self.optimizers = 0
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
+        self.weights = Throttle("parameters of each rank", WEIGHTS_SHARE, sensor)
         self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
         self.recheck = _recheck.Recheck(sensor, torch, spans)
         # What tells of the loaders, once it is there.
         self.data = None
         self.passes = _passes.Passes(sensor, torch, self.recheck, recorder)
-        self.ranks = _ranks.Ranks(sensor, recorder, self.recheck.models)
-        self.spent = [0] * 8
-        self.clock = _clock.Clock(sensor)
+        self.ranks = _ranks.Ranks(sensor, recorder, self.recheck)
+        self.clock = _native.Clock(SCHEDSTAT)
         self.schedules = _schedules.Schedules(sensor)
-        self.phase = DATA
-        self.mark = clock()
         self.ended = None
         self.backwards = 0
         self.forwards = 0
@@ -69,32 +69,10 @@ class Steps:
     def __reduce__(self):
         return (type(None), ())
 
-    # Time
-
-    def _turn(self, now, phase):
-        """The time since the last mark belongs to the phase that ends; `phase` begins."""
-        ending = self.phase
-        if ending == AFTER_FORWARD:
-            # Between forward and backward the loss is computed.
-            ending = FORWARD if phase == BACKWARD else BETWEEN if phase == OPTIMIZER else DATA
-        elif ending == AFTER_BACKWARD:
-            ending = DATA if phase == FORWARD else BETWEEN
-        self.spent[ending] += now - self.mark
-        self.clock.ends(ending, now - self.mark)
-        self.phase = phase
-
-    def _leave(self, since):
-        """The time since `since` was ours."""
-        now = clock()
-        self.spent[SENSOR] += now - since
-        self.mark = now
-        self.clock.begins()
-
     # Forward
 
     def forward_starts(self, args, kwargs, model, whole):
-        now = clock()
-        self._turn(now, FORWARD)
+        now = self.clock.turn(FORWARD)
         self.forwards += 1
         try:
             tensors = self.spans.batch(args, kwargs)
@@ -103,21 +81,19 @@ class Steps:
         except Unseen as error:
             self.sensor.gap("batches", error)
         self.passes.forward(model, whole)
-        self._leave(now)
+        self.clock.leave(now)
 
     def forward_ends(self):
-        now = clock()
-        self._turn(now, AFTER_FORWARD)
+        now = self.clock.turn(AFTER_FORWARD)
         self.passes.forward_ended()
-        self._leave(now)
+        self.clock.leave(now)
 
     # Backward
 
     def backward_starts(self, tensors, args, kwargs):
-        now = clock()
+        now = self.clock.turn(BACKWARD)
         self.in_backward = True
         try:
-            self._turn(now, BACKWARD)
             self.backwards += 1
             if self.backwards == PATIENCE:
                 self.sensor.gap("steps", f"{PATIENCE} backward passes and no step of an optimizer of torch")
@@ -126,7 +102,7 @@ class Steps:
             self.passes.backward(tensors, args, kwargs)
         except Exception as error:
             self.sensor.gap("loss", error)
-        self._leave(now)
+        self.clock.leave(now)
 
     def _loss(self, tensor):
         if type(tensor) not in self.scalars:
@@ -136,36 +112,35 @@ class Steps:
         elif tensor.numel() != 1:
             self.sensor.gap("loss", "a backward pass starts from more than one number")
         else:
-            self.recorder.loss(float(tensor.detach().item()))
+            self.recorder.loss(float(tensor.item()))
 
     def backward_ends(self):
         try:
-            now = clock()
+            now = self.clock.turn(AFTER_BACKWARD)
             self.in_backward = False
-            self._turn(now, AFTER_BACKWARD)
             self.passes.backward_ended()
             self.ranks.backward_ends()
             if self.roots is not None:
                 self.roots.arm()
             if self.sensor.memory.eager:
                 self.sensor.memory.pulse()
-            self._leave(now)
+            self.clock.leave(now)
         except Exception as error:
             self.sensor.gap("phases", error)
 
     def clipped(self, norm):
         """`clip_grad_norm_` answered `norm`."""
-        now = clock()
+        now = self.clock.turn(AFTER_BACKWARD)
         try:
             if type(norm) not in self.scalars:
                 self.sensor.gap("norm before clipping", f"it is a {type(norm).__name__}")
             elif norm.is_cpu:
-                self.recorder.clipped(float(norm.detach().item()))
+                self.recorder.clipped(float(norm.item()))
             else:
                 self.sensor.gap("norm before clipping", f"it lies on {norm.device.type} and is not fetched")
-            self.spent[SENSOR] += clock() - now
         except Exception as error:
             self.sensor.gap("norm before clipping", error)
+        self.clock.leave(now)
 
     # Step
 
@@ -173,9 +148,8 @@ class Steps:
         """Torch's hook: the gradients are as they will be used."""
         if self.compiling():
             return
-        now = clock()
+        now = self.clock.turn(OPTIMIZER)
         try:
-            self._turn(now, OPTIMIZER)
             if self.gradients.due():
                 begun = work()
                 self._gradient_norm(optimizer)
@@ -188,7 +162,7 @@ class Steps:
             self.recheck.before(optimizer, args, kwargs)
         except Exception as error:
             self.recheck.gap("updates", error)
-        self._leave(now)
+        self.clock.leave(now)
 
     def _gradient_norm(self, optimizer):
         gradients = []
@@ -204,20 +178,20 @@ class Steps:
         """Torch's hook: the step is done."""
         if self.compiling():
             return
-        now = clock()
+        now = self.clock.turn(DATA)
         try:
-            self._turn(now, DATA)
             interval = None if self.ended is None else now - self.ended
             self.ended = now
             self._record(optimizer, now, self._sampled(optimizer))
             self.gradients.step(interval)
             self.model.step(interval)
+            self.weights.step(interval)
             self.recheck.ahead(optimizer, now)
             self._look_around()
             self.sensor.memory.pulse(interval)
         except Exception as error:
             self.sensor.gap("steps", error)
-        self._leave(now)
+        self.clock.leave(now)
 
     def _sampled(self, optimizer):
         try:
@@ -241,23 +215,32 @@ class Steps:
         self.ranks.look(optimizer, parameters)
         if known.steps == 1 or self.model.due():
             self._digest(parameters, states)
+        elif self.ranks.place is not None and self.weights.due():
+            self._digest(parameters, None)
         rates = self._rates(optimizer)
         rng = self._rng()
-        spent = self.spent
-        told = [max(0, spent[phase]) // 1000 for phase in range(SENSOR)]
-        told.append(max(0, spent[SENSOR] + clock() - now) // 1000)
-        self.spent = [0] * 8
+        told = self._told_time(now)
         passes = self.passes.take(optimizer, known.index)
         parted = self.schedules.parted(optimizer, rates)
         if parted is not None:
             self.recorder.scheduled(parted)
-        self.recorder.waited(self.clock.take())
         left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
         if left_out:
             self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number
         if self.data is not None:
             self.data.stepped()
+
+    def _told_time(self, since):
+        """Microseconds of each phase; where the thread did not run is told with it."""
+        told, waits, error = self.clock.take(since)
+        if error is not None:
+            self.sensor.gap("time asleep", error)
+        if waits:
+            children = sys.modules.get("multiprocessing.process")
+            workers = bool(getattr(children, "_children", None))
+            self.recorder.waited([(*wait, workers) for wait in waits])
+        return told
 
     def _look_around(self):
         """What is done at a step but is not about it."""
@@ -294,6 +277,7 @@ class Steps:
         return number, False
 
     def _digest(self, parameters, states):
+        """Of the parameters, and of their state unless `states` is `None`."""
         begun = work()
         spans = self.spans
         try:
@@ -301,7 +285,13 @@ class Steps:
         except Unseen as error:
             model = None
             self.sensor.gap("parameters", error)
-        tensors = []
+        state = None if states is None else self._state_spans(parameters, states)
+        self.recorder.model(model, state)
+        throttle = self.weights if states is None else self.model
+        throttle.took(work() - begun)
+
+    def _state_spans(self, parameters, states):
+        spans, tensors = self.spans, []
         try:
             for parameter in parameters:
                 state = states.get(parameter)
@@ -310,12 +300,10 @@ class Steps:
                         value = state[name]
                         if isinstance(value, spans.Tensor):
                             tensors.append(value)
-            state = spans.spans(tensors) if tensors else None
+            return spans.spans(tensors) if tensors else None
         except (Unseen, TypeError) as error:
-            state = None
             self.sensor.gap("optimizer state", error)
-        self.recorder.model(model, state)
-        self.model.took(work() - begun)
+            return None
 
     def _rates(self, optimizer):
         rates = []
@@ -330,8 +318,9 @@ class Steps:
         return rates
 
     def _rng(self):
-        """The states of the generators: span, words, bytes."""
+        """The states of the generators: span, words, bytes; the last two with whether they are as they were told."""
         torch_state = python = numpy = None
+        stands = numpy_stands = False
         try:
             state = self.torch_state = self.generator.get_state()
             torch_state = (state.data_ptr(), state.nbytes)
@@ -340,16 +329,26 @@ class Steps:
         try:
             random = sys.modules.get("random")
             if random is not None:
-                python = random.getstate()[1]
+                stands = self.recorder.python_stands(getattr(random, "_inst", None))
+                python = None if stands else random.getstate()[1]
         except Exception as error:
             self.sensor.gap("random numbers of Python", error)
         try:
             module = sys.modules.get("numpy.random.mtrand")
             if module is not None:
-                numpy = _numpy_bytes(module.get_state(legacy=False))
+                numpy_stands = self._numpy_stands(module)
+                numpy = None if numpy_stands else _numpy_bytes(module.get_state(legacy=False))
         except Exception as error:
             self.sensor.gap("random numbers of NumPy", error)
-        return (torch_state, python, numpy)
+        return (torch_state, (python, stands), (numpy, numpy_stands))
+
+    def _numpy_stands(self, module):
+        """Whether NumPy's generator was not used since it was told; a kept half of a pair of normal numbers does not count."""
+        bits = getattr(getattr(module, "_rand", None), "_bit_generator", None)
+        kind = type(bits)
+        if kind.__name__ != "MT19937" or kind.__module__ != "numpy.random._mt19937":
+            return False
+        return self.recorder.numpy_stands(bits.capsule)
 
 
 def _told(states, parameter):

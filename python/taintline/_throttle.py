@@ -8,7 +8,7 @@ WEIGHT = 0.2
 # Nanoseconds of a look that are not worth saving: the record itself costs more.
 FREE = 100_000
 # Looks between two changes, so that one slow moment does not swing it.
-SETTLE = 8
+SETTLE = 4
 # Rarest: every 2^20th step.
 POWER_MAX = 20
 # Most changes that are told.
@@ -49,8 +49,9 @@ class Throttle:
             return
         needed = self.cost / max(self.share * self.interval, self.free)
         power = self.power
-        if needed > 1 << power and power < POWER_MAX:
-            power += 1
+        if needed > 1 << power:
+            while needed > 1 << power and power < POWER_MAX:
+                power += 1
         elif power and needed < 0.7 * (1 << (power - 1)):
             power -= 1
         if power != self.power:

@@ -7,6 +7,7 @@
 use domain::Fingerprint;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
 use training::ElementKind;
 
 /// Address and number of bytes.
@@ -86,6 +87,48 @@ fn check(spans: impl Iterator<Item = Span>) -> PyResult<usize> {
         }
     }
     Ok(total)
+}
+
+/// Bytes of a Mersenne Twister: 624 words, and the place among them behind (NumPy's) or before them (Python's).
+const TWISTER_BYTES: usize = 625 * 4;
+/// Bytes of a Python object before what is its own.
+const HEADER_BYTES: usize = 2 * size_of::<usize>();
+
+/// The bytes in which CPython keeps the state of a `random.Random`, if `generator` is as large as one; what they say must be held against
+/// `getstate()` before it is believed.
+pub(crate) fn twister_of<'a>(generator: &'a Bound<'_, PyAny>) -> PyResult<Option<&'a [u8]>> {
+    let kind = generator.get_type();
+    let size: usize = kind
+        .getattr(pyo3::intern!(kind.py(), "__basicsize__"))?
+        .extract()?;
+    if size < HEADER_BYTES + TWISTER_BYTES {
+        return Ok(None);
+    }
+    let address = generator.as_ptr().expose_provenance();
+    Ok(Some(bytes_at((address + HEADER_BYTES, TWISTER_BYTES))))
+}
+
+/// Whether these bytes are the 624 words and the place that `getstate()` answered.
+pub(crate) fn is_twister(raw: &[u8], words: &[u32]) -> bool {
+    let (raw, rest) = raw.as_chunks::<4>();
+    let raw = raw.iter().map(|it| u32::from_le_bytes(*it));
+    let Some((place, state)) = words.split_last() else {
+        return false;
+    };
+    rest.is_empty() && raw.eq(std::iter::once(*place).chain(state.iter().copied()))
+}
+
+/// The state behind the capsule of NumPy's Mersenne Twister.
+pub(crate) fn mersenne_twister<'a>(generator: &'a Bound<'_, PyCapsule>) -> PyResult<&'a [u8]> {
+    let pointer = generator.pointer_checked(Some(c"BitGenerator"))?;
+    // SAFETY: a capsule of that name holds NumPy's `bitgen_t`, by its documented interface; the first field is the pointer to the
+    // generator's state. The caller passes one of class `MT19937`, whose state has this many bytes, and holds it.
+    #[expect(unsafe_code, reason = "a documented C interface")]
+    let state = unsafe { pointer.cast::<usize>().read() };
+    if state == 0 {
+        return Err(PyValueError::new_err("a generator without a state"));
+    }
+    Ok(bytes_at((state, TWISTER_BYTES)))
 }
 
 pub(crate) fn bytes_at<'a>((address, length): Span) -> &'a [u8] {

@@ -1,15 +1,18 @@
 //! What the sensor inside the training process needs from native code: the socket, and numbers over tensors' memory.
 //!
 //! Python decides when something happened; this library says it to the supervisor ([`link`]) and reads the tensors at
-//! memory speed ([`digest`], [`recorder`]). It knows no torch: tensors come as address and length. It starts no thread,
+//! memory speed ([`digest`], [`recorder`], [`sampler`]). Of torch it knows what a plain tensor is ([`parameters`]); else tensors come as
+//! address and length. It starts no thread,
 //! never waits, and stops no one: when something cannot be said, it is counted and dropped. Rejected: a sending thread,
 //! because a fork would lose it and a training process is full of forks.
 //!
 //! It is the only crate beside `host::sys` with `unsafe`, because an address from Python is all there is.
 
+mod clock;
 mod digest;
 mod link;
 mod message;
+mod parameters;
 mod queue;
 mod reading;
 mod recorder;
@@ -21,6 +24,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", domain::sensor::PROTOCOL)?;
+    module.add_class::<clock::Clock>()?;
     module.add_class::<link::Link>()?;
     module.add_class::<recorder::Recorder>()?;
     module.add_class::<sampler::Sampler>()?;

@@ -15,9 +15,10 @@ use domain::{
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
 use training::fingerprint::of_buffers;
 
-use crate::digest::{KindSpan, Span, of_parts, of_spans, squares};
+use crate::digest::{self, KindSpan, Span, is_twister, of_parts, of_spans, squares};
 use crate::link::Link;
 use crate::reading::{self, PassParts};
 
@@ -51,13 +52,30 @@ struct Pending {
 pub(crate) struct Recorder {
     pending: Mutex<Pending>,
     place: Mutex<Option<Place>>,
+    generators: Mutex<Generators>,
+}
+
+/// The generators as they were told last: reading their states as Python's objects takes longer than all else about random numbers.
+#[derive(Default)]
+struct Generators {
+    numpy: Vec<u8>,
+    numpy_told: Option<Fingerprint>,
+    python: Vec<u8>,
+    python_told: Option<Fingerprint>,
+    /// Whether the bytes of Python's were what its words said.
+    proved: bool,
 }
 
 /// World, rank, size, which parameters of one replica they are, whether replicas may part.
 type Place = (u32, u32, u32, Option<u32>, bool);
 
-/// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's.
-type RngParts = (Option<Span>, Option<Vec<u32>>, Option<Vec<u8>>);
+/// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's, the last two with whether
+/// they are as they were told last.
+type RngParts = (
+    Option<Span>,
+    (Option<Vec<u32>>, bool),
+    (Option<Vec<u8>>, bool),
+);
 
 /// A parameter that was not told yet: index, group, name, shape, type of its elements, names of its state.
 type SampledParts = (u32, u32, String, Vec<u64>, String, Vec<String>);
@@ -187,6 +205,30 @@ impl Recorder {
         }
     }
 
+    /// Whether NumPy's Mersenne Twister, of which `generator` is the capsule, stands as at the last call.
+    fn numpy_stands(&self, generator: &Bound<'_, PyCapsule>) -> PyResult<bool> {
+        let raw = digest::mersenne_twister(generator)?;
+        let mut known = self.generators();
+        let same = known.numpy == raw && known.numpy_told.is_some();
+        if !same {
+            raw.clone_into(&mut known.numpy);
+        }
+        Ok(same)
+    }
+
+    /// Whether Python's, as far as its bytes proved to be its state, stands as at the last call.
+    fn python_stands(&self, generator: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Some(raw) = digest::twister_of(generator)? else {
+            return Ok(false);
+        };
+        let mut known = self.generators();
+        let same = known.proved && known.python == raw && known.python_told.is_some();
+        if !same {
+            raw.clone_into(&mut known.python);
+        }
+        Ok(same)
+    }
+
     /// `clip_grad_norm_` returned `value`.
     fn clipped(&self, value: f64) {
         self.lock().gradient_norm_before_clip = Some(value);
@@ -265,7 +307,7 @@ impl Recorder {
         passes: Option<PassesParts>,
     ) -> PyResult<u64> {
         let (number, counted, optimizer) = step;
-        let rng = rng_states(py, rng)?;
+        let rng = self.rng_states(py, rng)?;
         let pending = std::mem::take(&mut *self.lock());
         let record = StepRecord {
             step: number,
@@ -312,6 +354,35 @@ impl Recorder {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn rng_states(
+        &self,
+        py: Python<'_>,
+        (torch, (python, python_stands), (numpy, numpy_stands)): RngParts,
+    ) -> PyResult<RngStates> {
+        let mut known = self.generators();
+        if !python_stands {
+            known.proved = (python.as_ref()).is_some_and(|it| is_twister(&known.python, it));
+            known.python_told = python.map(|words| {
+                let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+                of_buffers([&bytes[..]])
+            });
+        }
+        if !numpy_stands {
+            known.numpy_told = numpy.map(|bytes| of_buffers([&bytes[..]]));
+        }
+        Ok(RngStates {
+            torch: torch.map(|span| of_spans(py, &[span])).transpose()?,
+            python: known.python_told,
+            numpy: known.numpy_told,
+        })
+    }
+
+    fn generators(&self) -> MutexGuard<'_, Generators> {
+        self.generators
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -327,17 +398,6 @@ fn replica_of((world, rank, size, held, apart): Place, (tensors, parts): (u32, S
         tensors,
         parts,
     }
-}
-
-fn rng_states(py: Python<'_>, (torch, python, numpy): RngParts) -> PyResult<RngStates> {
-    Ok(RngStates {
-        torch: torch.map(|span| of_spans(py, &[span])).transpose()?,
-        python: python.map(|words| {
-            let bytes: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
-            of_buffers([&bytes[..]])
-        }),
-        numpy: numpy.map(|bytes| of_buffers([&bytes[..]])),
-    })
 }
 
 fn sample_of(

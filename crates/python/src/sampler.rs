@@ -1,43 +1,30 @@
 //! Reads a few positions of the model around a step, and tells them as one text.
 //!
-//! Python says which memory stands for which parameter; the positions are drawn and kept here. Three looks make a sample:
-//! *earlier* (when the step before ended), *before* and *behind*. What a look could not read is left out.
+//! Python says which parameters there are and when it is time to look; positions are drawn and kept here. Three looks make a
+//! sample: *earlier* (when the step before ended), *before* and *behind*. What a look could not read is left out.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyDict, PyList, PyString};
 use training::passes::wire::{self as passes, Seen as Passed};
 use training::recheck::draw::{Draw, Pick};
+use training::recheck::pack::Rule;
 use training::recheck::wire::{self, Block, Odd, OddValue, Values};
 
-/// Address, and dimensions with their strides in elements; without dimensions it is contiguous.
-type Column = (usize, Vec<(usize, isize)>);
+use crate::parameters::{Described, Entry, Gradient, Seen, Torch};
 
-/// One parameter at a look: bytes of an element, weights, gradients, columns of state, steps that the state counts.
-type Row = (
-    usize,
-    Column,
-    Option<Column>,
-    Option<Vec<Column>>,
-    Option<u64>,
-);
-
-/// One parameter at a look at the gradients only: bytes of an element, and the gradient if there is one.
-type GradientRow = (usize, Option<Column>);
-
-/// What was read of one parameter.
-#[derive(Clone, Default)]
-struct Seen {
-    size: usize,
-    weights: Vec<u8>,
-    gradients: Option<Vec<u8>>,
-    state: Option<Vec<Vec<u8>>>,
-    steps: Option<u64>,
-}
+/// Factor of what stood there, whether the gradient is squared, and whether it is added whole.
+type RuleParts = (f64, bool, bool);
 
 #[derive(Default)]
 struct Looks {
+    entries: Vec<Entry>,
+    /// Identities of the parameters of each group, those that are not looked at too.
+    marks: Vec<Vec<usize>>,
     picks: Vec<Pick>,
     earlier: Vec<Option<Seen>>,
     before: Vec<Option<Seen>>,
@@ -48,62 +35,156 @@ struct Looks {
 /// Samples the parameters of one optimizer.
 #[pyclass(frozen)]
 pub(crate) struct Sampler {
+    torch: Torch,
     draw: Mutex<Draw>,
     looks: Mutex<Looks>,
 }
 
 #[pymethods]
 impl Sampler {
-    /// A sampler with a generator of its own, seeded with `seed`.
+    /// A sampler with a generator of its own, seeded with `seed`; the rest is [`Torch::new`]'s.
     #[new]
-    fn new(seed: u64) -> Self {
+    fn new(
+        seed: u64,
+        classes: (Py<PyAny>, Py<PyAny>, Py<PyAny>),
+        kinds: (Py<PyAny>, Py<PyAny>),
+        column: Py<PyAny>,
+    ) -> Self {
         Self {
+            torch: Torch::new(classes, kinds, column),
             draw: Mutex::new(Draw::new(seed, &[])),
             looks: Mutex::default(),
         }
     }
 
-    /// The parameters have `sizes` elements from now on.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "Python's arguments are converted into owned values"
-    )]
-    fn layout(&self, sizes: Vec<u64>) {
-        lock(&self.draw).layout(&sizes);
-        *lock(&self.looks) = Looks::default();
-    }
-
-    /// Draws about `count` new positions; answers the numbers of the parameters in which they lie.
-    fn draw(&self, count: usize) -> Vec<usize> {
-        let picks = lock(&self.draw).picks(count.min(wire::POSITIONS_MAX));
-        let parameters = picks.iter().map(|(parameter, _)| *parameter).collect();
-        *lock(&self.looks) = Looks {
-            picks,
+    /// These are the parameters from now on, out of the optimizer's `groups`.
+    fn layout(
+        &self,
+        py: Python<'_>,
+        groups: &Bound<'_, PyList>,
+        parameters: Vec<Described>,
+    ) -> PyResult<()> {
+        let marks = marks(groups)?;
+        let sizes: Vec<u64> = parameters.iter().map(|it| it.5).collect();
+        self.draw
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner)
+            .layout(&sizes);
+        let looks = Looks {
+            entries: parameters.into_iter().map(Entry::new).collect(),
+            marks,
             ..Looks::default()
         };
-        parameters
-    }
-
-    /// What stands at the positions when a step has ended and the next has not begun.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "Python's arguments are converted into owned values"
-    )]
-    fn earlier(&self, rows: Vec<Option<Row>>) -> PyResult<()> {
-        let mut looks = lock(&self.looks);
-        looks.earlier = read(&looks.picks, &rows)?;
+        let old = std::mem::replace(&mut *self.lock(py), looks);
+        // What it held may end here, and with it whatever that brings about.
+        drop(old);
         Ok(())
     }
 
-    /// The gradients that stand there on their way to the step: behind a backward pass (`anew`), or around a call. Answers
-    /// whether they are kept; with `other` only if they are not those of the last look.
+    /// Whether the optimizer's `groups` still hold the parameters of [`layout`], and those that are sampled (all of them, if none is
+    /// yet) lie where they lay.
+    fn stands(&self, groups: &Bound<'_, PyList>) -> PyResult<bool> {
+        let py = groups.py();
+        let found = marks(groups)?;
+        let looks = self.lock(py);
+        if found != looks.marks {
+            return Ok(false);
+        }
+        if looks.picks.is_empty() {
+            return all(looks.entries.iter(), |it| it.stands(py));
+        }
+        let drawn = looks.picks.iter();
+        all(
+            drawn.filter_map(|(number, _)| looks.entries.get(*number)),
+            |it| it.stands(py),
+        )
+    }
+
+    /// Draws about `count` new positions in at most `most` parameters; answers the numbers of those.
+    fn draw(&self, py: Python<'_>, count: usize, most: usize) -> Vec<usize> {
+        let mut draw = self
+            .draw
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner);
+        let picks = draw.picks(count.min(wire::POSITIONS_MAX), most);
+        let parameters = picks.iter().map(|(parameter, _)| *parameter).collect();
+        self.lock(py).again(picks);
+        parameters
+    }
+
+    /// The positions are not looked at any more.
+    fn forget(&self, py: Python<'_>) {
+        self.lock(py).again(Vec::new());
+    }
+
+    /// What was read when the step before ended does not bind any more.
+    fn no_earlier(&self, py: Python<'_>) {
+        self.lock(py).earlier.clear();
+    }
+
+    /// Of a call on the gradients of `parameters`: whether it is about any of the optimizer's, and the sampled parameters that it is not
+    /// about, by the number that they are told by; `None` where one comes twice.
+    fn about(&self, parameters: &Bound<'_, PyAny>) -> PyResult<(bool, Option<Vec<u32>>)> {
+        let mut ids = HashSet::new();
+        for parameter in parameters.try_iter()? {
+            if !ids.insert(parameter?.as_ptr().addr()) {
+                return Ok((true, None));
+            }
+        }
+        let looks = self.lock(parameters.py());
+        let about = looks.marks.iter().flatten().any(|it| ids.contains(it));
+        let drawn = (looks.picks.iter()).filter_map(|(number, _)| looks.entries.get(*number));
+        let apart = drawn.filter(|it| !ids.contains(&it.identity()));
+        Ok((about, Some(apart.map(|it| it.index).collect())))
+    }
+
+    /// Numbers of the sampled parameters that somebody has set hooks on.
+    fn hooked(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
+        let looks = self.lock(py);
+        let mut found = Vec::new();
+        for (number, _) in &looks.picks {
+            let entry = looks.entries.get(*number);
+            if entry.map_or(Ok(false), |it| it.hooked(py))? {
+                found.push(*number);
+            }
+        }
+        Ok(found)
+    }
+
+    /// What stands at the positions when a step has ended and the next has not begun; `apart` are the identities of parameters that
+    /// may change in between.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "Python's arguments are converted into owned values"
     )]
-    fn stage(&self, rows: Vec<Option<GradientRow>>, anew: bool, other: bool) -> PyResult<bool> {
-        let mut looks = lock(&self.looks);
-        let stage = read_gradients(&looks.picks, &rows)?;
+    fn earlier(&self, states: &Bound<'_, PyDict>, apart: HashSet<usize>) -> PyResult<()> {
+        let mut looks = self.lock(states.py());
+        let mut earlier = looks.look(&self.torch, states, false)?;
+        let Looks { picks, entries, .. } = &mut *looks;
+        for (seen, (number, _)) in earlier.iter_mut().zip(&*picks) {
+            if !apart.is_empty()
+                && entries
+                    .get(*number)
+                    .is_some_and(|it| apart.contains(&it.identity()))
+            {
+                *seen = None;
+            }
+        }
+        looks.earlier = earlier;
+        Ok(())
+    }
+
+    /// The gradients that stand there on their way to the step: behind a backward pass (`anew`), or around a call; for the numbers in
+    /// `others` those that are given. Answers whether they are kept; with `other` only if they are not those of the last look.
+    fn stage(
+        &self,
+        py: Python<'_>,
+        anew: bool,
+        other: bool,
+        others: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<bool> {
+        let mut looks = self.lock(py);
+        let stage = looks.gradients(py, &self.torch, others)?;
         if anew {
             looks.stages.clear();
         } else if looks.stages.is_empty()
@@ -117,60 +198,144 @@ impl Sampler {
     }
 
     /// What stands there as the step begins.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "Python's arguments are converted into owned values"
-    )]
-    fn before(&self, rows: Vec<Option<Row>>) -> PyResult<()> {
-        let mut looks = lock(&self.looks);
-        looks.before = read(&looks.picks, &rows)?;
+    fn before(&self, states: &Bound<'_, PyDict>, gradients: bool) -> PyResult<()> {
+        let mut looks = self.lock(states.py());
+        looks.before = looks.look(&self.torch, states, gradients)?;
         Ok(())
     }
 
-    /// What stands there behind it: answers the text of the sample. `indices` has for each parameter the number that it is told by;
-    /// `closure` that the gradients are those behind the step. The second text has the gradients on their way, if they were read.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "Python's arguments are converted into owned values"
-    )]
+    /// What stands there behind it: answers the text of the sample. `closure` says that the gradients are those behind the step; by
+    /// `rules` the state is expected, so that it takes less space. The second text has the gradients on their way, if they were read.
     fn behind(
         &self,
-        rows: Vec<Option<Row>>,
-        indices: Vec<u32>,
+        states: &Bound<'_, PyDict>,
         closure: bool,
+        rules: Vec<RuleParts>,
     ) -> PyResult<(String, Option<String>)> {
-        let mut looks = lock(&self.looks);
-        let behind = read(&looks.picks, &rows)?;
-        let Looks {
-            picks,
-            earlier,
-            before,
-            stages,
-        } = std::mem::take(&mut *looks);
-        let mut told = vec![Vec::new(); stages.len()];
+        let rules: Vec<Rule> = rules.into_iter().map(rule_of).collect();
+        let mut looks = self.lock(states.py());
+        let behind = looks.look(&self.torch, states, true)?;
+        let earlier = std::mem::take(&mut looks.earlier);
+        let before = std::mem::take(&mut looks.before);
+        let way_there = std::mem::take(&mut looks.stages);
+        let Looks { picks, entries, .. } = &mut *looks;
+        let mut told = vec![Vec::new(); way_there.len()];
         let mut earlier = earlier.into_iter();
         let mut values = Values::default();
-        let rows = picks.into_iter().zip(before).zip(behind).zip(indices);
-        for (number, (((pick, before), behind), index)) in rows.enumerate() {
+        let rows = picks.iter().zip(before).zip(behind);
+        for (number, (((entry, positions), before), behind)) in rows.enumerate() {
             let earlier = earlier.next().flatten();
-            if let (Some(before), Some(behind)) = (before, behind)
+            if let (Some(before), Some(behind), Some(entry)) = (before, behind, entries.get(*entry))
                 && columns_agree(&before, &behind)
             {
                 let used = if closure { &behind } else { &before };
-                way(&mut told, &stages, number, used.gradients.as_ref());
-                add(
-                    &mut values,
-                    (index, pick.1),
-                    earlier,
-                    before,
-                    behind,
-                    closure,
-                );
+                way(&mut told, &way_there, number, used.gradients.as_ref());
+                let place = (entry.index, positions.clone());
+                add(&mut values, place, earlier, before, behind, closure);
             }
         }
-        let way = (!stages.is_empty()).then(|| passes::write(&told));
-        Ok((wire::write(&values), way))
+        let way = (!way_there.is_empty()).then(|| passes::write(&told, &values.blocks));
+        Ok((wire::write(&values, &rules), way))
     }
+
+    /// Of the sampled parameters that are to be described: their numbers, and the names of their state.
+    fn untold(&self, py: Python<'_>) -> Vec<(usize, Vec<Py<PyString>>)> {
+        let mut looks = self.lock(py);
+        let Looks { picks, entries, .. } = &mut *looks;
+        let drawn = picks.iter();
+        drawn
+            .filter_map(|(number, _)| Some((*number, entries.get_mut(*number)?.untold(py)?)))
+            .collect()
+    }
+}
+
+impl Sampler {
+    fn lock(&self, py: Python<'_>) -> MutexGuard<'_, Looks> {
+        self.looks
+            .lock_py_attached(py)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Looks {
+    /// New positions, and nothing read at them yet.
+    fn again(&mut self, picks: Vec<Pick>) {
+        for (number, _) in &self.picks {
+            if let Some(entry) = self.entries.get_mut(*number) {
+                entry.let_go();
+            }
+        }
+        self.picks = picks;
+        self.earlier.clear();
+        self.before.clear();
+        self.stages.clear();
+    }
+
+    fn look(
+        &mut self,
+        torch: &Torch,
+        states: &Bound<'_, PyDict>,
+        gradients: bool,
+    ) -> PyResult<Vec<Option<Seen>>> {
+        let mut seen = Vec::with_capacity(self.picks.len());
+        for (number, positions) in &self.picks {
+            let entry = self.entries.get_mut(*number).ok_or_else(no_entry)?;
+            seen.push(entry.look(torch, states, positions, gradients)?);
+        }
+        Ok(seen)
+    }
+
+    fn gradients(
+        &mut self,
+        py: Python<'_>,
+        torch: &Torch,
+        others: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<Passed>> {
+        let mut seen = Vec::with_capacity(self.picks.len());
+        for (number, positions) in &self.picks {
+            let entry = self.entries.get_mut(*number).ok_or_else(no_entry)?;
+            let other = others
+                .map(|others| others.get_item(number))
+                .transpose()?
+                .flatten();
+            seen.push(match entry.gradient(torch, positions, other, py)? {
+                Gradient::Gone => Passed::Gone,
+                Gradient::Unread => Passed::Unread,
+                Gradient::Bytes(bytes) => Passed::Bytes(bytes),
+            });
+        }
+        Ok(seen)
+    }
+}
+
+fn no_entry() -> PyErr {
+    PyValueError::new_err("a parameter was drawn that is not there")
+}
+
+fn rule_of((from, squared, whole): RuleParts) -> Rule {
+    Rule {
+        from,
+        squared,
+        whole,
+    }
+}
+
+fn all<'a>(
+    mut entries: impl Iterator<Item = &'a Entry>,
+    test: impl Fn(&Entry) -> PyResult<bool>,
+) -> PyResult<bool> {
+    entries.try_fold(true, |so_far, entry| Ok(so_far && test(entry)?))
+}
+
+/// The identities of the parameters of each group.
+fn marks(groups: &Bound<'_, PyList>) -> PyResult<Vec<Vec<usize>>> {
+    let mut marks = Vec::with_capacity(groups.len());
+    for group in groups {
+        let parameters = group.get_item(pyo3::intern!(groups.py(), "params"))?;
+        let parameters = parameters.cast::<PyList>()?;
+        marks.push(parameters.iter().map(|it| it.as_ptr().addr()).collect());
+    }
+    Ok(marks)
 }
 
 /// Adds one parameter to each stage of `told`: what the gradient was there, where it is not what follows.
@@ -185,22 +350,6 @@ fn way(told: &mut [Vec<Passed>], stages: &[Vec<Passed>], number: usize, used: Op
         });
         next = here;
     }
-}
-
-fn read_gradients(picks: &[Pick], rows: &[Option<GradientRow>]) -> PyResult<Vec<Passed>> {
-    if picks.len() != rows.len() {
-        return Err(PyValueError::new_err(
-            "a row for each parameter that was drawn",
-        ));
-    }
-    let gradient = |((_, positions), row): (&Pick, &Option<GradientRow>)| {
-        Ok(match row {
-            None => Passed::Unread,
-            Some((_, None)) => Passed::Gone,
-            Some((size, Some(column))) => Passed::Bytes(gather(positions, *size, column)?),
-        })
-    };
-    picks.iter().zip(rows).map(gradient).collect()
 }
 
 /// Whether the state that was there before the step has as many columns behind it.
@@ -294,69 +443,4 @@ fn differ(
             });
         }
     }
-}
-
-fn read(picks: &[Pick], rows: &[Option<Row>]) -> PyResult<Vec<Option<Seen>>> {
-    if picks.len() != rows.len() {
-        return Err(PyValueError::new_err(
-            "a row for each parameter that was drawn",
-        ));
-    }
-    let pairs = picks.iter().zip(rows);
-    pairs
-        .map(|((_, positions), row)| row.as_ref().map(|row| seen(positions, row)).transpose())
-        .collect()
-}
-
-fn seen(positions: &[u64], (size, weights, gradients, state, steps): &Row) -> PyResult<Seen> {
-    let gather = |column: &Column| gather(positions, *size, column);
-    Ok(Seen {
-        size: *size,
-        weights: gather(weights)?,
-        gradients: gradients.as_ref().map(gather).transpose()?,
-        state: state
-            .as_ref()
-            .map(|columns| columns.iter().map(gather).collect())
-            .transpose()?,
-        steps: *steps,
-    })
-}
-
-fn gather(positions: &[u64], size: usize, (address, dimensions): &Column) -> PyResult<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(positions.len() * size);
-    for position in positions {
-        let element = place(*position, dimensions).and_then(|at| {
-            let offset = at.checked_mul(isize::try_from(size).ok()?)?;
-            address.checked_add_signed(offset).filter(|_| *address != 0)
-        });
-        let element =
-            element.ok_or_else(|| PyValueError::new_err("an element lies outside the memory"))?;
-        // SAFETY: the caller passes the address of a dense tensor of this process that has at least as many elements as the
-        // positions were drawn for, with its own strides, and holds the tensor until the call returns; bytes have no
-        // alignment and no invalid values. Another thread of the job may write meanwhile: then an element is torn.
-        #[expect(unsafe_code, reason = "an address from Python is all there is")]
-        let element =
-            unsafe { std::slice::from_raw_parts(std::ptr::with_exposed_provenance(element), size) };
-        bytes.extend_from_slice(element);
-    }
-    Ok(bytes)
-}
-
-/// The offset in elements of the element that is number `position` of a contiguous tensor of these dimensions.
-fn place(position: u64, dimensions: &[(usize, isize)]) -> Option<isize> {
-    let mut left = usize::try_from(position).ok()?;
-    if dimensions.is_empty() {
-        return isize::try_from(left).ok();
-    }
-    let mut offset = 0isize;
-    for (length, stride) in dimensions.iter().rev() {
-        let at = isize::try_from(left.checked_rem(*length)?).ok()?;
-        left /= length;
-        offset = offset.checked_add(at.checked_mul(*stride)?)?;
-    }
-    (left == 0).then_some(offset)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -128,12 +128,7 @@ pub fn judge(
         .iter()
         .map(|block| block.gradients.clone().map_or(Seen::Gone, Seen::Bytes))
         .collect();
-    let sizes: Vec<usize> = values
-        .blocks
-        .iter()
-        .map(|block| block.weights.len())
-        .collect();
-    let mut stages = wire::read(&path.values, path.calls.len() + 1, &sizes)?;
+    let mut stages = wire::read(&path.values, path.calls.len() + 1, &values.blocks)?;
     stages.push(used);
     for at in (1..stages.len()).rev() {
         let (before, behind) = stages.split_at_mut(at);
@@ -382,6 +377,8 @@ fn change(among: &[&Element]) -> Change {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
     use domain::Number;
 
     use super::*;
@@ -412,12 +409,15 @@ mod tests {
         }
     }
 
+    /// In the form that says nothing about what the step uses.
     fn told(stages: &[&[&[f32]]], calls: Vec<GradientCall>) -> GradientPath {
-        let stage = |stage: &&[&[f32]]| stage.iter().map(|it| Seen::Bytes(bytes(it))).collect();
-        let stages: Vec<Vec<Seen>> = stages.iter().map(stage).collect();
+        let columns = stages.iter().flat_map(|stage| stage.iter());
+        let raw: Vec<u8> = columns
+            .flat_map(|it| [&[3], &bytes(it)[..]].concat())
+            .collect();
         GradientPath {
             calls,
-            values: wire::write(&stages),
+            values: STANDARD_NO_PAD.encode(raw),
             ..GradientPath::default()
         }
     }

@@ -1,8 +1,11 @@
 //! Which positions are looked at: fresh ones at each step, half of them spread over the parameters and half over the elements.
 //!
 //! Spread over elements alone, a bias would be seen once in thousands of steps; over parameters alone, the change of a few rows
-//! of a large matrix would be. The generator is SplitMix64 from a seed of the operating system's: the job's own generators
+//! of a large matrix would be. What a look costs is the number of parameters, hardly that of positions: of a large model a part of the
+//! parameters is drawn first, by the same halves, and the positions lie in those. The generator is SplitMix64 from a seed of the operating system's: the job's own generators
 //! are never touched. It is no secret: what runs in the process can read it, and `docs/steps.md` says what follows from that.
+
+use std::collections::BTreeSet;
 
 /// Draws positions of one optimizer's parameters.
 #[derive(Debug, Clone)]
@@ -38,25 +41,32 @@ impl Draw {
             .collect();
     }
 
-    /// About `count` different positions.
-    pub fn picks(&mut self, count: usize) -> Vec<Pick> {
-        let total = self.ends.last().copied().unwrap_or(0);
-        if total == 0 {
+    /// About `count` different positions in at most `most` parameters.
+    pub fn picks(&mut self, count: usize, most: usize) -> Vec<Pick> {
+        let chosen: Vec<usize> = self.parameters(most.min(count)).into_iter().collect();
+        if chosen.is_empty() {
             return Vec::new();
         }
-        let mut drawn = std::collections::BTreeSet::new();
-        let parameters = self.ends.len() as u64;
+        let mut end = 0u64;
+        let ends: Vec<u64> = chosen
+            .iter()
+            .map(|parameter| {
+                let (start, stop) = self.range(*parameter);
+                end = end.saturating_add(stop - start);
+                end
+            })
+            .collect();
+        let mut drawn = BTreeSet::new();
         for number in 0..count {
-            if number % 2 == 0 {
-                let parameter = usize::try_from(self.below(parameters)).unwrap_or(0);
-                let (start, end) = self.range(parameter);
-                if end > start {
-                    drawn.insert((parameter, self.below(end - start)));
-                }
+            let at = if number % 2 == 0 {
+                number / 2 % chosen.len()
             } else {
-                let element = self.below(total);
-                let parameter = self.ends.partition_point(|end| *end <= element);
-                drawn.insert((parameter, element - self.range(parameter).0));
+                let element = self.below(end);
+                ends.partition_point(|end| *end <= element)
+            };
+            if let Some(parameter) = chosen.get(at) {
+                let (start, stop) = self.range(*parameter);
+                drawn.insert((*parameter, self.below(stop - start)));
             }
         }
         let mut picks: Vec<Pick> = Vec::new();
@@ -67,6 +77,34 @@ impl Draw {
             }
         }
         picks
+    }
+
+    /// At most `most` parameters that have elements, half of them by chance and half by their size; all of them, if there are no more.
+    fn parameters(&mut self, most: usize) -> BTreeSet<usize> {
+        let total = self.ends.last().copied().unwrap_or(0);
+        let filled = |draw: &Self, parameter: usize| {
+            let (start, end) = draw.range(parameter);
+            end > start
+        };
+        if total == 0 || self.ends.len() <= most {
+            return (0..self.ends.len())
+                .filter(|it| filled(self, *it))
+                .collect();
+        }
+        let parameters = self.ends.len() as u64;
+        let mut chosen = BTreeSet::new();
+        for number in 0..most {
+            let parameter = if number % 2 == 0 {
+                usize::try_from(self.below(parameters)).unwrap_or(0)
+            } else {
+                let element = self.below(total);
+                self.ends.partition_point(|end| *end <= element)
+            };
+            if filled(self, parameter) {
+                chosen.insert(parameter);
+            }
+        }
+        chosen
     }
 
     fn range(&self, parameter: usize) -> (u64, u64) {
@@ -98,7 +136,7 @@ mod tests {
     fn positions_lie_in_their_parameters_and_are_fresh_each_time() {
         let sizes = [5, 0, 1000, 1];
         let mut draw = Draw::new(7, &sizes);
-        let (first, second) = (draw.picks(64), draw.picks(64));
+        let (first, second) = (draw.picks(64, 64), draw.picks(64, 64));
         assert_ne!(first, second);
         for (parameter, positions) in first.iter().chain(&second) {
             assert!(positions.iter().all(|at| at < &sizes[*parameter]));
@@ -119,7 +157,7 @@ mod tests {
         let mut seen = [0; 4];
         let mut quarters = [0; 4];
         for _ in 0..200 {
-            for (parameter, positions) in draw.picks(16) {
+            for (parameter, positions) in draw.picks(16, 16) {
                 seen[parameter] += 1;
                 if parameter == 1 {
                     for at in positions {
@@ -133,8 +171,25 @@ mod tests {
     }
 
     #[test]
+    fn few_parameters_are_drawn_of_many_and_each_has_its_turn() {
+        let sizes: Vec<u64> = (0..200).map(|it| 1 + it % 7 * 1000).collect();
+        let mut draw = Draw::new(11, &sizes);
+        let mut seen = [0; 200];
+        for _ in 0..400 {
+            let picks = draw.picks(64, 12);
+            assert!((4..=12).contains(&picks.len()));
+            assert!(picks.iter().map(|(_, at)| at.len()).sum::<usize>() > 30);
+            for (parameter, positions) in picks {
+                seen[parameter] += 1;
+                assert!(positions.iter().all(|at| at < &sizes[parameter]));
+            }
+        }
+        assert!(seen.iter().all(|count| *count > 1), "{seen:?}");
+    }
+
+    #[test]
     fn nothing_is_drawn_where_there_is_nothing() {
-        assert!(Draw::new(1, &[]).picks(9).is_empty());
-        assert!(Draw::new(1, &[0, 0]).picks(9).is_empty());
+        assert!(Draw::new(1, &[]).picks(9, 9).is_empty());
+        assert!(Draw::new(1, &[0, 0]).picks(9, 9).is_empty());
     }
 }

@@ -23,5 +23,6 @@ pub mod bounds;
 mod cause;
 pub mod draw;
 pub mod judge;
+pub mod pack;
 pub mod update;
 pub mod wire;
