@@ -61,6 +61,8 @@ class Steps:
         self.passes = _passes.Passes(sensor, torch, self.recheck, recorder)
         self.ranks = _ranks.Ranks(sensor, recorder, self.recheck)
         self.clock = _native.Clock(SCHEDSTAT)
+        # The link over which it was told where the clock shows its place.
+        self.placed = None
         self.schedules = _schedules.Schedules(sensor)
         self.ended = None
         self.backwards = 0
@@ -209,6 +211,10 @@ class Steps:
             known = self.known[optimizer] = Known(self.optimizers)
             self.optimizers += 1
         known.steps += 1
+        if link is not self.placed:
+            # Where it can be seen from outside how far this process has come.
+            self.placed = link
+            self.sensor.send({"type": "progress", "address": self.clock.address})
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         states = optimizer.state
         number, counted = self._number(known, parameters, states)

@@ -87,6 +87,7 @@ rules! {
     RanksShareBatches "ranks-share-batches" "ranks that had batches of their own are given the same ones" "D03";
     MetricForged "metric-forged" "a reported metric does not follow from the losses any more, as it did" "E01";
     SleepsInSteps "sleeps-in-steps" "the thread that trains sleeps in some steps, and nothing that is seen explains it" "P02";
+    RankStalled "rank-stalled" "a rank stands still, and the others wait for it" "P04";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";

@@ -99,6 +99,11 @@ pub enum Message {
     },
     /// An optimizer step is done.
     Step(Box<StepRecord>),
+    /// Where in the memory of this process it is told how far the training has come: see [`Progress`].
+    Progress {
+        /// Address of [`Progress::BYTES`] bytes.
+        address: u64,
+    },
     /// Something was read over the network: its content is not recorded.
     Network {
         /// URL without user, query and fragment, or `host:port`.
@@ -120,6 +125,38 @@ pub enum Message {
         /// Type name of the exception that ended the program, if one did.
         exception: Option<String>,
     },
+}
+
+/// How far the training of a process has come, as it stands in its memory: read from outside, because a process that hangs says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Steps that were told.
+    pub steps: u64,
+    /// Phases since then.
+    pub phases: u64,
+    /// The phase: those of [`Phase`](crate::Phase) in their order, then the sensor's own, behind a forward and behind a backward pass.
+    pub phase: u64,
+}
+
+impl Progress {
+    /// What the memory begins with.
+    pub const MARK: u64 = u64::from_le_bytes(*b"tl-place");
+    /// Its length: the mark, and three numbers in the machine's own order.
+    pub const BYTES: usize = 4 * size_of::<u64>();
+
+    /// Reads it; `None` for other memory.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.as_chunks::<8>();
+        let [mark, steps, phases, phase] = numbers else {
+            return None;
+        };
+        let number = |bytes: &[u8; 8]| u64::from_ne_bytes(*bytes);
+        (rest.is_empty() && number(mark) == Self::MARK).then(|| Self {
+            steps: number(steps),
+            phases: number(phases),
+            phase: number(phase),
+        })
+    }
 }
 
 /// A question before something is loaded, on a connection of its own: one frame with this, then one with an [`Answer`].

@@ -17,6 +17,19 @@ pub fn is_stopped(pid: u32) -> io::Result<bool> {
     Ok(matches!(Stat::of(pid)?.state, 'T' | 't'))
 }
 
+/// Whether a process waits for a disk now.
+pub fn waits_for_disk(pid: u32) -> io::Result<bool> {
+    Ok(Stat::of(pid)?.state == 'D')
+}
+
+/// Clock ticks that a process and all that it started ran so far.
+pub fn worked_so_far(pid: u32) -> io::Result<u64> {
+    let own = Stat::of(pid)?.worked;
+    let others = crate::proc::descendants_of(pid).unwrap_or_default();
+    let others = others.into_iter().filter_map(|it| Stat::of(it).ok());
+    Ok(others.fold(own, |sum, it| sum.saturating_add(it.worked)))
+}
+
 /// How many threads a process has.
 pub fn threads(pid: u32) -> io::Result<usize> {
     Ok(std::fs::read_dir(format!("/proc/{pid}/task"))?.count())
@@ -82,6 +95,7 @@ mod tests {
         let own = std::process::id();
         assert!(!is_stopped(own).unwrap());
         assert!(threads(own).unwrap() >= 1);
+        assert!(worked_so_far(own).is_ok() && waits_for_disk(own).is_ok());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(has_connections(own));

@@ -171,6 +171,16 @@ pub fn name(pid: u32) -> io::Result<String> {
     Ok(Stat::of(pid)?.name)
 }
 
+/// `length` bytes at `address` of another process, as far as we may read them.
+pub fn memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::FileExt as _;
+
+    let file = std::fs::File::open(format!("/proc/{pid}/mem"))?;
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, address)?;
+    Ok(bytes)
+}
+
 /// The children of a process, in ascending order, dead ones that were not reaped included.
 pub fn children_of(pid: u32) -> io::Result<Vec<u32>> {
     let mut children = family()?.remove(&pid).unwrap_or_default();

@@ -21,6 +21,8 @@ pub(crate) struct Stat {
     pub(crate) parent: u32,
     /// The leader of its session; 0 when that lives outside our PID namespace.
     pub(crate) session: u32,
+    /// Clock ticks that its threads ran.
+    pub(crate) worked: u64,
     /// Clock ticks since boot.
     pub(crate) started: u64,
     /// Where the command line lies in its memory, if we may know.
@@ -60,6 +62,7 @@ impl Stat {
             state: field(3)?.chars().next()?,
             parent: field(4)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
+            worked: field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?,
             started: field(22)?.parse().ok()?,
             arguments: address(48)
                 .zip(address(49))
@@ -105,6 +108,7 @@ mod tests {
             stat,
             Stat {
                 state: stat.state,
+                worked: stat.worked,
                 ..Stat::of(std::process::id()).unwrap()
             }
         );

@@ -7,9 +7,10 @@
 
 use std::ffi::CString;
 use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use domain::Phase;
+use domain::sensor::Progress;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use rustix::fs::{Mode, OFlags};
@@ -64,7 +65,11 @@ pub(crate) struct Clock {
     /// The file that tells how long a thread waited for a processor.
     path: CString,
     state: Mutex<State>,
+    progress: Box<Place>,
 }
+
+/// [`Progress`] as it is written: the mark, steps, phases, the phase.
+type Place = [AtomicU64; Progress::BYTES / size_of::<u64>()];
 
 #[pymethods]
 impl Clock {
@@ -77,7 +82,14 @@ impl Clock {
         Ok(Self {
             path: CString::new(path).map_err(|error| PyValueError::new_err(error.to_string()))?,
             state: Mutex::new(state),
+            progress: Box::new([Progress::MARK, 0, 0, 0].map(AtomicU64::new)),
         })
+    }
+
+    /// Where [`Progress`] stands.
+    #[getter]
+    fn address(&self) -> usize {
+        self.progress.as_ptr().expose_provenance()
     }
 
     /// The time since the last mark belongs to the phase that ends, and `phase` begins; answers the time, nanoseconds.
@@ -96,6 +108,9 @@ impl Clock {
         state.add(ending, wall);
         state.explain(ending, wall);
         state.phase = phase;
+        let [_, _, phases, place] = &*self.progress;
+        phases.fetch_add(1, Ordering::Relaxed);
+        place.store(phase as u64, Ordering::Relaxed);
         now
     }
 
@@ -112,6 +127,9 @@ impl Clock {
     /// known any more.
     fn take(&self, since: i64) -> ([u64; SENSOR + 1], Vec<Waited>, Option<String>) {
         let mut state = self.lock();
+        let [_, steps, phases, _] = &*self.progress;
+        steps.fetch_add(1, Ordering::Relaxed);
+        phases.store(0, Ordering::Relaxed);
         let late = now_of(ClockId::Monotonic) - since;
         state.add(SENSOR, late);
         let mut spent = [0; SENSOR + 1];
@@ -261,5 +279,3 @@ fn now_of(clock: ClockId) -> i64 {
 fn micros(nanoseconds: i64) -> u64 {
     u64::try_from(nanoseconds / 1000).unwrap_or(0)
 }
-
-const _: () = assert!(Phase::ALL.len() >= EXPLAINED);

@@ -11,6 +11,7 @@ pub mod data;
 mod element;
 mod encoding;
 pub mod fingerprint;
+pub mod hang;
 pub mod lineage;
 pub mod passes;
 pub mod recheck;

@@ -16,6 +16,7 @@ mod event;
 mod examined;
 mod fault;
 mod files;
+mod hangs;
 mod heartbeat;
 mod installed;
 mod judge;

@@ -18,6 +18,7 @@ use super::data::Readings;
 use super::environment::Environments;
 use super::event::{Connection, Event, Purpose};
 use super::files::{self, Reader};
+use super::hangs::Hangs;
 use super::heartbeat::Heart;
 use super::judge::Context;
 use super::keep::{Kept, line_of};
@@ -111,6 +112,7 @@ pub(super) struct Recorder<'a> {
     pub(super) habits: Habits,
     pub(super) worlds: Worlds,
     pub(super) timings: Timings,
+    pub(super) hangs: Hangs,
     pub(super) kept: Kept,
     pub(super) reports: Reports,
 }
@@ -204,6 +206,7 @@ impl<'a> Recorder<'a> {
             habits: Habits::default(),
             worlds: Worlds::default(),
             timings: Timings::default(),
+            hangs: Hangs::default(),
             kept: Kept::default(),
             reports: Reports::default(),
         }
@@ -268,6 +271,7 @@ impl<'a> Recorder<'a> {
         self.conclude_ends(LAST_WORDS);
         self.judge_memory(false);
         self.judge_waits(false);
+        self.judge_hangs();
         self.settle_kept();
         self.settle_due(events);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
@@ -332,6 +336,7 @@ impl<'a> Recorder<'a> {
             );
         }
         let at_us = envelope.at_us;
+        self.hangs.spoke(connection);
         match envelope.body {
             Message::Hello(hello) => self.hello(connection, hello, events),
             Message::Ready(ready) => {
@@ -369,7 +374,9 @@ impl<'a> Recorder<'a> {
                     self.look_at_maps(connection);
                 }
                 self.judge_step(connection, &step, at_us);
+                self.hangs.stepped(&step);
             }
+            Message::Progress { address } => self.hangs.place(connection, address),
             Message::Network { target, etag } => self.network(&label, &target, etag),
             Message::Gap { what, why } => {
                 self.journal.record_at(

@@ -80,6 +80,15 @@ impl Recorder<'_> {
         }
     }
 
+    /// Who speaks for each rank of a world.
+    pub(super) fn ranks_of(&self, which: Which) -> Vec<(u32, Connection)> {
+        let world = self.worlds.worlds.get(&which);
+        let ranks = world.into_iter().flat_map(|it| &it.ranks);
+        ranks
+            .map(|(rank, connection)| (*rank, *connection))
+            .collect()
+    }
+
     /// Whether `connection` speaks for the rank from now on.
     fn stands(&mut self, connection: Connection, which: Which, rank: u32) -> bool {
         let world = self.worlds.worlds.entry(which).or_default();
