@@ -44,6 +44,15 @@ CLASSES = {
     "Adamax": (("exp_avg", "exp_inf"), ("betas", "eps", "weight_decay", "maximize")),
 }
 CLASSES["AdamW"] = CLASSES["Adam"]
+# What others' optimizers may be like, by the names of their hyperparameters, the most telling first. What rule they follow is learnt elsewhere.
+CLASSES["Lion"] = (("exp_avg",), ("betas", "weight_decay", "maximize"))
+LIKE = (
+    (("betas", "eps"), "Adam"),
+    (("betas",), "Lion"),
+    (("lr_decay", "eps"), "Adagrad"),
+    (("alpha", "eps"), "RMSprop"),
+    (("momentum",), "SGD"),
+)
 
 # What a step nearly leaves in a class's state: the group's number that is the factor of what stood there, which of several, whether the
 # gradient is squared, and whether it is added whole. It saves space; what is told does not depend on it.
@@ -53,6 +62,7 @@ RULES = {
     "Adagrad": ((None, None, True, True),),
     "RMSprop": (("alpha", None, True, False),),
     "Adamax": (("betas", 0, False, False),),
+    "Lion": (("betas", 1, False, False),),
 }
 RULES["AdamW"] = RULES["Adam"]
 # Most rules of a sample.
@@ -68,7 +78,7 @@ class Recheck:
         self.positions = _positions()
         self.module = sys.modules["torch.optim.optimizer"]
         # Torch's own classes, as they are before the job can put others there.
-        self.classes = {getattr(torch.optim, name): name for name in CLASSES if hasattr(torch.optim, name)}
+        self.classes = {getattr(torch.optim, name): name for name in CLASSES if hasattr(torch.optim, name) and name != "Lion"}
         kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
         self.kinds = {kind: (str(kind).removeprefix("torch."), kind.itemsize) for kind in kinds}
         self.digits = {kind: digits for kind, digits in zip(kinds, (24, 53, 8, 11))}
@@ -200,7 +210,12 @@ class Look:
 
     def __init__(self, recheck, optimizer):
         self.recheck = recheck
-        self.class_name = recheck.classes.get(type(optimizer))
+        kind = type(optimizer)
+        self.class_name = recheck.classes.get(kind)
+        self.label, self.like = self.class_name, None
+        if self.class_name is None:
+            self.class_name = self.like = _like(optimizer)
+            self.label = f"{kind.__module__}.{kind.__qualname__}"[:NAME_MAX]
         self.throttle = Throttle("update recheck", SHARE, recheck.sensor, FREE)
         self.sampler = _native.Sampler(int.from_bytes(os.urandom(8), "little"), *recheck.torch, recheck.odd_column)
         self.path = Path()
@@ -215,9 +230,7 @@ class Look:
         self.description, self.rules = None, ()
         if self.class_name is None:
             self.ids = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
-            kind = type(optimizer)
-            why = "its class is not one of torch's that are rechecked"
-            recheck.gap(f"updates by {kind.__module__}.{kind.__qualname__}", why)
+            recheck.gap(f"updates by {self.label}", "its class is not one of torch's that are rechecked, nor like one of them")
 
     def forget(self):
         if self.drawn is not None:
@@ -255,7 +268,7 @@ class Look:
             self._draw()
         if self.drawn:
             self.description = self._describe(optimizer)
-            self.rates = [_number(group["lr"]) for group in optimizer.param_groups]
+            self.rates = [_number(group.get("lr")) for group in optimizer.param_groups]
             self.sampler.before(optimizer.state, not closure)
             self.looked = len(self.drawn)
             self.begun = True
@@ -272,7 +285,7 @@ class Look:
             self.recheck.gap("updates of a closure", "it changes the hyperparameters that the step then uses")
             return None
         values, self.path.chain = self.sampler.behind(optimizer.state, self.closure, self.rules)
-        rates = [_number(group["lr"]) for group in optimizer.param_groups]
+        rates = [_number(group.get("lr")) for group in optimizer.param_groups]
         if self.closure and rates != self.rates:
             self.recheck.gap("updates of a closure", "it changes the learning rate that the step then uses")
             return None
@@ -334,15 +347,16 @@ class Look:
             for name in names:
                 value = group.get(name)
                 if name == "betas":
-                    numbers["beta1"], numbers["beta2"] = (_number(beta) for beta in value)
+                    if isinstance(value, (tuple, list)) and len(value) == 2:
+                        numbers["beta1"], numbers["beta2"] = (_number(beta) for beta in value)
                 elif value is not None:
                     numbers[name] = _number(value)
-            rate = group["lr"]
+            rate = group.get("lr")
             if type(rate) in self.recheck.spans.plain:
                 numbers["lr_digits"] = self.recheck.digits.get(rate.dtype)
             # What is no plain number is not told, and what is not told is not judged.
             groups.append({name: value for name, value in numbers.items() if value is not None})
-        return (self.class_name, groups)
+        return (self.label, groups, self.like)
 
     # Parameters
 
@@ -411,7 +425,10 @@ class Look:
         for group in optimizer.param_groups:
             for name, which, squared, whole in RULES[self.class_name]:
                 value = 1.0 if name is None else group.get(name)
-                factor = _number(value if which is None else value[which])
+                try:
+                    factor = _number(value if which is None else value[which])
+                except (TypeError, IndexError):
+                    factor = None
                 if factor is not None and (factor, squared, whole) not in found:
                     found.append((factor, squared, whole))
         return found[:RULES_MAX]
@@ -437,6 +454,18 @@ class Look:
         self.renormed = frozenset(renormed & self.ids)
         if self.renormed:
             self.recheck.gap("weights between steps, of embeddings with max_norm", "their layer rescales them as it is used")
+
+
+def _like(optimizer):
+    """Which of the known classes an optimizer is like; `None` if it is like none."""
+    groups = optimizer.param_groups
+    names = groups[0] if groups else {}
+    if "lr" not in names:
+        return None
+    for keys, like in LIKE:
+        if all(key in names for key in keys):
+            return like
+    return None
 
 
 def _positions():

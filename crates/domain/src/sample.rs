@@ -12,8 +12,11 @@ use crate::Number;
 /// An optimizer, as far as its update depends on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Described {
-    /// Torch's own class, known by identity: `AdamW`.
+    /// Torch's own class, known by identity: `AdamW`; or another by its module and name.
     pub class: String,
+    /// For a class that is not torch's: which one of torch's it resembles by the names of its hyperparameters, so that its rule may be learnt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<String>,
     /// The numbers of each parameter group but the learning rate; `false` and `true` are 0 and 1, `betas` are `beta1` and
     /// `beta2`. `lr_digits` is there where the rate is a tensor: bits of its mantissa.
     pub groups: Vec<BTreeMap<String, Number>>,

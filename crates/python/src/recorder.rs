@@ -80,10 +80,10 @@ type RngParts = (
 /// A parameter that was not told yet: index, group, name, shape, type of its elements, names of its state.
 type SampledParts = (u32, u32, String, Vec<u64>, String, Vec<String>);
 
-/// What was sampled: class and groups of the optimizer and new parameters where they are to be told, learning rates before the
+/// What was sampled: class, groups and likeness of the optimizer and new parameters where they are to be told, learning rates before the
 /// step where they differ, whether there was a closure, was looked earlier, was loaded, and the values.
 type SampleParts = (
-    Option<(String, Vec<BTreeMap<String, f64>>)>,
+    Option<(String, Vec<BTreeMap<String, f64>>, Option<String>)>,
     Vec<SampledParts>,
     Option<Vec<f64>>,
     (bool, bool, bool),
@@ -418,8 +418,9 @@ fn sample_of(
         state,
     };
     Sample {
-        optimizer: optimizer.map(|(class, groups)| Described {
+        optimizer: optimizer.map(|(class, groups, like)| Described {
             class,
+            like,
             groups: groups.into_iter().map(numbers).collect(),
         }),
         tensors: tensors.into_iter().map(sampled).collect(),

@@ -123,7 +123,7 @@ fn reset(points: &[&Point]) -> Option<Cause> {
 fn momentum_column(point: &Point) -> Option<usize> {
     match point.hyper.class {
         Class::Sgd if point.hyper.momentum != 0.0 => Some(0),
-        Class::Adam | Class::Adamax => Some(0),
+        Class::Adam | Class::Adamax | Class::Lion => Some(0),
         Class::RmsProp if point.hyper.momentum > 0.0 => Some(1),
         Class::Sgd | Class::RmsProp | Class::Adagrad => None,
     }
@@ -151,6 +151,7 @@ fn gradient(points: &[&Point]) -> Option<Cause> {
             Class::Sgd if before.fresh => new,
             Class::Sgd => (new - hyper.momentum * old) / (1.0 - hyper.dampening),
             Class::Adam | Class::Adamax => (new - hyper.beta1 * old) / (1.0 - hyper.beta1),
+            Class::Lion => (new - hyper.beta2 * old) / (1.0 - hyper.beta2),
             Class::Adagrad => (new - old).max(0.0).sqrt(),
             Class::RmsProp => ((new - hyper.alpha * old) / (1.0 - hyper.alpha))
                 .max(0.0)

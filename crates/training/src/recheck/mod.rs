@@ -23,6 +23,7 @@ pub mod bounds;
 mod cause;
 pub mod draw;
 pub mod judge;
+pub mod learn;
 pub mod pack;
 pub mod update;
 pub mod wire;

@@ -27,17 +27,20 @@ pub enum Class {
     RmsProp,
     /// `torch.optim.Adamax`.
     Adamax,
+    /// Lion, of which torch has none.
+    Lion,
 }
 
 impl Class {
-    /// The class that torch calls `name`.
+    /// The class that torch calls `name`, or the rule that is learnt by it.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "SGD" => Self::Sgd,
-            "Adam" | "AdamW" => Self::Adam,
+            "Adam" | "AdamW" | "Adam, early eps" | "AdamW, early eps" => Self::Adam,
             "Adagrad" => Self::Adagrad,
             "RMSprop" => Self::RmsProp,
             "Adamax" => Self::Adamax,
+            "Lion" => Self::Lion,
             _ => return None,
         })
     }
@@ -50,12 +53,13 @@ impl Class {
             Self::Adagrad => &["sum"],
             Self::RmsProp => &["square_avg", "momentum_buffer", "grad_avg"],
             Self::Adamax => &["exp_avg", "exp_inf"],
+            Self::Lion => &["exp_avg"],
         }
     }
 
     /// Whether it counts steps in its state.
     pub const fn counts(self) -> bool {
-        !matches!(self, Self::Sgd)
+        !matches!(self, Self::Sgd | Self::Lion)
     }
 }
 
@@ -82,6 +86,8 @@ pub struct Hyper {
     pub amsgrad: bool,
     pub decoupled: bool,
     pub centered: bool,
+    /// Epsilon is added before the second moment is corrected.
+    pub early_eps: bool,
 }
 
 /// A hyperparameter that the rule needs was not told.
@@ -101,7 +107,12 @@ impl Hyper {
         values: &BTreeMap<String, domain::Number>,
     ) -> Option<Result<Self, Untold>> {
         let rule = Class::from_name(class)?;
-        Some(Self::read(rule, class == "AdamW", lr, values))
+        let decoupled = class.starts_with("AdamW") || rule == Class::Lion;
+        let read = Self::read(rule, decoupled, lr, values);
+        Some(read.map(|hyper| Self {
+            early_eps: class.ends_with("early eps"),
+            ..hyper
+        }))
     }
 
     fn read(
@@ -110,7 +121,7 @@ impl Hyper {
         lr: f64,
         values: &BTreeMap<String, domain::Number>,
     ) -> Result<Self, Untold> {
-        use Class::{Adagrad, Adam, Adamax, RmsProp, Sgd};
+        use Class::{Adagrad, Adam, Adamax, Lion, RmsProp, Sgd};
 
         let need = |name: &'static str, by: &[Class]| {
             if !by.contains(&class) {
@@ -123,11 +134,11 @@ impl Hyper {
         Ok(Self {
             class,
             lr,
-            weight_decay: need("weight_decay", &[Sgd, Adam, Adagrad, RmsProp, Adamax])?,
+            weight_decay: need("weight_decay", &[Sgd, Adam, Adagrad, RmsProp, Adamax, Lion])?,
             momentum: need("momentum", &[Sgd, RmsProp])?,
             dampening: need("dampening", &[Sgd])?,
-            beta1: need("beta1", &[Adam, Adamax])?,
-            beta2: need("beta2", &[Adam, Adamax])?,
+            beta1: need("beta1", &[Adam, Adamax, Lion])?,
+            beta2: need("beta2", &[Adam, Adamax, Lion])?,
             eps: need("eps", &[Adam, Adagrad, RmsProp, Adamax])?,
             alpha: need("alpha", &[RmsProp])?,
             lr_decay: need("lr_decay", &[Adagrad])?,
@@ -136,6 +147,7 @@ impl Hyper {
             amsgrad: on("amsgrad"),
             decoupled: decoupled || on("decoupled_weight_decay"),
             centered: on("centered"),
+            early_eps: false,
         })
     }
 
@@ -144,7 +156,7 @@ impl Hyper {
         match self.class {
             Class::Sgd => [self.momentum != 0.0, false, false],
             Class::Adam => [true, true, self.amsgrad],
-            Class::Adagrad => [true, false, false],
+            Class::Adagrad | Class::Lion => [true, false, false],
             Class::RmsProp => [true, self.momentum > 0.0, self.centered],
             Class::Adamax => [true, true, false],
         }
@@ -182,7 +194,7 @@ pub fn expected(before: &Before, hyper: &Hyper, a: &Arithmetic) -> After {
     if hyper.maximize {
         gradient = gradient.negated();
     }
-    let coupled = hyper.weight_decay != 0.0 && !(hyper.class == Class::Adam && hyper.decoupled);
+    let coupled = hyper.weight_decay != 0.0 && !hyper.decoupled;
     if coupled {
         gradient = a.add(gradient, a.multiply(a.scalar(hyper.weight_decay), weight));
     }
@@ -192,6 +204,7 @@ pub fn expected(before: &Before, hyper: &Hyper, a: &Arithmetic) -> After {
         Class::Adagrad => adagrad(weight, gradient, before, hyper, a),
         Class::RmsProp => rmsprop(weight, gradient, before, hyper, a),
         Class::Adamax => adamax(weight, gradient, before, hyper, a),
+        Class::Lion => lion(weight, gradient, before, hyper, a),
     }
 }
 
@@ -235,8 +248,13 @@ fn adam(weight: Bounds, gradient: Bounds, before: &Before, hyper: &Hyper, a: &Ar
         .amsgrad
         .then(|| Bounds::exact(greatest).maximum(second));
     let corrected = a.scalar((1.0 - hyper.beta2.powf(steps)).sqrt());
-    let root = a.divide(a.root(greatest.unwrap_or(second)), corrected);
-    let direction = a.divide(first, a.add(root, a.scalar(hyper.eps)));
+    let (root, eps) = (a.root(greatest.unwrap_or(second)), a.scalar(hyper.eps));
+    let divisor = if hyper.early_eps {
+        a.divide(a.add(root, eps), corrected)
+    } else {
+        a.add(a.divide(root, corrected), eps)
+    };
+    let direction = a.divide(first, divisor);
     let rate = hyper.lr / (1.0 - hyper.beta1.powf(steps));
     After {
         weight: moved(weight, rate, direction, a),
@@ -301,6 +319,35 @@ fn adamax(
     After {
         weight: moved(weight, rate, a.divide(first, norm), a),
         state: [Some(first), Some(norm), None],
+    }
+}
+
+/// Chen and others 2023: the sign of the momentum as `beta1` has it; `beta2` makes the one that is kept.
+fn lion(weight: Bounds, gradient: Bounds, before: &Before, hyper: &Hyper, a: &Arithmetic) -> After {
+    let [old, ..] = before.state;
+    let weight = if hyper.weight_decay == 0.0 {
+        weight
+    } else {
+        a.multiply(weight, a.scalar(1.0 - hyper.lr * hyper.weight_decay))
+    };
+    let chosen = toward(old, gradient, hyper.beta1, a);
+    let direction = Bounds {
+        low: sign(chosen.low),
+        high: sign(chosen.high),
+    };
+    After {
+        weight: moved(weight, hyper.lr, direction, a),
+        state: [Some(toward(old, gradient, hyper.beta2, a)), None, None],
+    }
+}
+
+fn sign(value: f64) -> f64 {
+    if value > 0.0 {
+        1.0
+    } else if value < 0.0 {
+        -1.0
+    } else {
+        0.0
     }
 }
 

@@ -45,6 +45,7 @@ fn hyper() -> Hyper {
         amsgrad: false,
         decoupled: true,
         centered: false,
+        early_eps: false,
     }
 }
 

@@ -157,6 +157,7 @@ mod tests {
     fn described(beta: f64) -> Described {
         Described {
             class: "AdamW".to_owned(),
+            like: None,
             groups: vec![[("beta1".to_owned(), Number(beta))].into()],
         }
     }

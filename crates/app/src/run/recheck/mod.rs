@@ -14,6 +14,7 @@ use training::ElementKind;
 use training::recheck::between::{self, Between};
 use training::recheck::bounds::Arithmetic;
 use training::recheck::judge::{Tensor, Verdict, judge};
+use training::recheck::learn::{self, Trial};
 use training::recheck::update::{Hyper, STATE_MAX};
 use training::recheck::wire::{self, COLUMNS_MAX};
 
@@ -56,6 +57,9 @@ impl Rechecks {
 #[derive(Default)]
 struct Known {
     class: String,
+    /// Which class of torch's it resembles, where it is none, and what was learnt of the rule of each group.
+    like: Option<String>,
+    trials: Vec<Trial>,
     groups: Vec<BTreeMap<String, Number>>,
     tensors: BTreeMap<u32, Sampled>,
     steady: declared::Steady,
@@ -74,6 +78,11 @@ impl Known {
             self.class = described.class.chars().take(NAME_MAX).collect();
             self.groups.clone_from(&described.groups);
             self.groups.truncate(GROUPS_MAX);
+            if self.like != described.like || self.trials.len() != self.groups.len() {
+                self.like.clone_from(&described.like);
+                let trial = |like: &String| vec![Trial::new(like); self.groups.len()];
+                self.trials = self.like.as_ref().map(trial).unwrap_or_default();
+            }
         }
         for tensor in &sample.tensors {
             let new = !self.tensors.contains_key(&tensor.index);
@@ -88,15 +97,57 @@ impl Known {
         true
     }
 
-    /// The hyperparameters of each group at a step with these rates; `None` for what is not modelled or not told.
-    fn hypers(&self, rates: &[Number]) -> Vec<Option<Hyper>> {
+    /// The rule that each group is held to: its class's, or the one that it has learnt.
+    fn rules(&self) -> Vec<Option<&str>> {
+        if self.like.is_none() {
+            return vec![Some(self.class.as_str()); self.groups.len()];
+        }
+        self.trials.iter().map(Trial::rule).collect()
+    }
+
+    /// The hyperparameters of each group at a step with these rates, by these rules; `None` for what is not modelled or not told.
+    fn hypers(&self, rates: &[Number], rules: &[Option<&str>]) -> Vec<Option<Hyper>> {
         if rates.len() != self.groups.len() {
             return Vec::new();
         }
-        let pairs = self.groups.iter().zip(rates);
-        pairs
-            .map(|(group, rate)| Hyper::new(&self.class, rate.0, group)?.ok())
+        let hyper =
+            |((group, rate), rule): ((&BTreeMap<String, Number>, &Number), Option<&str>)| {
+                let rule = rule?;
+                if self.like.is_none() {
+                    return Hyper::new(rule, rate.0, group)?.ok();
+                }
+                // What a class of another's does not name it does not do; whether that is so is what is tried.
+                let mut values = group.clone();
+                for name in ["weight_decay", "momentum", "dampening", "lr_decay"] {
+                    values.entry(name.to_owned()).or_insert(Number(0.0));
+                }
+                Hyper::new(rule, rate.0, &values)?.ok()
+            };
+        self.groups
+            .iter()
+            .zip(rates)
+            .zip(rules.iter().copied())
+            .map(hyper)
             .collect()
+    }
+
+    /// Tries the rules of an optimizer that is not torch's; whether some group now has one, and whether some group follows none.
+    fn try_rules(&mut self, values: &wire::Values, rates: &[Number]) -> (bool, bool) {
+        let mut trials = std::mem::take(&mut self.trials);
+        for (group, trial) in (0u32..).zip(&mut trials) {
+            trial.step(|rule| {
+                let rules = vec![Some(rule); self.groups.len()];
+                let hypers = self.hypers(rates, &rules);
+                judge(values, |index| {
+                    let its = self.tensors.get(&index)?.group;
+                    (its == group).then(|| self.tensor(index, &hypers))?
+                })
+            });
+        }
+        let known = trials.iter().any(|it| it.rule().is_some());
+        let lost = trials.iter().any(Trial::is_lost);
+        self.trials = trials;
+        (known, lost)
     }
 
     fn kind(&self, index: u32) -> Option<ElementKind> {
@@ -135,13 +186,12 @@ impl Known {
         })
     }
 
-    fn judge(&self, sample: &Sample, rates: &[Number]) -> Result<Judged, wire::Malformed> {
-        let values = self.values(sample)?;
-        let hypers = self.hypers(rates);
-        Ok(Judged {
-            verdict: judge(&values, |index| self.tensor(index, &hypers)),
-            between: between::compare(&values, |index| self.kind(index)),
-        })
+    fn judge(&self, values: &wire::Values, rates: &[Number]) -> Judged {
+        let hypers = self.hypers(rates, &self.rules());
+        Judged {
+            verdict: judge(values, |index| self.tensor(index, &hypers)),
+            between: between::compare(values, |index| self.kind(index)),
+        }
     }
 }
 
@@ -193,10 +243,28 @@ impl Recorder<'_> {
             );
         }
         let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
-        let Ok(judged) = known.judge(sample, rates) else {
+        let Ok(values) = known.values(sample) else {
             return self.not_rechecked(connection, "what was sampled cannot be read");
         };
-        if judged.verdict.unjudged > 0 {
+        let own = known.like.is_none();
+        if !own {
+            let (is_known, lost) = known.try_rules(&values, rates);
+            let what = format!("updates by {}", known.class);
+            let why = if lost {
+                "it is not torch's own, and a group of its parameters follows no rule that is known: they are not judged"
+            } else {
+                "it is not torch's own: which rule it follows is learnt from its steps, and it is held to that from then on"
+            };
+            self.gap_once(connection, &what, why);
+            if !is_known {
+                return;
+            }
+        }
+        let Some(known) = self.rechecks.known.get(&whose) else {
+            return;
+        };
+        let judged = known.judge(&values, rates);
+        if own && judged.verdict.unjudged > 0 {
             let why = "NaN, an infinity, or what the rule needs was not told: nothing follows from such a position";
             self.not_rechecked(connection, why);
         }
@@ -296,14 +364,26 @@ impl Recorder<'_> {
     ) {
         self.tell_once(whose.0, about, step, |recorder, rank| {
             let known = recorder.rechecks.known.get(&whose)?;
-            Some(words(&words::Told {
+            let mut finding = words(&words::Told {
                 class: &known.class,
+                rules: &known.rules(),
                 groups: &known.groups,
                 tensors: &known.tensors,
                 rates: sample.rates.as_ref().unwrap_or(&step.learning_rates),
                 step,
                 rank,
-            }))
+            });
+            if known.like.is_some() {
+                let learnt = format!(
+                    "{} is not torch's own; its rule was learnt: it fitted {} steps before",
+                    known.class,
+                    learn::STEPS
+                );
+                finding.details.push(learnt);
+                let innocent = "an optimizer of the program's own may follow another rule from some step on; then its code says so";
+                finding.innocent.push(innocent.to_owned());
+            }
+            Some(finding)
         });
     }
 

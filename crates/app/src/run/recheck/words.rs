@@ -14,6 +14,8 @@ const NAMED_MAX: usize = 5;
 /// What was told about the step.
 pub(super) struct Told<'a> {
     pub(super) class: &'a str,
+    /// For each group the rule that it is held to.
+    pub(super) rules: &'a [Option<&'a str>],
     pub(super) groups: &'a [BTreeMap<String, Number>],
     pub(super) tensors: &'a BTreeMap<u32, Sampled>,
     pub(super) rates: &'a [Number],
@@ -138,7 +140,7 @@ fn of_cause(told: &Told<'_>, verdict: &Verdict, cause: Cause) -> String {
             short((used * 1e6).round() / 1e6)
         )
     };
-    let rule = Class::from_name(told.class);
+    let rule = verdict.wrong.first().and_then(|it| told.rule(it.index));
     match cause {
         Cause::Nothing => {
             "nothing changed: 0 × the expected change of weights and state".to_owned()
@@ -227,6 +229,11 @@ impl Told<'_> {
         text
     }
 
+    fn rule(&self, index: u32) -> Option<Class> {
+        let group = usize::try_from(self.tensors.get(&index)?.group).ok()?;
+        Class::from_name((*self.rules.get(group)?)?)
+    }
+
     fn number(&self, index: u32, name: &str) -> Option<Number> {
         let group = usize::try_from(self.tensors.get(&index)?.group).ok()?;
         self.groups.get(group)?.get(name).copied()
@@ -244,7 +251,7 @@ impl Told<'_> {
         let column = match wrong.column {
             Column::Weight => String::new(),
             Column::State(column) => {
-                let names = Class::from_name(self.class).map_or(&[][..], Class::state);
+                let names = self.rule(wrong.index).map_or(&[][..], Class::state);
                 format!(" {}", names.get(column).copied().unwrap_or("state"))
             }
             Column::Steps => " step".to_owned(),

@@ -16,6 +16,7 @@ fn print(bits: u128) -> Fingerprint {
 fn step(number: u64) -> StepRecord {
     let described = Described {
         class: "AdamW".to_owned(),
+        like: None,
         groups: vec![[("weight_decay".to_owned(), Number(0.1))].into()],
     };
     let sample = Sample {
@@ -147,6 +148,7 @@ fn each_change_is_told_at_its_first_step_and_by_its_own_name() {
         let sample = step.sample.as_mut().unwrap();
         sample.optimizer = Some(Described {
             class: "AdamW".to_owned(),
+            like: None,
             groups: vec![[("weight_decay".to_owned(), Number(0.0))].into()],
         });
     };
