@@ -4,7 +4,7 @@
     python bench/hooks.py target/taintline/bin/taintline [--steps 500] [--levels 0 16 64 256 1024]
 
 The Python that runs this must have torch. The job times the hooks from inside, by the thread's own clock: every entry from torch or a loader
-into the sensor, outermost calls only. Told for each level: milliseconds a step (median, and of the slowest twentieth), apart for the first round of the
+into the sensor, outermost calls only, less what an empty call measures. Told for each level: milliseconds a step (median, and of the slowest twentieth), apart for the first round of the
 look at memory, which is eager, and for what comes behind it; their share of a step's thread time; the longest single hook; bytes a step in the record.
 `bench/steps.py` measures the same from outside, as a difference; it is the check on this one, and far noisier.
 """
@@ -26,7 +26,7 @@ JOB = """
 import functools, importlib.util, json, sys, time
 import torch
 work = time.thread_time_ns
-state = {"depth": 0, "spent": 0, "longest": 0}
+state = {"depth": 0, "spent": 0, "longest": 0, "calls": 0}
 
 def timed(call):
     @functools.wraps(call)
@@ -40,6 +40,7 @@ def timed(call):
             if not state["depth"]:
                 took = work() - begun
                 state["spent"] += took
+                state["calls"] += 1
                 state["longest"] = max(state["longest"], took)
     return wrapper
 
@@ -73,12 +74,17 @@ optimizer = train.make_optimizer(model, options.lr, options.weight_decay)
 schedule = train.make_schedule(optimizer, options.warmup, options.steps)
 batches = iter(train.make_loader(data, options, 0, 0, 1))
 rows = []
+nothing = timed(lambda: None)
 for _ in range(steps):
     eager = bool(memory.eager and memory.deciding)
     state["spent"] = state["longest"] = 0
     begun = work()
     train.train_step(model, batches, optimizer, schedule, options)
-    rows.append((eager, work() - begun, state["spent"], state["longest"]))
+    whole, spent, longest, calls = work() - begun, state["spent"], state["longest"], state["calls"]
+    state["spent"] = state["calls"] = 0
+    nothing()
+    rows.append((eager, whole, spent, longest, calls, state["spent"]))
+    state["calls"] = 0
 print(json.dumps({"rows": rows, "parameters": sum(p.numel() for p in model.parameters())}))
 """
 
@@ -102,6 +108,9 @@ def main():
             settings.write_text(f"[record]\nrecheck_positions = {level}\n")
             told = run([*guarded, str(options.steps), options.batch_size], {**environment, "TAINTLINE_CONFIG": str(settings)}, folder)
             rows = told["rows"][SKIPPED:]
+            # What the reading of the clock itself takes, by an empty call at each step.
+            empty = statistics.median(row[5] for row in rows)
+            rows = [(row[0], row[1] - row[4] * empty, row[2] - row[4] * empty, row[3]) for row in rows]
             print(f"{level} positions, {told['parameters'] / 1e6:.1f} M parameters, {record_bytes(options.binary, environment, folder):.0f} bytes a step in the record")
             show("first round", [row for row in rows if row[0]])
             show("behind it", [row for row in rows if not row[0]])
@@ -117,7 +126,7 @@ def show(label, rows):
     step = statistics.median(row[1] for row in rows) / 1e6
     longest = max(row[3] for row in rows) / 1e6
     print(
-        f"  {label:12} {statistics.median(spent):.2f} ms a step (slowest twentieth {slow:.2f}) of {step:.0f}, {share:.2%}; longest hook {longest:.1f} ms; {len(rows)} steps",
+        f"  {label:12} {statistics.median(spent):.2f} ms a step (mean {statistics.fmean(spent):.2f}, slowest twentieth {slow:.2f}) of {step:.0f}, {share:.2%}; longest hook {longest:.1f} ms; {len(rows)} steps",
         flush=True,
     )
 

@@ -19,7 +19,7 @@ from ._throttle import WEIGHT, Throttle
 SHARE, FREE = 0.01, 2_000_000
 # Share of a step's time, and nanoseconds, that looks at one step may take before they go to fewer parameters, and the fewest: what a look
 # costs is that of a parameter's objects, which have left the processor's caches since the last step.
-PARAMETERS_SHARE, PARAMETERS_FREE, PARAMETERS_LEAST = 0.001, 250_000, 8
+PARAMETERS_SHARE, PARAMETERS_FREE, PARAMETERS_LEAST = 0.001, 200_000, 8
 # Positions of each optimizer at least, where there are many of them.
 LEAST = 4
 # Looks after which the list of parameters is made anew, because one may have been frozen or thawed.
