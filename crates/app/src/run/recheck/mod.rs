@@ -13,7 +13,7 @@ use domain::{Finding, Number, Rule, Sample, Sampled, StepRecord};
 use training::ElementKind;
 use training::recheck::between::{self, Between};
 use training::recheck::bounds::Arithmetic;
-use training::recheck::judge::{Tensor, Verdict, judge};
+use training::recheck::judge::{Cause, Tensor, Verdict, judge};
 use training::recheck::learn::{self, Trial};
 use training::recheck::update::{Hyper, STATE_MAX};
 use training::recheck::wire::{self, COLUMNS_MAX};
@@ -343,6 +343,15 @@ impl Recorder<'_> {
             }
         }
         if let Some(cause) = judged.verdict.cause {
+            let learnt = self
+                .rechecks
+                .known
+                .get(&whose)
+                .is_some_and(|it| it.like.is_some());
+            if learnt && may_clip(cause) {
+                let why = "an optimizer that is not torch's own used smaller gradients than it was given: it may clip them itself";
+                return self.not_rechecked(whose.0, why);
+            }
             let about = About {
                 rule: Rule::UpdateDiffers,
                 cause: cause.name(),
@@ -390,5 +399,14 @@ impl Recorder<'_> {
     /// Says once for each process that something was not rechecked.
     fn not_rechecked(&mut self, connection: Connection, why: &str) {
         self.gap_once(connection, "recheck of some updates", why);
+    }
+}
+
+/// Whether an optimizer that clips gradients inside its step would do this.
+fn may_clip(cause: Cause) -> bool {
+    match cause {
+        Cause::Gradient(times) => times > 0.0 && times < 1.0,
+        Cause::GradientWritten => true,
+        _ => false,
     }
 }
