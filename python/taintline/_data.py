@@ -23,7 +23,11 @@ class Pass:
     def __init__(self, number, sampler_iter, workers):
         self.number, self.sampler_iter, self.workers = number, sampler_iter, workers
         self.description, self.subsets, self.columns = None, (), None
+        # Whether workers deliver batches in the order in which they were asked for them.
+        self.ordered = False
         self.batches, self.share, self.mask = 0, 1, 0
+        # Indices of batches that workers were asked for and have not delivered, by number.
+        self.waiting = {}
 
 
 class Data:
@@ -73,10 +77,23 @@ class Data:
                 self.by_fetcher[fetcher] = known
 
     def asked(self, iterator, indices):
-        """The sampler has answered: with workers, that is all that is seen of a batch."""
+        """The sampler has answered; with workers, the batch comes later."""
         known = self.passes.get(iterator)
-        if known is not None and known.workers:
+        if known is None or not known.workers:
+            return
+        if known.ordered:
+            known.waiting[iterator._send_idx] = indices
+        else:
             self._tell(known, indices, None)
+
+    def delivered(self, iterator, batch):
+        """Workers have read a batch, and it is given to the program."""
+        known = self.passes.get(iterator)
+        if known is None or not known.ordered:
+            return
+        indices = known.waiting.pop(iterator._rcvd_idx - 1, None)
+        if indices is not None:
+            self._tell(known, indices, batch)
 
     def fetched(self, fetcher, indices, batch):
         """A batch was read in this process."""
@@ -102,8 +119,9 @@ class Data:
         known.share = max(1, size // ROWS)
         order = self._order(sampler, size)
         known.description = (self._set(base), size, order, self.known, known.workers)
-        if known.workers:
-            self.sensor.gap("samples that worker processes read", "their order is looked at, what they hold is not")
+        known.ordered = known.workers and getattr(iterator, "_in_order", True) and hasattr(iterator, "_send_idx") and hasattr(iterator, "_rcvd_idx")
+        if known.workers and not known.ordered:
+            self.sensor.gap("samples that worker processes read", "they come as they are ready: their order is looked at, what they hold is not")
         return known
 
     def _order(self, sampler, size):
@@ -228,6 +246,23 @@ def install(data):
         return batch
 
     loader._next_index, fetcher.fetch = next_index, fetched
+    _stand_behind_workers(data)
+
+
+def _stand_behind_workers(data):
+    workers = sys.modules["torch.utils.data.dataloader"]._MultiProcessingDataLoaderIter
+    deliver, sensor = workers._next_data, data.sensor
+
+    @functools.wraps(deliver)
+    def next_data(self):
+        batch = deliver(self)
+        try:
+            data.delivered(self, batch)
+        except Exception as error:
+            sensor.gap("batches as they are read", error)
+        return batch
+
+    workers._next_data = next_data
 
 
 def _itself(value):

@@ -253,11 +253,12 @@ impl Recorder<'_> {
         self.flush();
     }
 
-    /// Whether one of these said something a moment ago, as who saves or loads does, or waits for a disk.
+    /// Whether one of these saved or loaded something since its last step, said something a moment ago, or waits for a disk.
     fn is_excused(&self, those: &[Seen]) -> bool {
         those.iter().any(|seen| {
             let spoke = self.hangs.places.get(&seen.connection);
-            spoke.is_some_and(|(_, last)| last.elapsed() < QUIET)
+            self.timings.is_excused(seen.connection)
+                || spoke.is_some_and(|(_, last)| last.elapsed() < QUIET)
                 || host::pace::waits_for_disk(seen.pid).unwrap_or(false)
         })
     }

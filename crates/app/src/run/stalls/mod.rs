@@ -161,6 +161,11 @@ impl Recorder<'_> {
 }
 
 impl Timings {
+    /// Whether something was saved or loaded since the process's last step.
+    pub(super) fn is_excused(&self, connection: Connection) -> bool {
+        self.of.get(&connection).is_some_and(|it| it.excused)
+    }
+
     /// Whether another rank of the world slept in the same step, in the same part or earlier: then this one may have waited for it.
     fn others_slept(
         &self,
