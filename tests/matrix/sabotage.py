@@ -360,7 +360,7 @@ def _outermost(module):
 
 
 # Attention in `hf` has a dropout of its own, which draws as before.
-@variant("dropout off", "N04", "mode-changed", missed=("hf",))
+@variant("dropout off", "N04", "mode-changed")
 def _(clock):
     def make(original):
         def dropout(input, p=0.5, training=True, inplace=False):

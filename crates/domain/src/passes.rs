@@ -98,6 +98,9 @@ pub struct Passes {
     /// That forward pass left the generator where it was.
     #[serde(default, skip_serializing_if = "is_false")]
     pub still: bool,
+    /// Bytes of the last batch that this pass was given, and how many words it drew from torch's generator; `None` where they are many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drawn: Option<(u64, u32)>,
 }
 
 impl Default for Passes {
@@ -112,6 +115,7 @@ impl Default for Passes {
             autocast: None,
             random: None,
             still: false,
+            drawn: None,
         }
     }
 }

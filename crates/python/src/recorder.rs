@@ -16,6 +16,7 @@ use domain::{
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
+use training::data::random::{self, Generator, STATE_BYTES};
 use training::fingerprint::of_buffers;
 
 use crate::digest::{self, KindSpan, Span, is_twister, of_parts, of_spans, squares};
@@ -27,6 +28,10 @@ const BATCHES_MAX: usize = 4096;
 /// Most metrics that are told with a step, and letters of their names.
 const REPORTED_MAX: usize = 32;
 const NAME_MAX: usize = 120;
+/// So often a generator's 624 words may be made anew in a forward pass whose draws are counted, a microsecond or two each; and passes of one
+/// process that are counted.
+const RENEWALS: usize = 2_000;
+const COUNTED_MAX: usize = 32;
 
 #[derive(Default)]
 struct Pending {
@@ -41,6 +46,10 @@ struct Pending {
     scheduled: Option<Scheduled>,
     random: Option<Fingerprint>,
     still: bool,
+    /// Torch's generator as the first forward pass began, bytes of the last batch, and how many words the pass drew.
+    generator: Option<Vec<u8>>,
+    fed: u64,
+    drawn: Option<(u64, u32)>,
     parts: (u32, String),
     waits: Vec<Wait>,
     reported: Vec<Reported>,
@@ -64,6 +73,32 @@ struct Generators {
     python_told: Option<Fingerprint>,
     /// Whether the bytes of Python's were what its words said.
     proved: bool,
+    /// How many words passes drew, by the bytes of their batch and by the rest that 624 leaves.
+    counted: BTreeMap<(u64, u64), Option<u32>>,
+}
+
+impl Generators {
+    /// How many words were drawn between two states of torch's generator. They are counted when the rest is a new one, and taken for the
+    /// same number when it is not.
+    fn drawn(&mut self, fed: u64, before: &[u8], behind: &[u8]) -> Option<u32> {
+        let rest = (random::place(behind)? + random::WORDS
+            - random::place(before)? % random::WORDS)
+            % random::WORDS;
+        if let Some(known) = self.counted.get(&(fed, rest as u64)) {
+            return *known;
+        }
+        if self.counted.len() >= COUNTED_MAX {
+            return None;
+        }
+        let (before, behind) = (
+            Generator::from_state(before)?,
+            Generator::from_state(behind)?,
+        );
+        let drawn = before.drawn_until(&behind, RENEWALS);
+        let drawn = drawn.and_then(|it| u32::try_from(it).ok());
+        self.counted.insert((fed, rest as u64), drawn);
+        drawn
+    }
 }
 
 /// World, rank, size, which parameters of one replica they are, whether replicas may part.
@@ -139,6 +174,7 @@ impl Recorder {
     fn batch(&self, py: Python<'_>, spans: Vec<Span>) -> PyResult<()> {
         let fingerprint = of_spans(py, &spans)?;
         let mut pending = self.lock();
+        pending.fed = spans.iter().map(|(_, bytes)| *bytes as u64).sum();
         if pending.batches.len() < BATCHES_MAX {
             pending.batches.push(fingerprint);
         } else {
@@ -236,17 +272,28 @@ impl Recorder {
 
     /// Torch's generator as the first training forward pass of a step begins.
     fn random_before(&self, py: Python<'_>, state: Span) -> PyResult<()> {
+        let generator = generator_at(state).map(<[u8]>::to_vec);
         let state = of_spans(py, &[state])?;
         let mut pending = self.lock();
         (pending.random, pending.still) = (Some(state), false);
+        pending.generator = generator;
         Ok(())
     }
 
     /// And as it ends.
     fn random_behind(&self, py: Python<'_>, state: Span) -> PyResult<()> {
+        let behind = generator_at(state);
         let state = of_spans(py, &[state])?;
         let mut pending = self.lock();
         pending.still = pending.random == Some(state);
+        let fed = pending.fed;
+        let before = pending.generator.take();
+        drop(pending);
+        let drawn = before.zip(behind).and_then(|(before, behind)| {
+            let drawn = self.generators().drawn(fed, &before, behind)?;
+            Some((fed, drawn))
+        });
+        self.lock().drawn = drawn;
         Ok(())
     }
 
@@ -335,6 +382,7 @@ impl Recorder {
                 Box::new(Passes {
                     random: pending.random,
                     still: pending.still,
+                    drawn: pending.drawn,
                     ..passes_of(parts)
                 })
             }),
@@ -386,6 +434,12 @@ impl Recorder {
     fn lock(&self) -> MutexGuard<'_, Pending> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The state of torch's generator, as far as it is of the known kind.
+fn generator_at<'a>(state: Span) -> Option<&'a [u8]> {
+    let known = state.1 == STATE_BYTES && state.0 != 0;
+    known.then(|| digest::bytes_at(state))
 }
 
 fn replica_of((world, rank, size, held, apart): Place, (tensors, parts): (u32, String)) -> Replica {

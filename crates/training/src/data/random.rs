@@ -5,10 +5,18 @@
 /// Bytes of a state as `Generator.get_state` gives it.
 pub const STATE_BYTES: usize = 5056;
 
-const WORDS: usize = 624;
+/// Words that a generator makes at a time.
+pub const WORDS: usize = 624;
 const SHIFT: usize = 397;
 /// Most elements that torch permutes in the known way.
 pub const LENGTH_MAX: u64 = (u32::MAX / 20) as u64;
+
+/// The next word of a state as `Generator.get_state` gives it.
+#[must_use]
+pub fn place(state: &[u8]) -> Option<usize> {
+    let next = u64::from_le_bytes(state.get(16..24)?.try_into().ok()?);
+    usize::try_from(next).ok().filter(|next| *next <= WORDS)
+}
 
 /// The generator.
 #[derive(Clone)]
@@ -62,6 +70,22 @@ impl Generator {
             left,
             next,
         })
+    }
+
+    /// How many words were drawn from here to `later`; `None` if that is not reached within so many renewals of the words.
+    #[must_use]
+    pub fn drawn_until(&self, later: &Self, renewals: usize) -> Option<usize> {
+        let mut here = self.clone();
+        let mut drawn = 0;
+        for _ in 0..=renewals {
+            if here.words == later.words && here.next <= later.next {
+                return Some(drawn + later.next - here.next);
+            }
+            // Whoever finds one left makes the words anew and takes the first of them.
+            drawn += if here.left == 1 { 0 } else { WORDS - here.next };
+            here.renew();
+        }
+        None
     }
 
     fn renew(&mut self) {
@@ -134,6 +158,23 @@ mod tests {
             &[14401, 15293, 22689, 96999, 16589, 32538, 69308, 21725],
         ),
     ];
+
+    #[test]
+    fn draws_are_counted_over_renewals_and_given_up_behind_them() {
+        let start = Generator::seeded(5);
+        let mut here = start.clone();
+        let mut before = start.clone();
+        for count in 0..1300 {
+            assert_eq!(start.drawn_until(&here, 4), Some(count), "{count}");
+            if count == 700 {
+                before = here.clone();
+            }
+            here.next_u32();
+        }
+        assert_eq!(before.drawn_until(&here, 4), Some(600));
+        assert_eq!(start.drawn_until(&here, 2), None);
+        assert_eq!(here.drawn_until(&start, 4), None);
+    }
 
     #[test]
     fn permutations_are_those_of_torch() {

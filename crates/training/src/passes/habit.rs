@@ -4,7 +4,7 @@
 //! without one, and only one that honest programs do not make on their way: what looks like clipping, zeroing or freezing by
 //! hand, or like batches of another size, is a gap. A habit that never forms is not covered.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use domain::{Fingerprint, LossEnd};
 
@@ -22,6 +22,9 @@ const WAITING_MAX: usize = 8;
 const SAME: f64 = 1e-3;
 /// Steps in which a second odd count must come.
 const SOON: u64 = 20;
+/// Steps that make a habit of how often is drawn, and sizes of batches that are remembered.
+const FORM_DRAWS: u32 = 20;
+const SIZES_MAX: usize = 4_096;
 /// States of random generators that are remembered.
 const STATES_MAX: usize = 1 << 16;
 
@@ -268,6 +271,46 @@ impl<T: Clone> Constant<T> {
     }
 }
 
+/// How many random numbers the forward passes draw, by the bytes of their batches: dropout that is in part switched off draws fewer.
+#[derive(Debug, Default)]
+pub struct Draws {
+    /// How many, and at how many steps.
+    usual: BTreeMap<u64, (u32, u32)>,
+    odd: Option<(u64, u32)>,
+    open: bool,
+}
+
+impl Draws {
+    /// A step's first forward pass was given so many bytes and drew so often; answers how often it did before, and the first step that
+    /// drew less often, once it is the third in a row.
+    pub fn hear(&mut self, step: u64, bytes: u64, drawn: u32) -> Option<(u32, u64)> {
+        if self.open {
+            return None;
+        }
+        let Some((usual, times)) = self.usual.get_mut(&bytes) else {
+            self.open = self.usual.len() >= SIZES_MAX;
+            self.usual.insert(bytes, (drawn, 1));
+            return None;
+        };
+        if *usual == drawn {
+            *times = times.saturating_add(1);
+            self.odd = None;
+        } else if *times < FORM_DRAWS {
+            // It depends on more than the size: layers that are left out by chance, or samples that are drawn.
+            self.open = true;
+        } else if drawn > *usual {
+            // More of the model is trained with dropout.
+            (*usual, *times) = (drawn, 1);
+            self.odd = None;
+        } else {
+            let (first, count) = self.odd.unwrap_or((step, 0));
+            self.odd = Some((first, count + 1));
+            return (count >= 2).then_some((*usual, first));
+        }
+        None
+    }
+}
+
 /// How many forward and backward passes a step has.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -444,6 +487,33 @@ mod tests {
             );
         }
         habit.hear(8, Some(&difference(change)), true, Some(norm), true)
+    }
+
+    #[test]
+    fn fewer_draws_from_batches_of_one_size_are_told_at_the_third_step() {
+        let mut draws = Draws::default();
+        for step in 1..=40 {
+            assert_eq!(draws.hear(step, 64 + step % 2, 12), None);
+        }
+        assert_eq!(draws.hear(41, 64, 8), None);
+        assert_eq!(draws.hear(42, 65, 8), None);
+        assert_eq!(draws.hear(43, 99, 3), None, "another size");
+        assert_eq!(draws.hear(44, 64, 8), Some((12, 41)));
+    }
+
+    #[test]
+    fn draws_that_vary_or_grow_are_no_break() {
+        let mut varied = Draws::default();
+        let mut grown = Draws::default();
+        for step in 1..=100 {
+            assert_eq!(varied.hear(step, 64, 12 - u32::from(step % 9 == 0)), None);
+            assert_eq!(grown.hear(step, 64, if step < 50 { 3 } else { 12 }), None);
+        }
+        // The new habit is one.
+        let told: Vec<_> = (101..104)
+            .filter_map(|step| grown.hear(step, 64, 3))
+            .collect();
+        assert_eq!(told, [(12, 101)]);
     }
 
     #[test]

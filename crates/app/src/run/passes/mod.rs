@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use domain::{Finding, GradientCall, LossEnd, Passes, Rule, StepRecord};
 use training::ElementKind;
 use training::passes::gradients::{self, Difference, Place, Verdict};
-use training::passes::habit::{Constant, Counts, Ends, Gradients, Heard, Reuse};
+use training::passes::habit::{Constant, Counts, Draws, Ends, Gradients, Heard, Reuse};
 
 use super::event::Connection;
 use super::once::About;
@@ -44,6 +44,7 @@ struct Habit {
     training: Constant<bool>,
     autocast: Constant<Option<String>>,
     drawing: Constant<bool>,
+    draws: Draws,
     reuse: Reuse,
     /// Steps in a row with other counts of passes than usual.
     unusual: u32,
@@ -334,6 +335,12 @@ impl Habit {
                 Some(_) => self.drawing.reset(),
                 None => {}
             }
+        }
+        if let Some((bytes, drawn)) = passes.drawn.filter(|_| !passes.still)
+            && let Some((usual, first)) = self.draws.hear(number, bytes, drawn)
+        {
+            let finding = words::fewer_draws(first, step, usual, drawn);
+            answers.push(found(mode("draws"), finding));
         }
     }
 

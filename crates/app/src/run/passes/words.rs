@@ -252,6 +252,18 @@ pub(super) fn still(first: u64, step: &StepRecord) -> Finding {
     finding(Rule::ModeChanged, first, step, what, details, innocent)
 }
 
+/// Less is drawn.
+pub(super) fn fewer_draws(first: u64, step: &StepRecord, usual: u32, now: u32) -> Finding {
+    let what = format!(
+        "from step {first} on forward passes draw {now} random numbers, before {usual}, from batches of the same size"
+    );
+    let details = vec!["so some of the dropout, or of what else drew, is off".to_owned()];
+    let innocent = vec![
+        "the program lowers some of its dropout to zero, or freezes a part of its model, in a later phase: then its code says so".to_owned(),
+    ];
+    finding(Rule::ModeChanged, first, step, what, details, innocent)
+}
+
 /// A parameter is of a narrower type.
 pub(super) fn narrower(step: &StepRecord, name: &str, before: &str, now: &str) -> Finding {
     let what = format!("step {}: {name} was {before} and is {now}", step.step);
