@@ -79,6 +79,8 @@ class Recheck:
         self.module = sys.modules["torch.optim.optimizer"]
         # Torch's own classes, as they are before the job can put others there.
         self.classes = {getattr(torch.optim, name): name for name in CLASSES if hasattr(torch.optim, name) and name != "Lion"}
+        # Torch's others: their rules are none that could be learnt.
+        self.others = frozenset(kind for kind in vars(torch.optim).values() if isinstance(kind, type)) - self.classes.keys()
         kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
         self.kinds = {kind: (str(kind).removeprefix("torch."), kind.itemsize) for kind in kinds}
         self.digits = {kind: digits for kind, digits in zip(kinds, (24, 53, 8, 11))}
@@ -214,7 +216,7 @@ class Look:
         self.class_name = recheck.classes.get(kind)
         self.label, self.like = self.class_name, None
         if self.class_name is None:
-            self.class_name = self.like = _like(optimizer)
+            self.class_name = self.like = None if kind in recheck.others else _like(optimizer)
             self.label = f"{kind.__module__}.{kind.__qualname__}"[:NAME_MAX]
         self.throttle = Throttle("update recheck", SHARE, recheck.sensor, FREE)
         self.sampler = _native.Sampler(int.from_bytes(os.urandom(8), "little"), *recheck.torch, recheck.odd_column)
@@ -230,7 +232,7 @@ class Look:
         self.description, self.rules = None, ()
         if self.class_name is None:
             self.ids = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
-            recheck.gap(f"updates by {self.label}", "its class is not one of torch's that are rechecked, nor like one of them")
+            recheck.gap(f"updates by {self.label}", "its class is not one of those that are rechecked, nor like one of them")
 
     def forget(self):
         if self.drawn is not None:
