@@ -19,6 +19,8 @@ SCHEDSTAT = "/proc/thread-self/schedstat"
 # Share of a step's time that the digests of the model may take, those of the weights alone where ranks are held against each other, and
 # the gradients' norm.
 MODEL_SHARE, WEIGHTS_SHARE, GRADIENT_SHARE = 0.0015, 0.005, 0.0005
+# Nanoseconds of one of these up to which it is taken at every step: a small model's.
+CHEAP = 250_000
 # Backward passes without a step, after which that is said.
 PATIENCE = 200
 # Losses of one backward pass that are told.
@@ -52,9 +54,9 @@ class Steps:
         self.scalars = frozenset((torch.Tensor, torch.nn.Parameter))
         self.known = weakref.WeakKeyDictionary()
         self.optimizers = 0
-        self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor)
-        self.weights = Throttle("parameters of each rank", WEIGHTS_SHARE, sensor)
-        self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor)
+        self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor, cheap=CHEAP)
+        self.weights = Throttle("parameters of each rank", WEIGHTS_SHARE, sensor, cheap=CHEAP)
+        self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor, cheap=CHEAP)
         self.recheck = _recheck.Recheck(sensor, torch, spans)
         # What tells of the loaders, once it is there.
         self.data = None

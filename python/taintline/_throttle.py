@@ -18,11 +18,13 @@ TOLD_MAX = 32
 class Throttle:
     """Says whether a look is due, and tells the supervisor how often it is."""
 
-    def __init__(self, what, share, sensor, free=FREE):
+    def __init__(self, what, share, sensor, free=FREE, cheap=0):
         self.what = what
         self.share = share
         self.sensor = sensor
         self.free = free
+        # Nanoseconds of a look up to which every step has one.
+        self.cheap = cheap
         self.power = 0
         self.count = 0
         self.cost = None
@@ -47,7 +49,7 @@ class Throttle:
         self.interval = interval if self.interval is None else self.interval + WEIGHT * (interval - self.interval)
         if self.cost is None or self.looks < SETTLE:
             return
-        needed = self.cost / max(self.share * self.interval, self.free)
+        needed = 0 if self.cost <= self.cheap else self.cost / max(self.share * self.interval, self.free)
         power = self.power
         if needed > 1 << power:
             while needed > 1 << power and power < POWER_MAX:

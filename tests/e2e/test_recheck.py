@@ -515,4 +515,4 @@ def test_a_carried_optimizer_is_held_to_its_rule(world):
     assert {(60, "Carried"), (60, "Lion"), (60, "Subclass")} <= told, found
     assert not any(name == "Strange" for _, name in told), found
     carried = next(it for it in found if "Carried" in words(it))
-    assert "1.4" in carried["what"] and "its rule was learnt" in words(carried), carried
+    assert "× the expected change" in carried["what"] and "its rule was learnt" in words(carried), carried
