@@ -3,12 +3,14 @@
 The cost is the thread's own time and not the clock's, so that a busy machine does not make us look less often.
 """
 
+from collections import deque
+
 # Weight of the newest measurement.
 WEIGHT = 0.2
 # Nanoseconds of a look that are not worth saving: the record itself costs more.
 FREE = 100_000
-# Looks between two changes, so that one slow moment does not swing it.
-SETTLE = 4
+# Looks between two changes, and of which the middle one counts: the first is slow, and so is one behind which the machine was elsewhere.
+SETTLE = 5
 # Rarest: every 2^20th step.
 POWER_MAX = 20
 # Most changes that are told.
@@ -27,6 +29,7 @@ class Throttle:
         self.cheap = cheap
         self.power = 0
         self.count = 0
+        self.costs = deque(maxlen=SETTLE)
         self.cost = None
         self.interval = None
         self.looks = 0
@@ -39,7 +42,8 @@ class Throttle:
     def took(self, cost):
         """A look took `cost` nanoseconds of the thread's time."""
         self.looks += 1
-        self.cost = cost if self.cost is None else self.cost + WEIGHT * (cost - self.cost)
+        self.costs.append(cost)
+        self.cost = sorted(self.costs)[len(self.costs) // 2]
 
     def step(self, interval):
         """A step ended, `interval` nanoseconds after the last one."""
