@@ -89,6 +89,7 @@ class Checkpoints:
         try:
             path = _path(path_in(args, kwargs))
             if path is not None:
+                self.sensor.arrive()
                 self.sensor.send({"type": what, "path": path, "step": self.sensor.last_step, "way": way})
             return path
         except Exception as error:

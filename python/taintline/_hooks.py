@@ -32,7 +32,7 @@ def _train(sensor, torch):
     steps.roots = _forward.Roots(sensor, torch, steps)
     steps.roots.search()
     _wrap_groups(steps, optimizer.Optimizer)
-    sensor.recheck = steps.recheck
+    sensor.recheck, sensor.device = steps.recheck, steps.device
     _wrap_loads(steps.recheck, optimizer.Optimizer)
     _wrap_loads(steps.recheck, torch.nn.Module)
     _schedules.install(steps.schedules, torch)

@@ -51,7 +51,10 @@ class Around:
     def behind(self, gradient):
         try:
             raw, self.raw = self.raw, None
-            if raw is None or raw.shape != gradient.shape or self.passes.equal(raw, gradient):
+            if raw is None or raw.shape != gradient.shape:
+                return
+            # To ask an accelerator would wait for it: whether anything changed is seen where it is read.
+            if not self.passes.device.is_far(raw) and self.passes.equal(raw, gradient):
                 return
             change = raw - gradient.detach()
             known = self.changes.get(self.number)
@@ -94,8 +97,9 @@ class Path:
 class Passes:
     """One for the process."""
 
-    def __init__(self, sensor, torch, recheck, recorder):
+    def __init__(self, sensor, torch, recheck, recorder, device):
         self.sensor = sensor
+        self.device = device
         self.recheck = recheck
         self.recorder = recorder
         self.generator = torch.default_generator
@@ -138,15 +142,19 @@ class Passes:
                     self.autocast = str(kind(device)).removeprefix("torch.")
                     break
         if whole:
-            state = self.generator.get_state()
-            self.recorder.random_before((state.data_ptr(), state.nbytes))
+            self._random(self.recorder.random_before)
             self.watched = True
 
     def forward_ended(self):
         if self.watched:
             self.watched = False
-            state = self.generator.get_state()
-            self.recorder.random_behind((state.data_ptr(), state.nbytes))
+            self._random(self.recorder.random_behind)
+
+    def _random(self, tell):
+        states = [self.generator.get_state()]
+        if self.device.places:
+            states += self.device.generators()
+        tell([(state.data_ptr(), state.nbytes) for state in states])
 
     # Backward
 
@@ -234,6 +242,12 @@ class Passes:
             return float(value.item())
         return None
 
+    def _number_or_later(self, value):
+        """As [`_number`], and of what lies on an accelerator, later."""
+        if type(value) is self.Tensor and value.numel() == 1 and self.device.is_far(value):
+            return self.device.number(value)
+        return self._number(value)
+
     def backward_ended(self):
         """What stands in the gradients now is what the passes left, whatever came before."""
         self._step_aside()
@@ -295,7 +309,7 @@ class Passes:
 
     def clipped(self, about, max_norm, norm):
         try:
-            number = self._number(norm)
+            number = self._number_or_later(norm)
             digits = self.recheck.digits.get(getattr(norm, "dtype", None), 53)
             for look, apart in about:
                 self._look(look, False, False)
@@ -329,9 +343,11 @@ class Passes:
     def unscaled(self, look, scale):
         try:
             if look is not None:
-                number = self._number(scale)
+                number = self._number_or_later(scale)
                 self._look(look, False, False)
-                look.path.calls.append((UNSCALED, 1 / number if number else float("nan"), 0.0, 0, None))
+                if isinstance(number, float):
+                    number = 1 / number if number else float("nan")
+                look.path.calls.append((UNSCALED, float("nan") if number is None else number, 0.0, 0, None))
         except Exception as error:
             self.gap("gradients on their way", error)
 

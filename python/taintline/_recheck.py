@@ -10,7 +10,7 @@ import sys
 import weakref
 from time import thread_time_ns as work
 
-from . import _native
+from . import _device, _native
 from ._passes import Path
 from ._spans import Unseen
 from ._throttle import WEIGHT, Throttle
@@ -44,8 +44,14 @@ CLASSES = {
     "Adamax": (("exp_avg", "exp_inf"), ("betas", "eps", "weight_decay", "maximize")),
 }
 CLASSES["AdamW"] = CLASSES["Adam"]
+CLASSES["Muon"] = (("momentum_buffer",), ("momentum", "weight_decay", "nesterov", "ns_steps", "ns_coefficients", "adjust_lr_fn"))
+# How Muon adjusts its rate to the shape of a matrix, as a number.
+ADJUSTMENTS = {None: 0, "original": 0, "match_rms_adamw": 1, "spectral_unclamped": 2}
 # What others' optimizers may be like, by the names of their hyperparameters, the most telling first. What rule they follow is learnt elsewhere.
 CLASSES["Lion"] = (("exp_avg",), ("betas", "weight_decay", "maximize"))
+# What is like none: only how its steps go is seen.
+OTHER = "Other"
+CLASSES[OTHER] = ((), ())
 LIKE = (
     (("betas", "eps"), "Adam"),
     (("betas",), "Lion"),
@@ -63,6 +69,8 @@ RULES = {
     "RMSprop": (("alpha", None, True, False),),
     "Adamax": (("betas", 0, False, False),),
     "Lion": (("betas", 1, False, False),),
+    "Muon": (("momentum", None, False, False),),
+    OTHER: (),
 }
 RULES["AdamW"] = RULES["Adam"]
 # Most rules of a sample.
@@ -72,13 +80,14 @@ RULES_MAX = 8
 class Recheck:
     """Shared by all optimizers of the process."""
 
-    def __init__(self, sensor, torch, spans):
+    def __init__(self, sensor, torch, spans, device):
         self.sensor = sensor
+        self.device = device
         self.spans = spans
         self.positions = _positions()
         self.module = sys.modules["torch.optim.optimizer"]
         # Torch's own classes, as they are before the job can put others there.
-        self.classes = {getattr(torch.optim, name): name for name in CLASSES if hasattr(torch.optim, name) and name != "Lion"}
+        self.classes = {getattr(torch.optim, name): name for name in CLASSES if hasattr(torch.optim, name) and name not in ("Lion", OTHER)}
         # Torch's others: their rules are none that could be learnt.
         self.others = frozenset(kind for kind in vars(torch.optim).values() if isinstance(kind, type)) - self.classes.keys()
         kinds = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -88,6 +97,8 @@ class Recheck:
         self.looks = weakref.WeakKeyDictionary()
         self.models = weakref.WeakValueDictionary()
         self.changed = 0
+        # How often anything was loaded.
+        self.loads = 0
 
     def __reduce__(self):
         return (type(None), ())
@@ -102,6 +113,7 @@ class Recheck:
     def forked(self):
         """This is a child: its positions are its own."""
         self.looks = weakref.WeakKeyDictionary()
+        self.device.forked()
 
     def column(self, tensor, kind, shape, what):
         """Address and strides of a tensor of a parameter's type and shape; raises [`Unseen`]."""
@@ -117,6 +129,12 @@ class Recheck:
             raise Unseen(f"{what} has no memory")
         return (address, () if tensor.is_contiguous() else tuple(zip(shape, tensor.stride())))
 
+    def far_column(self, parameter):
+        """The address of a weight on an accelerator, by which it is known again; raises [`Unseen`]."""
+        if parameter.layout is not self.spans.strided or not parameter.data_ptr():
+            raise Unseen(f"the weight is {parameter.layout}, or has no memory")
+        return (parameter.data_ptr(), ())
+
     def odd_column(self, tensor, kind, shape, what):
         """As [`column`], with `None` and a gap for what cannot be read: the sampler asks for what is not as usual."""
         try:
@@ -129,6 +147,7 @@ class Recheck:
 
     def loading(self, target):
         """`load_state_dict` of a model or an optimizer; `None` stands for a checkpoint that may go anywhere."""
+        self.loads += 1
         try:
             if target is None:
                 for look in self.every():
@@ -216,7 +235,7 @@ class Look:
         self.class_name = recheck.classes.get(kind)
         self.label, self.like = self.class_name, None
         if self.class_name is None:
-            self.class_name = self.like = None if kind in recheck.others else _like(optimizer)
+            self.class_name = self.like = _like(optimizer, kind in recheck.others)
             self.label = f"{kind.__module__}.{kind.__qualname__}"[:NAME_MAX]
         self.throttle = Throttle("update recheck", SHARE, recheck.sensor, FREE)
         self.sampler = _native.Sampler(int.from_bytes(os.urandom(8), "little"), *recheck.torch, recheck.odd_column)
@@ -230,6 +249,8 @@ class Look:
         self.looked, self.each, self.most = 0, None, recheck.positions
         self.names, self.renormed, self.apart, self.rates = {}, frozenset(), frozenset(), None
         self.description, self.rules = None, ()
+        if self.class_name == OTHER:
+            recheck.gap(f"updates by {self.label}", "its class is none that is rechecked, nor like one: only how far and which way its steps go is seen")
         if self.class_name is None:
             self.ids = frozenset(id(parameter) for group in optimizer.param_groups for parameter in group["params"])
             recheck.gap(f"updates by {self.label}", "its class is not one of those that are rechecked, nor like one of them")
@@ -351,6 +372,11 @@ class Look:
                 if name == "betas":
                     if isinstance(value, (tuple, list)) and len(value) == 2:
                         numbers["beta1"], numbers["beta2"] = (_number(beta) for beta in value)
+                elif name == "ns_coefficients":
+                    if isinstance(value, (tuple, list)) and len(value) == 3:
+                        numbers.update(zip(("ns_a", "ns_b", "ns_c"), map(_number, value)))
+                elif name == "adjust_lr_fn":
+                    numbers["adjust"] = _number(ADJUSTMENTS.get(value) if value is None or isinstance(value, str) else None)
                 elif value is not None:
                     numbers[name] = _number(value)
             rate = group.get("lr")
@@ -387,8 +413,21 @@ class Look:
             recheck.gap("parameters that share memory", "what one of them is given the other has too")
             self.parameters = [entry for number, entry in enumerate(self.parameters) if number not in double]
         self.described = None
+        self._choose()
         self.sampler.layout(groups, [(index, *entry) for index, *entry, _ in self.parameters])
         recheck.set_apart(self)
+
+    def _choose(self):
+        """The sampler for where the parameters lie: with several places, for that of the first."""
+        recheck, far = self.recheck, isinstance(self.sampler, _device.Sampler)
+        device = recheck.device
+        places = [entry[1].device if device.is_far(entry[1]) else None for entry in self.parameters]
+        if places.count(places[0] if places else None) < len(places):
+            recheck.gap("parameters in several places", "those of the optimizer's first place are sampled")
+            self.parameters = [entry for entry, place in zip(self.parameters, places) if place == places[0]]
+        if bool(places and places[0] is not None) != far:
+            native = _native.Sampler(int.from_bytes(os.urandom(8), "little"), *recheck.torch, recheck.odd_column)
+            self.sampler = native if far else _device.Sampler(native, device, recheck)
 
     def _entry(self, index, number, parameter, columns):
         """What is kept of a parameter; `None` if it is not rechecked."""
@@ -398,15 +437,17 @@ class Look:
         try:
             if type(parameter) not in recheck.spans.plain:
                 raise Unseen(f"the weight is a {type(parameter).__name__}")
-            recheck.spans.span(parameter)
+            far = recheck.device.is_far(parameter)
+            if not far:
+                recheck.spans.span(parameter)
             if parameter.dtype not in recheck.kinds:
                 raise Unseen(f"the weight is {parameter.dtype}")
-            if parameter.is_shared():
+            if not far and parameter.is_shared():
                 raise Unseen("the weight lies in memory that processes share")
             if not parameter.numel():
                 return None
             # Checked here; `_stale` sees when it is put elsewhere.
-            weight = recheck.column(parameter, parameter.dtype, parameter.shape, "the weight")
+            weight = recheck.far_column(parameter) if far else recheck.column(parameter, parameter.dtype, parameter.shape, "the weight")
         except Unseen as error:
             recheck.gap(f"parameters: {error}", "they are not sampled")
             return None
@@ -416,9 +457,12 @@ class Look:
     def _untold(self):
         """Descriptions of the drawn parameters that the supervisor does not know."""
         found = []
-        for number, state in self.sampler.untold():
+        for number, state, at in self.sampler.untold():
             index, parameter, kind, shape, *_, group = self.parameters[number]
-            found.append((index, group, self._name(parameter), list(shape), self.recheck.kinds[kind][0], state))
+            if id(parameter) in self.renormed:
+                # It changes between steps by right.
+                at = ()
+            found.append((index, group, self._name(parameter), list(shape), self.recheck.kinds[kind][0], state, at))
         return found
 
     def _rules(self, optimizer):
@@ -458,16 +502,16 @@ class Look:
             self.recheck.gap("weights between steps, of embeddings with max_norm", "their layer rescales them as it is used")
 
 
-def _like(optimizer):
-    """Which of the known classes an optimizer is like; `None` if it is like none."""
+def _like(optimizer, others):
+    """Which of the known classes an optimizer is like; `None` where nothing can be said of its steps."""
     groups = optimizer.param_groups
     names = groups[0] if groups else {}
     if "lr" not in names:
         return None
-    for keys, like in LIKE:
+    for keys, like in () if others else LIKE:
         if all(key in names for key in keys):
             return like
-    return None
+    return OTHER
 
 
 def _positions():

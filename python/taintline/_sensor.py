@@ -10,6 +10,8 @@ from . import _native
 
 # Seconds between two looks at `sys.modules`.
 MODULES_EVERY = 30.0
+# Seconds within which an accelerator's numbers come, or do not.
+ARRIVE_SECONDS = 5
 # Most different gaps that are told.
 GAPS_MAX = 256
 # Bytes of paths in one message; a frame holds 1 MiB, and a byte may be written as four.
@@ -51,6 +53,8 @@ class Sensor:
         self.recheck = None
         # What tells of the loaders.
         self.data = None
+        # What holds the steps whose numbers lie on an accelerator.
+        self.device = None
         self._connect()
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.bye)
@@ -163,6 +167,14 @@ class Sensor:
         if self.watcher not in sys.meta_path:
             sys.meta_path.insert(0, self.watcher)
 
+    def arrive(self):
+        """Says the steps that are held: what comes now is told behind them."""
+        try:
+            if self.device is not None and self.device.queue:
+                self.device.drain(ARRIVE_SECONDS)
+        except Exception as error:
+            self.gap("steps on an accelerator", error)
+
     # Modules
 
     def modules_if_due(self):
@@ -203,6 +215,7 @@ class Sensor:
             if self.ended or self.link is None:
                 return
             self.modules()
+            self.arrive()
             if self.memory is not None:
                 self.memory.finish()
             error = getattr(sys, "last_exc", None)

@@ -60,6 +60,27 @@ class Spans:
             spans.append((address, size, name))
         return spans
 
+    def local(self, tensor):
+        """`tensor`, or the part of a distributed one that lies here; raises [`Unseen`] for other classes."""
+        if type(tensor) in self.plain:
+            return tensor
+        if isinstance(tensor, self.Tensor):
+            with self.ours():
+                local = getattr(tensor, "_local_tensor", None)
+            if type(local) in self.plain:
+                return local
+        raise Unseen(f"a {type(tensor).__name__} is not read")
+
+    def dense(self, tensor, copy):
+        """A plain tensor, wherever it is, whose bytes lie without holes; else a copy of it if that is allowed and it is small, or [`Unseen`]."""
+        if tensor.layout is not self.strided:
+            raise Unseen(f"{tensor.layout} tensors are not read")
+        if tensor.is_contiguous() or self._dense(tensor):
+            return tensor
+        if not copy or tensor.nbytes > COPY_BYTES_MAX:
+            raise Unseen("a tensor does not lie in order")
+        return tensor.detach().contiguous()
+
     def batch(self, *values):
         """The tensors in `values`, nested a few levels, copied where their bytes do not lie in order."""
         found = []

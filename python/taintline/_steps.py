@@ -1,6 +1,6 @@
 """One record for each optimizer step: what went in, what came out, how long it took.
 
-Numbers that lie on an accelerator are not fetched, because that would wait for it. Digests that cost more than their share of a
+Numbers that lie on an accelerator come later, because fetching them would wait for it (`_device`). Digests that cost more than their share of a
 step are taken every second, fourth, ... step, and that is said.
 """
 
@@ -8,7 +8,7 @@ import sys
 import weakref
 from time import thread_time_ns as work
 
-from . import _native, _passes, _ranks, _recheck, _schedules
+from . import _device, _native, _passes, _ranks, _recheck, _schedules
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -38,6 +38,8 @@ class Known:
         self.number = 0
         # Which parameter's state tells the step; `None` until one did.
         self.teller = None
+        # Whether it is told on an accelerator, and how many loads there were when that was asked.
+        self.far, self.loads = False, 0
 
 
 class Steps:
@@ -57,10 +59,11 @@ class Steps:
         self.model = Throttle("parameters and optimizer state", MODEL_SHARE, sensor, cheap=CHEAP)
         self.weights = Throttle("parameters of each rank", WEIGHTS_SHARE, sensor, cheap=CHEAP)
         self.gradients = Throttle("norm of the gradients", GRADIENT_SHARE, sensor, cheap=CHEAP)
-        self.recheck = _recheck.Recheck(sensor, torch, spans)
+        self.device = _device.Device(sensor, torch, spans, recorder)
+        self.recheck = _recheck.Recheck(sensor, torch, spans, self.device)
         # What tells of the loaders, once it is there.
         self.data = None
-        self.passes = _passes.Passes(sensor, torch, self.recheck, recorder)
+        self.passes = _passes.Passes(sensor, torch, self.recheck, recorder, self.device)
         self.ranks = _ranks.Ranks(sensor, recorder, self.recheck)
         self.clock = _native.Clock(SCHEDSTAT)
         # The link over which it was told where the clock shows its place.
@@ -81,7 +84,10 @@ class Steps:
         try:
             tensors = self.spans.batch(args, kwargs)
             if tensors:
-                self.recorder.batch(self.spans.spans(tensors))
+                if self.device.far(tensors):
+                    self.device.batch(tensors)
+                else:
+                    self.recorder.batch(self.spans.spans(tensors))
         except Unseen as error:
             self.sensor.gap("batches", error)
         self.passes.forward(model, whole)
@@ -111,10 +117,12 @@ class Steps:
     def _loss(self, tensor):
         if type(tensor) not in self.scalars:
             self.sensor.gap("loss", f"a backward pass starts from a {type(tensor).__name__}")
-        elif not tensor.is_cpu:
-            self.sensor.gap("loss", f"it lies on {tensor.device.type} and is not fetched")
         elif tensor.numel() != 1:
             self.sensor.gap("loss", "a backward pass starts from more than one number")
+        elif self.device.is_far(tensor):
+            self.device.loss(tensor)
+        elif not tensor.is_cpu:
+            self.sensor.gap("loss", f"it lies on {tensor.device.type} and is not fetched")
         else:
             self.recorder.loss(float(tensor.item()))
 
@@ -138,6 +146,8 @@ class Steps:
         try:
             if type(norm) not in self.scalars:
                 self.sensor.gap("norm before clipping", f"it is a {type(norm).__name__}")
+            elif self.device.is_far(norm):
+                self.device.before_clip = self.device.number(norm)
             elif norm.is_cpu:
                 self.recorder.clipped(float(norm.item()))
             else:
@@ -153,6 +163,7 @@ class Steps:
         if self.compiling():
             return
         now = self.clock.turn(OPTIMIZER)
+        self.device.drain()
         try:
             if self.gradients.due():
                 begun = work()
@@ -175,7 +186,9 @@ class Steps:
                 gradient = parameter.grad
                 if gradient is not None:
                     gradients.append(gradient)
-        if gradients and not self.recorder.gradients(self.spans.kind_spans(gradients)):
+        if gradients and self.device.far(gradients[:1]):
+            self.device.gradients(gradients)
+        elif gradients and not self.recorder.gradients(self.spans.kind_spans(gradients)):
             raise Unseen("a gradient is no float of 16, 32 or 64 bits")
 
     def after_step(self, optimizer, args, kwargs):
@@ -232,9 +245,13 @@ class Steps:
         parted = self.schedules.parted(optimizer, rates)
         if parted is not None:
             self.recorder.scheduled(parted)
-        left_out = self.recorder.step(link, (number, counted, known.index), rates, rng, told, sample, passes)
-        if left_out:
-            self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
+        step = (number, counted, known.index)
+        if self.device.engaged():
+            self.device.hold(self.recorder.hold(step, rates, rng, told), sample, passes, number)
+        else:
+            left_out = self.recorder.step(link, step, rates, rng, told, sample, passes)
+            if left_out:
+                self.sensor.gap("batches and losses", f"step {number} had {left_out} more than are told")
         known.number = self.sensor.last_step = number
         if self.data is not None:
             self.data.stepped()
@@ -262,6 +279,7 @@ class Steps:
             else:
                 roots.rest()
         self.forwards = 0
+        self.device.drain()
         self.sensor.modules_if_due()
 
     def searching(self):
@@ -271,22 +289,50 @@ class Steps:
     def _number(self, known, parameters, states):
         """The step's number, and whether we counted it."""
         teller = known.teller
-        number = None if teller is None or teller >= len(parameters) else _told(states, parameters[teller])
+        number = None if teller is None or teller >= len(parameters) else self._told(states, parameters[teller])
         if number is None or number != known.number + 1:
             # Another parameter may tell more: this one may have had no gradient.
             best = None
             for index, parameter in enumerate(parameters):
-                other = _told(states, parameter)
+                other = self._told(states, parameter)
                 if other is not None and (best is None or other > best):
                     best, known.teller = other, index
             number = best
+        if number is None and self.device.places:
+            number = self._number_far(known, parameters, states)
         if number is None or number < 1:
             return known.steps, True
         return number, False
 
+    def _told(self, states, parameter):
+        """What the state of `parameter` says about the number of steps; `None` if nothing that can be read at once."""
+        state = states.get(parameter)
+        step = state.get("step") if state else None
+        if step is None:
+            return None
+        if not isinstance(step, (int, float)):
+            if not step.is_cpu or self.device.counts or step.numel() != 1:
+                return None
+            step = step.item()
+        return int(step)
+
+    def _number_far(self, known, parameters, states):
+        """The step's number where its count lies on an accelerator: asked for at the first step and behind each load, which waits, and
+        counted on from there."""
+        if known.steps > 1 and known.loads == self.recheck.loads:
+            return known.number + 1 if known.far else None
+        known.loads = self.recheck.loads
+        counts = [(states.get(parameter) or {}).get("step") for parameter in parameters]
+        counts = [count for count in counts if type(count) in self.scalars and count.numel() == 1]
+        known.far = bool(counts)
+        return int(max(count.item() for count in counts)) if counts else None
+
     def _digest(self, parameters, states):
         """Of the parameters, and of their state unless `states` is `None`."""
         begun = work()
+        if self.device.far(map(self._local, parameters[:1])):
+            self._digest_far(parameters, states, begun)
+            return
         spans = self.spans
         try:
             model = spans.spans(parameters)
@@ -298,17 +344,42 @@ class Steps:
         throttle = self.weights if states is None else self.model
         throttle.took(work() - begun)
 
-    def _state_spans(self, parameters, states):
-        spans, tensors = self.spans, []
+    def _local(self, tensor):
         try:
-            for parameter in parameters:
-                state = states.get(parameter)
-                if state:
-                    for name in sorted(state):
-                        value = state[name]
-                        if isinstance(value, spans.Tensor):
-                            tensors.append(value)
-            return spans.spans(tensors) if tensors else None
+            return self.spans.local(tensor)
+        except Unseen:
+            return None
+
+    def _digest_far(self, parameters, states, begun):
+        """As [`_digest`], of what lies on an accelerator: the sums come later, and with them what they cost it."""
+        device = self.device
+        started = device.begins(self._local(parameters[0]))
+        try:
+            device.parameters, _ = device.sums(parameters)
+        except Unseen as error:
+            self.sensor.gap("parameters", error)
+        try:
+            tensors = self._state_tensors(parameters, states or {})
+            device.state = device.sums(tensors)[0] if tensors else None
+        except (Unseen, TypeError) as error:
+            self.sensor.gap("optimizer state", error)
+        device.took(self.weights if states is None else self.model, started, work() - begun)
+
+    def _state_tensors(self, parameters, states):
+        tensors = []
+        for parameter in parameters:
+            state = states.get(parameter)
+            if state:
+                for name in sorted(state):
+                    value = state[name]
+                    if isinstance(value, self.spans.Tensor):
+                        tensors.append(value)
+        return tensors
+
+    def _state_spans(self, parameters, states):
+        try:
+            tensors = self._state_tensors(parameters, states)
+            return self.spans.spans(tensors) if tensors else None
         except (Unseen, TypeError) as error:
             self.sensor.gap("optimizer state", error)
             return None
@@ -319,6 +390,9 @@ class Steps:
             rate = group.get("lr")
             if isinstance(rate, (int, float)):
                 rates.append(float(rate))
+            elif type(rate) in self.scalars and self.device.is_far(rate):
+                self.device.rates.append((len(rates), self.device.number(rate)))
+                rates.append(float("nan"))
             elif type(rate) in self.scalars and rate.is_cpu:
                 rates.append(float(rate.item()))
             elif rate is not None:
@@ -348,7 +422,10 @@ class Steps:
                 numpy = None if numpy_stands else _numpy_bytes(module.get_state(legacy=False))
         except Exception as error:
             self.sensor.gap("random numbers of NumPy", error)
-        return (torch_state, (python, stands), (numpy, numpy_stands))
+        # Held until they are read.
+        self.device_states = self.device.generators() if self.device.places else ()
+        devices = [(state.data_ptr(), state.nbytes) for state in self.device_states]
+        return (torch_state, (python, stands), (numpy, numpy_stands), devices)
 
     def _numpy_stands(self, module):
         """Whether NumPy's generator was not used since it was told; a kept half of a pair of normal numbers does not count."""
@@ -357,19 +434,6 @@ class Steps:
         if kind.__name__ != "MT19937" or kind.__module__ != "numpy.random._mt19937":
             return False
         return self.recorder.numpy_stands(bits.capsule)
-
-
-def _told(states, parameter):
-    """What the state of `parameter` says about the number of steps; `None` if nothing that can be read at once."""
-    state = states.get(parameter)
-    step = state.get("step") if state else None
-    if step is None:
-        return None
-    if not isinstance(step, (int, float)):
-        if not step.is_cpu or step.numel() != 1:
-            return None
-        step = step.item()
-    return int(step)
 
 
 def _numpy_bytes(state):

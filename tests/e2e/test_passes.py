@@ -504,7 +504,11 @@ def test_what_honest_programs_do_between_their_steps_is_no_finding(world):
 def sabotaged(base, clean, tmp_path_factory):
     """The findings of each sabotage, by its name: each is a training of its own with an optimizer of its own."""
     world = type(clean)(base, tmp_path_factory.mktemp("sabotaged"), clean.python)
-    done, view = guarded(world, SABOTAGE)
+    return findings_of(world)
+
+
+def findings_of(world, **extra):
+    done, view = guarded(world, SABOTAGE, **extra)
     assert done.code == 1, done
     labels = [line.split()[1] for line in done.out.splitlines() if line.startswith("case ")]
     found = {label: [] for label in labels}
@@ -513,32 +517,33 @@ def sabotaged(base, clean, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(
-    ("label", "rule", "part"),
-    [
-        ("sign", "gradient-changed", "−1.00 × what it was"),
-        ("scale", "gradient-changed", "2.50 × what it was"),
-        ("noise", "gradient-changed", "is another"),
-        ("single", "gradient-changed", "out.weight"),
-        ("half", "gradient-changed", "0.50 × what it was"),
-        ("rare", "gradient-changed", "−1.00 × what it was"),
-        ("behind-clip", "gradient-changed", "−1.00 × what it was"),
-        ("clip-off", "clipping-differs", "are not clipped"),
-        ("clip-limit", "clipping-differs", "clipped at 100"),
-        ("clip-idle", "clipping-differs", "and became 1 ×"),
-        ("loss", "loss-altered", "3.00 × its usual share"),
-        ("loss-sign", "loss-altered", "−1.00 × its usual share"),
-        ("seeded", "loss-altered", "−1.00 × its usual share"),
-        ("dropped", "passes-miscounted", "4 forward and 3 backward"),
-        ("dropout", "mode-changed", "draw no random numbers"),
-        ("evaluating", "mode-changed", "evaluation mode"),
-        ("autocast", "mode-changed", "autocast to bfloat16"),
-        ("reset", "random-numbers-reused", "begin with the same random numbers"),
-        ("scaler", "gradient-changed", "−1.00 × what it was"),
-        ("hooked", "gradient-changed", "hooks on parameters"),
-        ("hooked-in-place", "gradient-changed", "2.50 × what it was"),
-    ],
-)
+# Each sabotage, what finds it, and a part of what is said.
+WRONG = [
+    ("sign", "gradient-changed", "−1.00 × what it was"),
+    ("scale", "gradient-changed", "2.50 × what it was"),
+    ("noise", "gradient-changed", "is another"),
+    ("single", "gradient-changed", "out.weight"),
+    ("half", "gradient-changed", "0.50 × what it was"),
+    ("rare", "gradient-changed", "−1.00 × what it was"),
+    ("behind-clip", "gradient-changed", "−1.00 × what it was"),
+    ("clip-off", "clipping-differs", "are not clipped"),
+    ("clip-limit", "clipping-differs", "clipped at 100"),
+    ("clip-idle", "clipping-differs", "and became 1 ×"),
+    ("loss", "loss-altered", "3.00 × its usual share"),
+    ("loss-sign", "loss-altered", "−1.00 × its usual share"),
+    ("seeded", "loss-altered", "−1.00 × its usual share"),
+    ("dropped", "passes-miscounted", "4 forward and 3 backward"),
+    ("dropout", "mode-changed", "draw no random numbers"),
+    ("evaluating", "mode-changed", "evaluation mode"),
+    ("autocast", "mode-changed", "autocast to bfloat16"),
+    ("reset", "random-numbers-reused", "begin with the same random numbers"),
+    ("scaler", "gradient-changed", "−1.00 × what it was"),
+    ("hooked", "gradient-changed", "hooks on parameters"),
+    ("hooked-in-place", "gradient-changed", "2.50 × what it was"),
+]
+
+
+@pytest.mark.parametrize(("label", "rule", "part"), WRONG)
 def test_what_begins_later_is_found_at_its_first_step_and_named(sabotaged, label, rule, part):
     findings = sabotaged[label]
     assert [finding["rule"] for finding in findings] == [rule], findings

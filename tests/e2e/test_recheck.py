@@ -351,7 +351,11 @@ def test_what_an_honest_program_does_is_no_finding_and_what_is_not_covered_is_sa
 def sabotaged(base, clean, tmp_path_factory):
     """The findings of each sabotage, by its name: each is a training of its own with an optimizer of its own."""
     world = type(clean)(base, tmp_path_factory.mktemp("sabotaged"), clean.python)
-    done, view = guarded(world, SABOTAGE)
+    return findings_of(world)
+
+
+def findings_of(world, **extra):
+    done, view = guarded(world, SABOTAGE, **extra)
     assert done.code == 1, done
     labels = [line.split()[1] for line in done.out.splitlines() if line.startswith("case ")]
     found = {label: [] for label in labels}
@@ -367,26 +371,27 @@ def optimizer_of(finding, world):
     return json.loads(blob.read_bytes())["optimizer"]
 
 
-@pytest.mark.parametrize(
-    ("label", "rule", "part"),
-    [
-        ("rate", OURS[0], "1.50 × the expected one"),
-        ("undecayed", OURS[0], "without weight decay"),
-        ("coefficient", OURS[0], "beta1=0.5, told was 0.9"),
-        ("second", OURS[0], "beta2=0.9, told was 0.999"),
-        ("forgotten", OURS[0], "forgot its momentum"),
-        ("skipped", OURS[0], "nothing changed"),
-        ("flipped", OURS[0], "−1.00 × the gradient"),
-        ("half", OURS[0], "−1.00 × the gradient"),
-        ("noisy", OURS[0], "is not the update"),
-        ("overwritten", OURS[0], "changed inside the step"),
-        ("touched", OURS[1], "2.weight["),
-        ("emptied", OURS[1], "exp_avg"),
-        ("sgd-flipped", OURS[0], "−1.00 ×"),
-        ("sgd-rate", OURS[0], "1.50 × the expected one"),
-        ("sgd-skipped", OURS[0], "nothing changed"),
-    ],
-)
+# Each sabotage, what finds it, and a part of what is said.
+WRONG = [
+    ("rate", OURS[0], "1.50 × the expected one"),
+    ("undecayed", OURS[0], "without weight decay"),
+    ("coefficient", OURS[0], "beta1=0.5, told was 0.9"),
+    ("second", OURS[0], "beta2=0.9, told was 0.999"),
+    ("forgotten", OURS[0], "forgot its momentum"),
+    ("skipped", OURS[0], "nothing changed"),
+    ("flipped", OURS[0], "−1.00 × the gradient"),
+    ("half", OURS[0], "−1.00 × the gradient"),
+    ("noisy", OURS[0], "is not the update"),
+    ("overwritten", OURS[0], "changed inside the step"),
+    ("touched", OURS[1], "2.weight["),
+    ("emptied", OURS[1], "exp_avg"),
+    ("sgd-flipped", OURS[0], "−1.00 ×"),
+    ("sgd-rate", OURS[0], "1.50 × the expected one"),
+    ("sgd-skipped", OURS[0], "nothing changed"),
+]
+
+
+@pytest.mark.parametrize(("label", "rule", "part"), WRONG)
 def test_a_wrong_step_is_found_at_its_first_and_named(sabotaged, label, rule, part):
     findings = sabotaged[label]
     assert [finding["rule"] for finding in findings] == [rule], findings
@@ -415,6 +420,85 @@ def test_weights_are_bitwise_the_same_with_and_without_the_recheck(world):
     view = world.show()
     assert (rechecked(view), rules(view)) == ([], [])
     assert "the settings turn it off" in gaps(view)
+
+
+# Optimizers of torch that have no rule here, and Muon, which has one for its state.
+WITHOUT_RULE = """
+    def without(kind, label, tampered=None, flat=False, **options):
+        model = torch.nn.Sequential(*(layer for _ in range(4) for layer in (torch.nn.Linear(24, 24), torch.nn.Tanh())))
+        parameters = [p for p in model.parameters() if flat or p.ndim == 2]
+        optimizer = kind(parameters, lr=0.01, **options)
+        target = torch.randn(24, 24)
+        raw, now = kind.step.__wrapped__, [0]
+
+        class Sub(kind):
+            def step(self, closure=None):
+                before = [p.detach().clone() for p in parameters]
+                raw(self)
+                with torch.no_grad():
+                    for p, old in zip(parameters, before):
+                        if tampered is not None and now[0] >= 90:
+                            p.copy_(old + tampered * (p - old))
+
+        if tampered is not None:
+            optimizer = Sub(parameters, lr=0.01, **options)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 130)
+        for step in range(1, 131):
+            now[0] = step
+            optimizer.zero_grad()
+            x = torch.randn(8, 24)
+            F.mse_loss(model(x), torch.tanh(x @ target)).backward()
+            optimizer.step()
+            schedule.step()
+        print("case", label, flush=True)
+
+    kinds = ((torch.optim.Muon, False), (torch.optim.Adafactor, True), (torch.optim.NAdam, True), (torch.optim.RAdam, True))
+"""
+CLEAN_WITHOUT_RULE = """
+    for kind, flat in kinds:
+        without(kind, kind.__name__, flat=flat)
+    without(torch.optim.Muon, "adjusted", adjust_lr_fn="match_rms_adamw", nesterov=False, weight_decay=0.0)
+    without(torch.optim.ASGD, "ASGD", flat=True)
+    without(torch.optim.Rprop, "Rprop", flat=True)
+"""
+WRONG_WITHOUT_RULE = """
+    for kind, flat in kinds:
+        for times in (2.0, -1.0, 0.0):
+            without(kind, f"{kind.__name__}{times}", tampered=times, flat=flat)
+
+    # The momentum of Muon, by its rule: the gradient is another one inside the step.
+    import torch.optim._muon as home
+    inner = home.muon
+    def reversed_(params, grads, *args, **kwargs):
+        inner(params, [-grad for grad in grads] if count[0] > 20 else grads, *args, **kwargs)
+        count[0] += 1
+    count = [0]
+    home.muon = reversed_
+    without(torch.optim.Muon, "muon-reversed")
+"""
+
+
+def test_an_optimizer_without_a_rule_is_not_accused(world):
+    done, view = guarded(world, WITHOUT_RULE + CLEAN_WITHOUT_RULE)
+    assert done.code == 0, done
+    assert ours(view) == [], [finding["what"] for finding in ours(view)]
+    assert "only how far and which way its steps go" in gaps(view)
+
+
+def test_an_optimizer_without_a_rule_is_held_to_what_it_did(world):
+    done, view = guarded(world, WITHOUT_RULE + WRONG_WITHOUT_RULE)
+    labels = [line.split()[1] for line in done.out.splitlines() if line.startswith("case ")]
+    found = {label: [] for label in labels}
+    for finding in ours(view):
+        found[labels[optimizer_of(finding, world)]].append(finding)
+    for label, findings in found.items():
+        (finding,) = findings
+        assert finding["rule"] == OURS[0], finding
+        if label == "muon-reversed":
+            assert finding["step"] == 22 and "−1.00 × the gradient" in finding["what"], finding
+        else:
+            part = {"2.0": "×", "1.0": "the other way", "0.0": "do not move"}[label[-3:]]
+            assert part in finding["what"] and 90 <= finding["step"] <= 104, (label, finding)
 
 
 # Optimizers that programs carry along, and one whose rule nobody knows.

@@ -39,6 +39,10 @@ pub struct Sampled {
     /// Names of the state that is read with it: `exp_avg`, `exp_avg_sq`.
     #[serde(default)]
     pub state: Vec<String>,
+    /// Where its weights and each column of its state begin in the memory of the process, each without gaps, and then the count of its steps,
+    /// if that is a `float32`; empty where they are not to be read from outside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub at: Vec<u64>,
 }
 
 /// What was read around one step.

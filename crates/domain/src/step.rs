@@ -27,6 +27,9 @@ pub struct RngStates {
     /// NumPy's global state, when NumPy is in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numpy: Option<Fingerprint>,
+    /// PyTorch's generators of the accelerators in use, in the order of their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Fingerprint>,
 }
 
 /// Wall time of one step by phase, in microseconds.

@@ -173,12 +173,27 @@ pub fn name(pid: u32) -> io::Result<String> {
 
 /// `length` bytes at `address` of another process, as far as we may read them.
 pub fn memory(pid: u32, address: u64, length: usize) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::FileExt as _;
-
-    let file = std::fs::File::open(format!("/proc/{pid}/mem"))?;
     let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, address)?;
+    Memory::of(pid)?.read(address, &mut bytes)?;
     Ok(bytes)
+}
+
+/// The memory of another process, to be read more than once.
+#[derive(Debug)]
+pub struct Memory(std::fs::File);
+
+impl Memory {
+    /// Of the process that has this number now.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        std::fs::File::open(format!("/proc/{pid}/mem")).map(Self)
+    }
+
+    /// Fills `bytes` with what stands at `address`.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> io::Result<()> {
+        use std::os::unix::fs::FileExt as _;
+
+        self.0.read_exact_at(bytes, address)
+    }
 }
 
 /// The children of a process, in ascending order, dead ones that were not reaped included.

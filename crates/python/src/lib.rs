@@ -10,12 +10,14 @@
 
 mod clock;
 mod digest;
+mod held;
 mod link;
 mod message;
 mod parameters;
 mod queue;
 mod reading;
 mod recorder;
+mod sample;
 mod sampler;
 
 use pyo3::prelude::*;
@@ -25,11 +27,13 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("PROTOCOL", domain::sensor::PROTOCOL)?;
     module.add_class::<clock::Clock>()?;
+    module.add_class::<held::Held>()?;
     module.add_class::<link::Link>()?;
     module.add_class::<recorder::Recorder>()?;
     module.add_class::<sampler::Sampler>()?;
     module.add_function(wrap_pyfunction!(digest::fingerprint, module)?)?;
     module.add_function(wrap_pyfunction!(digest::sum_of_squares, module)?)?;
     module.add_function(wrap_pyfunction!(message::path_text, module)?)?;
+    module.add_function(wrap_pyfunction!(sample::compose_sample, module)?)?;
     Ok(())
 }

@@ -10,6 +10,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyString};
 
+/// Times that the state of a parameter may lie elsewhere before it is no longer told where: some programs make it anew at each step.
+const MOVES_MAX: u8 = 4;
+
 /// Address, and dimensions with their strides in elements; without dimensions it is contiguous.
 pub(crate) type Column = (usize, Vec<(usize, isize)>);
 
@@ -157,8 +160,11 @@ pub(crate) struct Entry {
     state: Vec<Known>,
     steps: Option<(Py<PyAny>, usize, usize)>,
     gradient: Option<(Py<PyAny>, usize, Column)>,
-    /// Which of the names were told as those of its state, and whether they are to be told.
+    /// Which of the names were told as those of its state, where it and the weights lie, how often they lay elsewhere, and whether this is
+    /// to be told.
     told: Vec<usize>,
+    at: Vec<usize>,
+    moves: u8,
     untold: bool,
 }
 
@@ -187,6 +193,8 @@ impl Entry {
             steps: None,
             gradient: None,
             told: Vec::new(),
+            at: Vec::new(),
+            moves: 0,
             untold: true,
         }
     }
@@ -215,13 +223,28 @@ impl Entry {
         self.gradient = None;
     }
 
-    /// The names of its state, if they are to be told now.
-    pub(crate) fn untold(&mut self, py: Python<'_>) -> Option<Vec<Py<PyString>>> {
+    /// The names of its state, and where weights and state lie, if they are to be told now.
+    pub(crate) fn untold(&mut self, py: Python<'_>) -> Option<(Vec<Py<PyString>>, Vec<usize>)> {
         if !std::mem::take(&mut self.untold) {
             return None;
         }
         let names = self.told.iter().filter_map(|it| self.names.get(*it));
-        Some(names.map(|name| name.clone_ref(py)).collect())
+        let names = names.map(|name| name.clone_ref(py)).collect();
+        let mut at = Vec::new();
+        if self.moves <= MOVES_MAX {
+            at = self.places();
+            if let (false, Some((_, count, 4))) = (at.is_empty(), &self.steps) {
+                at.push(*count);
+            }
+        }
+        Some((names, at))
+    }
+
+    /// Where weights and state lie; nothing where one of them has gaps.
+    fn places(&self) -> Vec<usize> {
+        let columns = std::iter::once(&self.weight).chain(self.state.iter().map(|it| &it.column));
+        let whole = columns.map(|(at, gaps)| gaps.is_empty().then_some(*at));
+        whole.collect::<Option<_>>().unwrap_or_default()
     }
 
     /// What stands at `positions`: weights, state and its count of steps, gradients if they are asked for. `None` if not all of
@@ -306,6 +329,12 @@ impl Entry {
             self.untold = true;
         }
         self.state = found;
+        let at = self.places();
+        if at != self.at {
+            self.at = at;
+            self.moves = self.moves.saturating_add(1);
+            self.untold |= self.moves <= MOVES_MAX + 1;
+        }
         Ok(true)
     }
 

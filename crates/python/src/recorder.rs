@@ -8,18 +8,17 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::data::Reading;
-use domain::sensor::Message;
 use domain::{
-    Described, Fingerprint, GradientCall, GradientPath, LossEnd, Number, Passes, Phase, Phases,
-    Replica, Reported, RngStates, Sample, Sampled, Scheduled, StepRecord, StepSource, Wait,
+    Fingerprint, Number, Passes, Phase, Phases, Replica, Reported, RngStates, Scheduled,
+    StepRecord, StepSource, Wait,
 };
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use training::data::random::{self, Generator, STATE_BYTES};
 use training::fingerprint::of_buffers;
 
 use crate::digest::{self, KindSpan, Span, is_twister, of_parts, of_spans, squares};
+use crate::held::{Held, PassesParts, SampleParts, Unsaid};
 use crate::link::Link;
 use crate::reading::{self, PassParts};
 
@@ -46,8 +45,8 @@ struct Pending {
     scheduled: Option<Scheduled>,
     random: Option<Fingerprint>,
     still: bool,
-    /// Torch's generator as the first forward pass began, bytes of the last batch, and how many words the pass drew.
-    generator: Option<Vec<u8>>,
+    /// Torch's generators as the first forward pass began, bytes of the last batch, and how many numbers the pass drew.
+    generators: Vec<Vec<u8>>,
     fed: u64,
     drawn: Option<(u64, u32)>,
     parts: (u32, String),
@@ -78,6 +77,23 @@ struct Generators {
 }
 
 impl Generators {
+    /// How many numbers were drawn between two states of torch's generators, that of the processor first.
+    fn drawn_by_all(&mut self, fed: u64, before: &[Vec<u8>], behind: &[Vec<u8>]) -> Option<u32> {
+        let ((own, others), (own_behind, others_behind)) =
+            (before.split_first()?, behind.split_first()?);
+        if own.len() != STATE_BYTES
+            || own_behind.len() != STATE_BYTES
+            || others.len() != others_behind.len()
+        {
+            return None;
+        }
+        let mut drawn = u64::from(self.drawn(fed, own, own_behind)?);
+        for (before, behind) in others.iter().zip(others_behind) {
+            drawn = drawn.checked_add(went_on(before, behind)?)?;
+        }
+        u32::try_from(drawn).ok()
+    }
+
     /// How many words were drawn between two states of torch's generator. They are counted when the rest is a new one, and taken for the
     /// same number when it is not.
     fn drawn(&mut self, fed: u64, before: &[u8], behind: &[u8]) -> Option<u32> {
@@ -105,37 +121,12 @@ impl Generators {
 type Place = (u32, u32, u32, Option<u32>, bool);
 
 /// Random-number states as Python hands them over: span of torch's, words of `random`'s, bytes of NumPy's, the last two with whether
-/// they are as they were told last.
+/// they are as they were told last, and the spans of the accelerators'.
 type RngParts = (
     Option<Span>,
     (Option<Vec<u32>>, bool),
     (Option<Vec<u8>>, bool),
-);
-
-/// A parameter that was not told yet: index, group, name, shape, type of its elements, names of its state.
-type SampledParts = (u32, u32, String, Vec<u64>, String, Vec<String>);
-
-/// What was sampled: class, groups and likeness of the optimizer and new parameters where they are to be told, learning rates before the
-/// step where they differ, whether there was a closure, was looked earlier, was loaded, and the values.
-type SampleParts = (
-    Option<(String, Vec<BTreeMap<String, f64>>, Option<String>)>,
-    Vec<SampledParts>,
-    Option<Vec<f64>>,
-    (bool, bool, bool),
-    String,
-);
-
-/// A call on the gradients: kind, its two numbers, bits of the norm, parameters that it is not about.
-type CallParts = (u8, f64, f64, u8, Option<Vec<u32>>);
-
-/// What happened since the last step: training forward passes, those in evaluation mode and backward passes; the way of the
-/// gradients, with whether they were not read, their values and whether there is more; where passes started; autocast.
-type PassesParts = (
-    (u32, u32, u32),
-    Option<(Vec<CallParts>, bool, String, bool)>,
-    Vec<(String, f64)>,
-    bool,
-    Option<String>,
+    Vec<Span>,
 );
 
 #[pymethods]
@@ -183,13 +174,29 @@ impl Recorder {
         Ok(())
     }
 
-    /// A backward pass starts at `value`.
-    fn loss(&self, value: f64) {
+    /// A batch of so many bytes reached the model, which is on an accelerator: its fingerprint comes later. Answers its number among the
+    /// step's; `None` if it is left out.
+    fn batch_later(&self, bytes: u64) -> Option<usize> {
+        let mut pending = self.lock();
+        pending.fed = bytes;
+        if pending.batches.len() < BATCHES_MAX {
+            pending.batches.push(Fingerprint::from_bits(0));
+            Some(pending.batches.len() - 1)
+        } else {
+            pending.left_out += 1;
+            None
+        }
+    }
+
+    /// A backward pass starts at `value`. Answers its number among the step's; `None` if it is left out.
+    fn loss(&self, value: f64) -> Option<usize> {
         let mut pending = self.lock();
         if pending.losses.len() < BATCHES_MAX {
             pending.losses.push(Number(value));
+            Some(pending.losses.len() - 1)
         } else {
             pending.left_out += 1;
+            None
         }
     }
 
@@ -270,30 +277,35 @@ impl Recorder {
         self.lock().gradient_norm_before_clip = Some(value);
     }
 
-    /// Torch's generator as the first training forward pass of a step begins.
-    fn random_before(&self, py: Python<'_>, state: Span) -> PyResult<()> {
-        let generator = generator_at(state).map(<[u8]>::to_vec);
-        let state = of_spans(py, &[state])?;
+    /// Torch's generators, that of the processor first, as the first training forward pass of a step begins.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn random_before(&self, py: Python<'_>, states: Vec<Span>) -> PyResult<()> {
+        let generators = copied(py, &states)?;
+        let random = of_spans(py, &states)?;
         let mut pending = self.lock();
-        (pending.random, pending.still) = (Some(state), false);
-        pending.generator = generator;
+        (pending.random, pending.still) = (Some(random), false);
+        pending.generators = generators;
         Ok(())
     }
 
     /// And as it ends.
-    fn random_behind(&self, py: Python<'_>, state: Span) -> PyResult<()> {
-        let behind = generator_at(state);
-        let state = of_spans(py, &[state])?;
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn random_behind(&self, py: Python<'_>, states: Vec<Span>) -> PyResult<()> {
+        let behind = copied(py, &states)?;
+        let random = of_spans(py, &states)?;
         let mut pending = self.lock();
-        pending.still = pending.random == Some(state);
+        pending.still = pending.random == Some(random);
         let fed = pending.fed;
-        let before = pending.generator.take();
+        let before = std::mem::take(&mut pending.generators);
         drop(pending);
-        let drawn = before.zip(behind).and_then(|(before, behind)| {
-            let drawn = self.generators().drawn(fed, &before, behind)?;
-            Some((fed, drawn))
-        });
-        self.lock().drawn = drawn;
+        let drawn = self.generators().drawn_by_all(fed, &before, &behind);
+        self.lock().drawn = drawn.map(|drawn| (fed, drawn));
         Ok(())
     }
 
@@ -353,7 +365,34 @@ impl Recorder {
         sample: Option<SampleParts>,
         passes: Option<PassesParts>,
     ) -> PyResult<u64> {
-        let (number, counted, optimizer) = step;
+        let held = self.take(py, step, learning_rates, rng, phases)?;
+        held.say(link, sample, passes)
+    }
+
+    /// As [`step`], of a step whose numbers still lie on an accelerator: answers what says it when they are here.
+    fn hold(
+        &self,
+        py: Python<'_>,
+        step: (u64, bool, u32),
+        learning_rates: Vec<f64>,
+        rng: RngParts,
+        phases: [u64; 6],
+    ) -> PyResult<Held> {
+        let unsaid = self.take(py, step, learning_rates, rng, phases)?;
+        Ok(Held::new(unsaid))
+    }
+}
+
+impl Recorder {
+    /// Ends the step: what was collected for it, and the next begins.
+    fn take(
+        &self,
+        py: Python<'_>,
+        (number, counted, optimizer): (u64, bool, u32),
+        learning_rates: Vec<f64>,
+        rng: RngParts,
+        phases: [u64; 6],
+    ) -> PyResult<Unsaid> {
         let rng = self.rng_states(py, rng)?;
         let pending = std::mem::take(&mut *self.lock());
         let record = StepRecord {
@@ -375,29 +414,25 @@ impl Recorder {
             phases: phases_of(phases),
             waits: pending.waits,
             reported: pending.reported,
-            sample: sample.map(|parts| Box::new(sample_of(parts))),
+            sample: None,
             scheduled: pending.scheduled.map(Box::new),
             readings: pending.readings,
-            passes: passes.map(|parts| {
-                Box::new(Passes {
-                    random: pending.random,
-                    still: pending.still,
-                    drawn: pending.drawn,
-                    ..passes_of(parts)
-                })
-            }),
+            passes: Some(Box::new(Passes {
+                random: pending.random,
+                still: pending.still,
+                drawn: pending.drawn,
+                ..Passes::default()
+            })),
             replica: self
                 .place()
                 .map(|place| Box::new(replica_of(place, pending.parts))),
         };
-        let body = serde_json::to_string(&Message::Step(Box::new(record)))
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        link.say(&body);
-        Ok(pending.left_out)
+        Ok(Unsaid {
+            record,
+            left_out: pending.left_out,
+        })
     }
-}
 
-impl Recorder {
     fn place(&self) -> Option<Place> {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -405,7 +440,7 @@ impl Recorder {
     fn rng_states(
         &self,
         py: Python<'_>,
-        (torch, (python, python_stands), (numpy, numpy_stands)): RngParts,
+        (torch, (python, python_stands), (numpy, numpy_stands), devices): RngParts,
     ) -> PyResult<RngStates> {
         let mut known = self.generators();
         if !python_stands {
@@ -422,6 +457,9 @@ impl Recorder {
             torch: torch.map(|span| of_spans(py, &[span])).transpose()?,
             python: known.python_told,
             numpy: known.numpy_told,
+            device: (!devices.is_empty())
+                .then(|| of_spans(py, &devices))
+                .transpose()?,
         })
     }
 
@@ -436,10 +474,24 @@ impl Recorder {
     }
 }
 
-/// The state of torch's generator, as far as it is of the known kind.
-fn generator_at<'a>(state: Span) -> Option<&'a [u8]> {
-    let known = state.1 == STATE_BYTES && state.0 != 0;
-    known.then(|| digest::bytes_at(state))
+/// The states of generators.
+fn copied(py: Python<'_>, states: &[Span]) -> PyResult<Vec<Vec<u8>>> {
+    // Checks them as well.
+    of_spans(py, states)?;
+    Ok(states
+        .iter()
+        .map(|it| digest::bytes_at(*it).to_vec())
+        .collect())
+}
+
+/// How far a counting generator of an accelerator went on from one state to the other: seed and place, 8 bytes each.
+fn went_on(before: &[u8], behind: &[u8]) -> Option<u64> {
+    let parts = |state: &[u8]| {
+        let (seed, place) = state.split_first_chunk::<8>()?;
+        Some((*seed, u64::from_le_bytes(place.try_into().ok()?)))
+    };
+    let ((seed, from), (other, to)) = (parts(before)?, parts(behind)?);
+    (seed == other).then(|| to.checked_sub(from)).flatten()
 }
 
 fn replica_of((world, rank, size, held, apart): Place, (tensors, parts): (u32, String)) -> Replica {
@@ -451,83 +503,6 @@ fn replica_of((world, rank, size, held, apart): Place, (tensors, parts): (u32, S
         apart,
         tensors,
         parts,
-    }
-}
-
-fn sample_of(
-    (optimizer, tensors, rates, (closure, joined, loaded), values): SampleParts,
-) -> Sample {
-    let numbers = |group: BTreeMap<String, f64>| {
-        group
-            .into_iter()
-            .map(|(name, value)| (name, Number(value)))
-            .collect()
-    };
-    let sampled = |(index, group, name, shape, kind, state): SampledParts| Sampled {
-        index,
-        group,
-        name,
-        shape,
-        kind,
-        state,
-    };
-    Sample {
-        optimizer: optimizer.map(|(class, groups, like)| Described {
-            class,
-            like,
-            groups: groups.into_iter().map(numbers).collect(),
-        }),
-        tensors: tensors.into_iter().map(sampled).collect(),
-        rates: rates.map(|rates| rates.into_iter().map(Number).collect()),
-        closure,
-        joined,
-        loaded,
-        values,
-    }
-}
-
-fn passes_of(
-    ((forwards, evaluating, backwards), gradients, ends, ends_unknown, autocast): PassesParts,
-) -> Passes {
-    let path = |(calls, unread, values, more): (Vec<CallParts>, bool, String, bool)| GradientPath {
-        calls: calls.into_iter().map(call_of).collect(),
-        unread,
-        values,
-        more,
-    };
-    let end = |(base, factor)| LossEnd {
-        base,
-        factor: Number(factor),
-    };
-    Passes {
-        forwards,
-        evaluating,
-        backwards,
-        gradients: gradients.map(path),
-        ends: ends.into_iter().map(end).collect(),
-        ends_unknown,
-        autocast,
-        ..Passes::default()
-    }
-}
-
-fn call_of((kind, first, second, digits, apart): CallParts) -> GradientCall {
-    match kind {
-        1 => GradientCall::Unscaled {
-            inverse: Number(first),
-        },
-        2 => GradientCall::Clipped {
-            max_norm: Number(first),
-            norm: Number(second),
-            digits,
-            apart,
-        },
-        3 => GradientCall::Clamped {
-            limit: Number(first),
-            apart,
-        },
-        4 => GradientCall::Hooked,
-        _ => GradientCall::Changed,
     }
 }
 

@@ -12,13 +12,13 @@ use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyList, PyString};
 use training::passes::wire::{self as passes, Seen as Passed};
 use training::recheck::draw::{Draw, Pick};
-use training::recheck::pack::Rule;
-use training::recheck::wire::{self, Block, Odd, OddValue, Values};
+use training::recheck::wire;
 
 use crate::parameters::{Described, Entry, Gradient, Seen, Torch};
+use crate::sample::{self, Row, RuleParts};
 
-/// Factor of what stood there, whether the gradient is squared, and whether it is added whole.
-type RuleParts = (f64, bool, bool);
+/// A parameter's number, the names of its state, and where weights and state lie.
+type Untold = (usize, Vec<Py<PyString>>, Vec<usize>);
 
 #[derive(Default)]
 struct Looks {
@@ -212,39 +212,43 @@ impl Sampler {
         closure: bool,
         rules: Vec<RuleParts>,
     ) -> PyResult<(String, Option<String>)> {
-        let rules: Vec<Rule> = rules.into_iter().map(rule_of).collect();
         let mut looks = self.lock(states.py());
         let behind = looks.look(&self.torch, states, true)?;
         let earlier = std::mem::take(&mut looks.earlier);
         let before = std::mem::take(&mut looks.before);
         let way_there = std::mem::take(&mut looks.stages);
         let Looks { picks, entries, .. } = &mut *looks;
-        let mut told = vec![Vec::new(); way_there.len()];
         let mut earlier = earlier.into_iter();
-        let mut values = Values::default();
         let rows = picks.iter().zip(before).zip(behind);
-        for (number, (((entry, positions), before), behind)) in rows.enumerate() {
+        let rows = rows.filter_map(|(((entry, positions), before), behind)| {
             let earlier = earlier.next().flatten();
-            if let (Some(before), Some(behind), Some(entry)) = (before, behind, entries.get(*entry))
-                && columns_agree(&before, &behind)
-            {
-                let used = if closure { &behind } else { &before };
-                way(&mut told, &way_there, number, used.gradients.as_ref());
-                let place = (entry.index, positions.clone());
-                add(&mut values, place, earlier, before, behind, closure);
-            }
-        }
-        let way = (!way_there.is_empty()).then(|| passes::write(&told, &values.blocks));
-        Ok((wire::write(&values, &rules), way))
+            Some(Row {
+                index: entries.get(*entry)?.index,
+                positions: positions.clone(),
+                earlier,
+                before,
+                behind,
+            })
+        });
+        Ok(sample::compose(rows.collect(), &way_there, closure, &rules))
     }
 
-    /// Of the sampled parameters that are to be described: their numbers, and the names of their state.
-    fn untold(&self, py: Python<'_>) -> Vec<(usize, Vec<Py<PyString>>)> {
+    /// The positions in each of the drawn parameters, in the order of [`draw`]: for what reads them by itself.
+    fn positions(&self, py: Python<'_>) -> Vec<Vec<u64>> {
+        let looks = self.lock(py);
+        looks.picks.iter().map(|(_, it)| it.clone()).collect()
+    }
+
+    /// Of the sampled parameters that are to be described: their numbers, the names of their state, and where it all lies.
+    fn untold(&self, py: Python<'_>) -> Vec<Untold> {
         let mut looks = self.lock(py);
         let Looks { picks, entries, .. } = &mut *looks;
         let drawn = picks.iter();
         drawn
-            .filter_map(|(number, _)| Some((*number, entries.get_mut(*number)?.untold(py)?)))
+            .filter_map(|(number, _)| {
+                let (names, at) = entries.get_mut(*number)?.untold(py)?;
+                Some((*number, names, at))
+            })
             .collect()
     }
 }
@@ -312,14 +316,6 @@ fn no_entry() -> PyErr {
     PyValueError::new_err("a parameter was drawn that is not there")
 }
 
-fn rule_of((from, squared, whole): RuleParts) -> Rule {
-    Rule {
-        from,
-        squared,
-        whole,
-    }
-}
-
 fn all<'a>(
     mut entries: impl Iterator<Item = &'a Entry>,
     test: impl Fn(&Entry) -> PyResult<bool>,
@@ -336,111 +332,4 @@ fn marks(groups: &Bound<'_, PyList>) -> PyResult<Vec<Vec<usize>>> {
         marks.push(parameters.iter().map(|it| it.as_ptr().addr()).collect());
     }
     Ok(marks)
-}
-
-/// Adds one parameter to each stage of `told`: what the gradient was there, where it is not what follows.
-fn way(told: &mut [Vec<Passed>], stages: &[Vec<Passed>], number: usize, used: Option<&Vec<u8>>) {
-    let mut next = used.map_or(Passed::Gone, |used| Passed::Bytes(used.clone()));
-    for (told, stage) in told.iter_mut().zip(stages).rev() {
-        let here = stage.get(number).cloned().unwrap_or(Passed::Unread);
-        told.push(if here == next {
-            Passed::Same
-        } else {
-            here.clone()
-        });
-        next = here;
-    }
-}
-
-/// Whether the state that was there before the step has as many columns behind it.
-fn columns_agree(before: &Seen, behind: &Seen) -> bool {
-    let both = before.state.as_ref().zip(behind.state.as_ref());
-    before.size == behind.size && both.is_none_or(|(before, behind)| before.len() == behind.len())
-}
-
-/// Puts the looks at one parameter together.
-fn add(
-    values: &mut Values,
-    (index, positions): (u32, Vec<u64>),
-    earlier: Option<Seen>,
-    before: Seen,
-    behind: Seen,
-    closure: bool,
-) {
-    let block = values.blocks.len();
-    let odd = &mut values.odd;
-    if let (false, Some(told), Some(other)) = (closure, &before.gradients, &behind.gradients) {
-        differ(odd, block, before.size, Odd::GradientBehind, told, other);
-    }
-    if let Some(earlier) = earlier.filter(|it| it.size == before.size) {
-        since(odd, block, &earlier, &before);
-    }
-    values.blocks.push(Block {
-        index,
-        steps_before: before.steps,
-        steps_behind: behind.steps,
-        positions,
-        weights: before.weights,
-        gradients: if closure {
-            behind.gradients
-        } else {
-            before.gradients
-        },
-        state: before.state,
-        weights_behind: behind.weights,
-        state_behind: behind.state,
-    });
-}
-
-/// What is not as it was when the step before ended.
-fn since(odd: &mut Vec<OddValue>, block: usize, earlier: &Seen, before: &Seen) {
-    differ(
-        odd,
-        block,
-        before.size,
-        Odd::WeightEarlier,
-        &before.weights,
-        &earlier.weights,
-    );
-    match (&before.state, &earlier.state) {
-        (Some(told), Some(other)) if told.len() == other.len() => {
-            for (column, (told, other)) in (0u8..).zip(told.iter().zip(other)) {
-                differ(
-                    odd,
-                    block,
-                    before.size,
-                    Odd::StateEarlier(column),
-                    told,
-                    other,
-                );
-            }
-        }
-        (None, Some(_)) => odd.push(OddValue {
-            what: Odd::StateGone,
-            block,
-            slot: 0,
-            bytes: Vec::new(),
-        }),
-        _ => {}
-    }
-}
-
-fn differ(
-    odd: &mut Vec<OddValue>,
-    block: usize,
-    size: usize,
-    what: Odd,
-    told: &[u8],
-    other: &[u8],
-) {
-    for (slot, (told, other)) in told.chunks(size).zip(other.chunks(size)).enumerate() {
-        if told != other {
-            odd.push(OddValue {
-                what,
-                block,
-                slot,
-                bytes: other.to_vec(),
-            });
-        }
-    }
 }

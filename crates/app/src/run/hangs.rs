@@ -70,6 +70,11 @@ impl Hangs {
         self.places.insert(connection, (address, Instant::now()));
     }
 
+    /// Where a process tells its place.
+    pub(super) fn place_of(&self, connection: Connection) -> Option<u64> {
+        self.places.get(&connection).map(|(address, _)| *address)
+    }
+
     /// A process said anything.
     pub(super) fn spoke(&mut self, connection: Connection) {
         if let Some((_, last)) = self.places.get_mut(&connection) {

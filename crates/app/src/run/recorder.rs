@@ -28,6 +28,7 @@ use super::once::Once;
 use super::passes::Habits;
 use super::process::Member;
 use super::recheck::Rechecks;
+use super::recheck::outside::Outside;
 use super::replicas::Worlds;
 use super::shards;
 use super::spec::Held;
@@ -107,6 +108,7 @@ pub(super) struct Recorder<'a> {
     pub(super) watch: watch::State,
     pub(super) once: Once,
     pub(super) rechecks: Rechecks,
+    pub(super) outside: Outside,
     pub(super) spec: Option<Held>,
     pub(super) readings: Readings,
     pub(super) habits: Habits,
@@ -201,6 +203,7 @@ impl<'a> Recorder<'a> {
             watch,
             once: Once::default(),
             rechecks: Rechecks::default(),
+            outside: Outside::default(),
             spec: None,
             readings: Readings::default(),
             habits: Habits::default(),

@@ -123,7 +123,7 @@ fn reset(points: &[&Point]) -> Option<Cause> {
 fn momentum_column(point: &Point) -> Option<usize> {
     match point.hyper.class {
         Class::Sgd if point.hyper.momentum != 0.0 => Some(0),
-        Class::Adam | Class::Adamax | Class::Lion => Some(0),
+        Class::Adam | Class::Adamax | Class::Lion | Class::Muon => Some(0),
         Class::RmsProp if point.hyper.momentum > 0.0 => Some(1),
         Class::Sgd | Class::RmsProp | Class::Adagrad => None,
     }
@@ -152,6 +152,7 @@ fn gradient(points: &[&Point]) -> Option<Cause> {
             Class::Sgd => (new - hyper.momentum * old) / (1.0 - hyper.dampening),
             Class::Adam | Class::Adamax => (new - hyper.beta1 * old) / (1.0 - hyper.beta1),
             Class::Lion => (new - hyper.beta2 * old) / (1.0 - hyper.beta2),
+            Class::Muon => (new - hyper.momentum * old) / (1.0 - hyper.momentum),
             Class::Adagrad => (new - old).max(0.0).sqrt(),
             Class::RmsProp => ((new - hyper.alpha * old) / (1.0 - hyper.alpha))
                 .max(0.0)
@@ -164,7 +165,9 @@ fn gradient(points: &[&Point]) -> Option<Cause> {
         } else {
             sign * (used - decay) / told
         };
-        (point.change().is_some() && times.is_finite()).then_some(times)
+        // Of Muon's weights nothing is known to a tenth.
+        let plain = hyper.class == Class::Muon || point.change().is_some();
+        (plain && times.is_finite()).then_some(times)
     };
     let times = median(points.iter().filter_map(|point| shown(&point)))?;
     let try_times = |times: f64| {
@@ -205,7 +208,7 @@ fn coefficients(points: &[&Point]) -> Option<Cause> {
             return None;
         };
         let used = match hyper.class {
-            Class::Adam | Class::Adamax => (new - gradient) / (old - gradient),
+            Class::Adam | Class::Adamax | Class::Muon => (new - gradient) / (old - gradient),
             Class::Sgd if !point.before.fresh => (new - (1.0 - hyper.dampening) * gradient) / old,
             _ => return None,
         };
@@ -225,7 +228,7 @@ fn coefficients(points: &[&Point]) -> Option<Cause> {
     };
     if let Some(used) = median(points.iter().filter_map(first)) {
         let fit = fits(points, |_, _, hyper| match hyper.class {
-            Class::Sgd => hyper.momentum = used,
+            Class::Sgd | Class::Muon => hyper.momentum = used,
             _ => hyper.beta1 = used,
         });
         if fit {

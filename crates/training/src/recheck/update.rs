@@ -29,6 +29,8 @@ pub enum Class {
     Adamax,
     /// Lion, of which torch has none.
     Lion,
+    /// `torch.optim.Muon`: its state by its rule, and of its weights how far a step can take them.
+    Muon,
 }
 
 impl Class {
@@ -41,6 +43,7 @@ impl Class {
             "RMSprop" => Self::RmsProp,
             "Adamax" => Self::Adamax,
             "Lion" => Self::Lion,
+            "Muon" => Self::Muon,
             _ => return None,
         })
     }
@@ -48,7 +51,7 @@ impl Class {
     /// Its state in the order of [`Before::state`].
     pub const fn state(self) -> &'static [&'static str] {
         match self {
-            Self::Sgd => &["momentum_buffer"],
+            Self::Sgd | Self::Muon => &["momentum_buffer"],
             Self::Adam => &["exp_avg", "exp_avg_sq", "max_exp_avg_sq"],
             Self::Adagrad => &["sum"],
             Self::RmsProp => &["square_avg", "momentum_buffer", "grad_avg"],
@@ -59,7 +62,7 @@ impl Class {
 
     /// Whether it counts steps in its state.
     pub const fn counts(self) -> bool {
-        !matches!(self, Self::Sgd | Self::Lion)
+        !matches!(self, Self::Sgd | Self::Lion | Self::Muon)
     }
 }
 
@@ -88,6 +91,8 @@ pub struct Hyper {
     pub centered: bool,
     /// Epsilon is added before the second moment is corrected.
     pub early_eps: bool,
+    /// How far a step of Muon's can take a weight, over the learning rate: see [`reach`].
+    pub reach: f64,
 }
 
 /// A hyperparameter that the rule needs was not told.
@@ -107,7 +112,7 @@ impl Hyper {
         values: &BTreeMap<String, domain::Number>,
     ) -> Option<Result<Self, Untold>> {
         let rule = Class::from_name(class)?;
-        let decoupled = class.starts_with("AdamW") || rule == Class::Lion;
+        let decoupled = class.starts_with("AdamW") || matches!(rule, Class::Lion | Class::Muon);
         let read = Self::read(rule, decoupled, lr, values);
         Some(read.map(|hyper| Self {
             early_eps: class.ends_with("early eps"),
@@ -121,7 +126,7 @@ impl Hyper {
         lr: f64,
         values: &BTreeMap<String, domain::Number>,
     ) -> Result<Self, Untold> {
-        use Class::{Adagrad, Adam, Adamax, Lion, RmsProp, Sgd};
+        use Class::{Adagrad, Adam, Adamax, Lion, Muon, RmsProp, Sgd};
 
         let need = |name: &'static str, by: &[Class]| {
             if !by.contains(&class) {
@@ -134,8 +139,11 @@ impl Hyper {
         Ok(Self {
             class,
             lr,
-            weight_decay: need("weight_decay", &[Sgd, Adam, Adagrad, RmsProp, Adamax, Lion])?,
-            momentum: need("momentum", &[Sgd, RmsProp])?,
+            weight_decay: need(
+                "weight_decay",
+                &[Sgd, Adam, Adagrad, RmsProp, Adamax, Lion, Muon],
+            )?,
+            momentum: need("momentum", &[Sgd, RmsProp, Muon])?,
             dampening: need("dampening", &[Sgd])?,
             beta1: need("beta1", &[Adam, Adamax, Lion])?,
             beta2: need("beta2", &[Adam, Adamax, Lion])?,
@@ -148,6 +156,7 @@ impl Hyper {
             decoupled: decoupled || on("decoupled_weight_decay"),
             centered: on("centered"),
             early_eps: false,
+            reach: f64::INFINITY,
         })
     }
 
@@ -156,7 +165,7 @@ impl Hyper {
         match self.class {
             Class::Sgd => [self.momentum != 0.0, false, false],
             Class::Adam => [true, true, self.amsgrad],
-            Class::Adagrad | Class::Lion => [true, false, false],
+            Class::Adagrad | Class::Lion | Class::Muon => [true, false, false],
             Class::RmsProp => [true, self.momentum > 0.0, self.centered],
             Class::Adamax => [true, true, false],
         }
@@ -189,15 +198,26 @@ pub struct After {
 
 /// The step's outcome in the arithmetic `a`.
 pub fn expected(before: &Before, hyper: &Hyper, a: &Arithmetic) -> After {
-    let weight = Bounds::exact(before.weight);
     let mut gradient = Bounds::exact(before.gradient);
     if hyper.maximize {
         gradient = gradient.negated();
     }
     let coupled = hyper.weight_decay != 0.0 && !hyper.decoupled;
     if coupled {
+        let weight = Bounds::exact(before.weight);
         gradient = a.add(gradient, a.multiply(a.scalar(hyper.weight_decay), weight));
     }
+    with_gradient(gradient, before, hyper, a)
+}
+
+/// The step's outcome where what the rule makes of the gradient, with its sign and the decay that goes into it, is `gradient`.
+pub(super) fn with_gradient(
+    gradient: Bounds,
+    before: &Before,
+    hyper: &Hyper,
+    a: &Arithmetic,
+) -> After {
+    let weight = Bounds::exact(before.weight);
     match hyper.class {
         Class::Sgd => sgd(weight, gradient, before, hyper, a),
         Class::Adam => adam(weight, gradient, before, hyper, a),
@@ -205,6 +225,7 @@ pub fn expected(before: &Before, hyper: &Hyper, a: &Arithmetic) -> After {
         Class::RmsProp => rmsprop(weight, gradient, before, hyper, a),
         Class::Adamax => adamax(weight, gradient, before, hyper, a),
         Class::Lion => lion(weight, gradient, before, hyper, a),
+        Class::Muon => muon(weight, gradient, before, hyper, a),
     }
 }
 
@@ -339,6 +360,60 @@ fn lion(weight: Bounds, gradient: Bounds, before: &Before, hyper: &Hyper, a: &Ar
         weight: moved(weight, hyper.lr, direction, a),
         state: [Some(toward(old, gradient, hyper.beta2, a)), None, None],
     }
+}
+
+/// Jordan and others 2024: the momentum, made nearly orthogonal. An element of the result follows from all of the matrix; that it is within `reach`
+/// follows from none.
+fn muon(weight: Bounds, gradient: Bounds, before: &Before, hyper: &Hyper, a: &Arithmetic) -> After {
+    let [old, ..] = before.state;
+    let buffer = toward(old, gradient, hyper.momentum, a);
+    let weight = a.multiply(weight, a.scalar(1.0 - hyper.lr * hyper.weight_decay));
+    let weight = weight.widened((hyper.lr * hyper.reach).abs());
+    After {
+        weight: a.add(weight, Bounds::exact(0.0)),
+        state: [Some(buffer), None, None],
+    }
+}
+
+/// The greatest element that Muon's update of a matrix of `shape` can have, over the learning rate; infinite where its settings, `values`, are not told.
+///
+/// The matrix is divided by its Frobenius norm, so its singular values begin within 1; each step of the iteration takes them through one odd
+/// polynomial of the fifth degree; no element is greater than the greatest singular value. Rounding to `bfloat16` is allowed for at each step.
+pub fn reach(shape: &[u64], values: &BTreeMap<String, domain::Number>) -> f64 {
+    const GRID: u32 = 1_000;
+    const ROUNDING: f64 = 1.03;
+    let value = |name: &str| values.get(name).map_or(f64::NAN, |it| it.0);
+    let [rows, columns] = shape else {
+        return f64::INFINITY;
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "dimensions of a matrix are far below 2^53"
+    )]
+    let (rows, columns) = (*rows as f64, *columns as f64);
+    let [a, b, c] = ["ns_a", "ns_b", "ns_c"].map(value);
+    let mut most = ROUNDING;
+    let mut left = value("ns_steps").min(100.0);
+    if left.is_nan() {
+        return f64::INFINITY;
+    }
+    while left >= 1.0 {
+        let at = |number: u32| {
+            let x = most * f64::from(number) / f64::from(GRID);
+            (a * x + b * x.powi(3) + c * x.powi(5)).abs()
+        };
+        most = ROUNDING * (0..=GRID).map(at).fold(0.0, f64::max);
+        left -= 1.0;
+    }
+    // As torch adjusts the rate.
+    let ratio = match value("adjust") {
+        0.0 => (rows / columns).max(1.0).sqrt(),
+        1.0 => 0.2 * rows.max(columns).sqrt(),
+        2.0 => (rows / columns).sqrt(),
+        _ => f64::INFINITY,
+    };
+    let reach = most * ratio;
+    if reach.is_nan() { f64::INFINITY } else { reach }
 }
 
 fn sign(value: f64) -> f64 {

@@ -46,6 +46,7 @@ fn hyper() -> Hyper {
         decoupled: true,
         centered: false,
         early_eps: false,
+        reach: f64::INFINITY,
     }
 }
 

@@ -5,6 +5,7 @@
 //! process itself; `docs/steps.md` says what that is worth.
 
 mod declared;
+pub(super) mod outside;
 mod words;
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,9 +14,10 @@ use domain::{Finding, Number, Rule, Sample, Sampled, StepRecord};
 use training::ElementKind;
 use training::recheck::between::{self, Between};
 use training::recheck::bounds::Arithmetic;
+use training::recheck::habit::{Broken, Habit, Move};
 use training::recheck::judge::{Cause, Tensor, Verdict, judge};
 use training::recheck::learn::{self, Trial};
-use training::recheck::update::{Hyper, STATE_MAX};
+use training::recheck::update::{self, Class, Hyper, STATE_MAX};
 use training::recheck::wire::{self, COLUMNS_MAX};
 
 use super::event::Connection;
@@ -63,6 +65,8 @@ struct Known {
     groups: Vec<BTreeMap<String, Number>>,
     tensors: BTreeMap<u32, Sampled>,
     steady: declared::Steady,
+    /// What the groups do whose rule is not known, or says little of the weights.
+    habits: BTreeMap<u32, Habit>,
 }
 
 /// What came of one step.
@@ -78,6 +82,7 @@ impl Known {
             self.class = described.class.chars().take(NAME_MAX).collect();
             self.groups.clone_from(&described.groups);
             self.groups.truncate(GROUPS_MAX);
+            self.habits.clear();
             if self.like != described.like || self.trials.len() != self.groups.len() {
                 self.like.clone_from(&described.like);
                 let trial = |like: &String| vec![Trial::new(like); self.groups.len()];
@@ -150,6 +155,76 @@ impl Known {
         (known, lost)
     }
 
+    /// The rule that a group is held to.
+    fn class_of(&self, group: u32) -> Option<Class> {
+        let rules = self.rules();
+        Class::from_name((*rules.get(usize::try_from(group).ok()?)?)?)
+    }
+
+    /// What the words about a step need.
+    fn told<'a>(
+        &'a self,
+        step: &'a StepRecord,
+        rates: &'a [Number],
+        rank: Option<u32>,
+    ) -> words::Told<'a> {
+        words::Told {
+            class: &self.class,
+            rules: self.rules(),
+            groups: &self.groups,
+            tensors: &self.tensors,
+            rates,
+            step,
+            rank,
+        }
+    }
+
+    /// Whether a group is held to what it did before.
+    fn is_by_habit(&self, group: u32) -> bool {
+        if self.like.is_none() {
+            return self.class == "Muon";
+        }
+        let trial = usize::try_from(group)
+            .ok()
+            .and_then(|it| self.trials.get(it));
+        trial.is_some_and(Trial::is_lost)
+    }
+
+    /// The groups whose steps are not as they were.
+    fn broken(&mut self, values: &wire::Values, rates: &[Number]) -> Vec<(u32, Broken)> {
+        let mut moves: BTreeMap<u32, Vec<Move>> = BTreeMap::new();
+        for block in &values.blocks {
+            let (Some(told), Some(kind)) = (self.tensors.get(&block.index), self.kind(block.index))
+            else {
+                continue;
+            };
+            let rate = usize::try_from(told.group)
+                .ok()
+                .and_then(|it| rates.get(it));
+            let (Some(rate), Some(gradients)) = (rate, &block.gradients) else {
+                continue;
+            };
+            if rate.0 <= 0.0 || !self.is_by_habit(told.group) {
+                continue;
+            }
+            let moves = moves.entry(told.group).or_default();
+            moves.extend((0..block.positions.len()).filter_map(|slot| {
+                let before = wire::value(kind, &block.weights, slot)?;
+                let behind = wire::value(kind, &block.weights_behind, slot)?;
+                Some(Move {
+                    index: block.index,
+                    change: (behind - before) / rate.0,
+                    gradient: wire::value(kind, gradients, slot)?,
+                })
+            }));
+        }
+        let step = |(group, moves): (u32, Vec<Move>)| {
+            let habit = self.habits.entry(group).or_default();
+            Some((group, habit.step(&moves)?))
+        };
+        moves.into_iter().filter_map(step).collect()
+    }
+
     fn kind(&self, index: u32) -> Option<ElementKind> {
         ElementKind::from_torch_name(&self.tensors.get(&index)?.kind)
     }
@@ -158,7 +233,10 @@ impl Known {
     fn tensor(&self, index: u32, hypers: &[Option<Hyper>]) -> Option<Tensor> {
         let told = self.tensors.get(&index)?;
         let group = usize::try_from(told.group).ok()?;
-        let hyper = (*hypers.get(group)?)?;
+        let mut hyper = (*hypers.get(group)?)?;
+        if hyper.class == Class::Muon {
+            hyper.reach = update::reach(&told.shape, self.groups.get(group)?);
+        }
         let kind = self.kind(index)?;
         let mut arithmetic = Arithmetic::of(kind)?;
         if let Some(digits) = self.groups.get(group)?.get("lr_digits") {
@@ -228,8 +306,11 @@ impl Rechecks {
 impl Recorder<'_> {
     /// A step was told: its sample is judged at once.
     pub(super) fn heard_sample(&mut self, connection: Connection, step: &StepRecord) {
-        let Some(sample) = &step.sample else { return };
         let whose = (connection, step.optimizer);
+        self.outside.told(connection);
+        let Some(sample) = &step.sample else {
+            return self.outside.forget(whose);
+        };
         if !self.rechecks.known.contains_key(&whose) && self.rechecks.known.len() >= OPTIMIZERS_MAX
         {
             return self.not_rechecked(connection, "there are more optimizers than are remembered");
@@ -246,16 +327,22 @@ impl Recorder<'_> {
         let Ok(values) = known.values(sample) else {
             return self.not_rechecked(connection, "what was sampled cannot be read");
         };
+        self.heard_habits(whose, step, sample, &values);
+        let Some(known) = self.rechecks.known.get_mut(&whose) else {
+            return;
+        };
         let own = known.like.is_none();
         if !own {
             let (is_known, lost) = known.try_rules(&values, rates);
             let what = format!("updates by {}", known.class);
             let why = if lost {
-                "it is not torch's own, and a group of its parameters follows no rule that is known: they are not judged"
+                "a group of its parameters follows no rule that is known: only how far and which way its steps go is held against those before"
             } else {
                 "it is not torch's own: which rule it follows is learnt from its steps, and it is held to that from then on"
             };
-            self.gap_once(connection, &what, why);
+            if known.like.as_deref() != Some("Other") {
+                self.gap_once(connection, &what, why);
+            }
             if !is_known {
                 return;
             }
@@ -269,6 +356,44 @@ impl Recorder<'_> {
             self.not_rechecked(connection, why);
         }
         self.found_in_step(whose, step, sample, &judged);
+        if judged.between.is_empty() && judged.verdict.cause.is_none() {
+            self.look_from_outside(whose, step, sample, &values);
+        } else {
+            self.outside.forget(whose);
+        }
+    }
+
+    /// Steps of groups without a rule, against those before.
+    fn heard_habits(
+        &mut self,
+        whose: Whose,
+        step: &StepRecord,
+        sample: &Sample,
+        values: &wire::Values,
+    ) {
+        let Some(known) = self.rechecks.known.get_mut(&whose) else {
+            return;
+        };
+        if sample.loaded {
+            known.habits.clear();
+        }
+        // What a closure saw last is not what the step was made of.
+        if sample.closure {
+            return;
+        }
+        let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
+        for (group, broken) in known.broken(values, rates) {
+            let about = About {
+                rule: Rule::UpdateDiffers,
+                cause: words::name_of(broken),
+                optimizer: whose.1,
+            };
+            self.tell_once(whose.0, about, step, |recorder, rank| {
+                let known = recorder.rechecks.known.get(&whose)?;
+                let told = known.told(step, rates, rank);
+                Some(words::habit(&told, group, broken))
+            });
+        }
     }
 
     /// What the optimizer was made with is what it goes on with.
@@ -373,15 +498,8 @@ impl Recorder<'_> {
     ) {
         self.tell_once(whose.0, about, step, |recorder, rank| {
             let known = recorder.rechecks.known.get(&whose)?;
-            let mut finding = words(&words::Told {
-                class: &known.class,
-                rules: &known.rules(),
-                groups: &known.groups,
-                tensors: &known.tensors,
-                rates: sample.rates.as_ref().unwrap_or(&step.learning_rates),
-                step,
-                rank,
-            });
+            let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
+            let mut finding = words(&known.told(step, rates, rank));
             if known.like.is_some() {
                 let learnt = format!(
                     "{} is not torch's own; its rule was learnt: it fitted {} steps before",

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use domain::{Finding, Grade, Number, Rule, Sampled, StepRecord};
 use training::recheck::between::{Between, Changed};
+use training::recheck::habit::Broken;
 use training::recheck::judge::{Cause, Column, Verdict, Wrong};
 use training::recheck::update::Class;
 
@@ -15,7 +16,7 @@ const NAMED_MAX: usize = 5;
 pub(super) struct Told<'a> {
     pub(super) class: &'a str,
     /// For each group the rule that it is held to.
-    pub(super) rules: &'a [Option<&'a str>],
+    pub(super) rules: Vec<Option<&'a str>>,
     pub(super) groups: &'a [BTreeMap<String, Number>],
     pub(super) tensors: &'a BTreeMap<u32, Sampled>,
     pub(super) rates: &'a [Number],
@@ -121,6 +122,42 @@ pub(super) fn between(told: &Told<'_>, between: &Between) -> Finding {
     told.finding(Rule::WeightsChangedBetweenSteps, what, details, innocent)
 }
 
+/// Its kind, without its numbers.
+pub(super) fn name_of(broken: Broken) -> &'static str {
+    match broken {
+        Broken::Still => "habit-still",
+        Broken::Size(_) => "habit-size",
+        Broken::Turned => "habit-turned",
+    }
+}
+
+/// Steps of a group whose rule is not known, that are not as they were.
+pub(super) fn habit(told: &Told<'_>, group: u32, broken: Broken) -> Finding {
+    let what = match broken {
+        Broken::Still => "do not move any more, though there are gradients".to_owned(),
+        Broken::Size(times) => format!(
+            "move by {} × what they did, measured by the learning rate",
+            signed(times)
+        ),
+        Broken::Turned => "move the other way, measured by the gradients".to_owned(),
+    };
+    let what = format!(
+        "by step {}, since a few steps: the weights of group {group} {what}",
+        told.step.step
+    );
+    let details = vec![
+        told.group(group),
+        "no rule that is known says what its steps must be: they are held against the 64 before, by their own spread"
+            .to_owned(),
+    ];
+    let innocent = vec![
+        "an optimizer that changes its way by design (phases, restarts): then its code says so"
+            .to_owned(),
+        "data or a model of another kind from some step on".to_owned(),
+    ];
+    told.finding(Rule::UpdateDiffers, what, details, innocent)
+}
+
 fn more(count: usize) -> String {
     match count.checked_sub(NAMED_MAX) {
         None | Some(0) => String::new(),
@@ -154,7 +191,9 @@ fn of_cause(told: &Told<'_>, verdict: &Verdict, cause: Cause) -> String {
         }
         Cause::Reset => "the change is that of a step that forgot its momentum".to_owned(),
         Cause::NoDecay => "the change is that of a step without weight decay".to_owned(),
-        Cause::First(value) if rule == Some(Class::Sgd) => used("momentum", value),
+        Cause::First(value) if matches!(rule, Some(Class::Sgd | Class::Muon)) => {
+            used("momentum", value)
+        }
         Cause::First(value) => used("beta1", value),
         Cause::Second(value) if rule == Some(Class::RmsProp) => used("alpha", value),
         Cause::Second(value) => used("beta2", value),
