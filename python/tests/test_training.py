@@ -232,6 +232,7 @@ def test_tensors_that_cannot_be_read_are_gaps_and_the_rest_is_recorded(world):
         "norm of the gradients",
         "parameters",
         "recheck of parameters: a tensor does not lie in order",
+        "recheck of parameters: the gradient is on cpu, torch.sparse_coo",
         "recheck of updates by torch.optim.sparse_adam.SparseAdam",
     }, gaps
     assert "sparse" in gaps["norm of the gradients"]

@@ -164,10 +164,6 @@ impl Held {
     }
 }
 
-#[expect(
-    clippy::ptr_arg,
-    reason = "called through `Option::map`, which hands over what is there"
-)]
 fn fingerprint(sums: &Sums) -> Fingerprint {
     of_buffers(sums.iter().map(|it| &it[..]))
 }

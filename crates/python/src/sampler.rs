@@ -206,6 +206,10 @@ impl Sampler {
 
     /// What stands there behind it: answers the text of the sample. `closure` says that the gradients are those behind the step; by
     /// `rules` the state is expected, so that it takes less space. The second text has the gradients on their way, if they were read.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
     fn behind(
         &self,
         states: &Bound<'_, PyDict>,

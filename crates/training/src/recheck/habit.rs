@@ -265,7 +265,7 @@ mod tests {
             }
             match found {
                 Some(Broken::Size(told)) => {
-                    assert!((told / means - 1.0_f64).abs() < 0.35, "{told}")
+                    assert!((told / means - 1.0_f64).abs() < 0.35, "{told}");
                 }
                 Some(Broken::Still) => assert!(times == 0.0),
                 Some(Broken::Turned) => assert!(times < 0.0),

@@ -204,6 +204,10 @@ mod tests {
 
     /// A step in single precision, from the middle of the bounds.
     fn stepped(hyper: &Hyper, a: &Arithmetic, gradient: f64) -> (Stands, Stands) {
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "rounding to single precision is meant"
+        )]
         let single = |value: f64| f64::from(value as f32);
         let before = Before {
             weight: single(0.37),
