@@ -18,13 +18,18 @@ from ._spans import Unseen
 
 # Kinds of accelerators that have what is needed here: streams in order, events, pinned memory, doubles.
 KINDS = ("cuda", "xpu")
-# Bytes of the piece that numbers are gathered in; what is larger has one of its own.
-FRAME_BYTES = 64 << 10
+# Bytes of the first piece that a step's numbers are gathered in, and of the largest, unless one number needs more; and of all of them.
+FRAME_BYTES, FRAME_BYTES_MAX = 64 << 10, 4 << 20
+OPEN_BYTES_MAX = 128 << 20
+# Pieces of pinned memory that are kept for the next steps.
+PINNED_MAX = 16
 # Steps that are held at most before the oldest is said without its numbers.
 HELD_MAX = 64
 # Bytes up to which a tensor is taken as it is, and most tensors of one fingerprint.
 WHOLE_BYTES = 2048
 TENSORS_MAX = 100_000
+# Batches of one step, as the record has them.
+BATCHES_MAX = 4096
 # Stages of the gradients, as the record has them.
 STAGES_MAX = 16
 
@@ -128,7 +133,10 @@ class Place:
         size = count * kind.itemsize + 8
         frame = self.open[-1] if self.open else None
         if frame is None or frame.size - frame.used < size:
-            frame = Frame(self, max(size + -size % 8, FRAME_BYTES))
+            if sum(frame.size for frame in self.open) + size > OPEN_BYTES_MAX:
+                raise Unseen("there is more between two steps than is gathered")
+            grown = FRAME_BYTES if frame is None else min(2 * frame.size, FRAME_BYTES_MAX)
+            frame = Frame(self, max(size + -size % 8, grown))
             self.open.append(frame)
         return frame.slot(kind, count)
 
@@ -153,7 +161,7 @@ class Place:
         for number, known in enumerate(self.free):
             if known.numel() >= size:
                 return self.free.pop(number)
-        self.free = self.free[-4:]
+        self.free = self.free[-PINNED_MAX:]
         room = 1 << max(size - 1, FRAME_BYTES - 1).bit_length()
         return self.torch.empty(room, dtype=self.torch.uint8, device="cpu", pin_memory=True)
 
@@ -260,9 +268,9 @@ class Device:
             self.losses.append((index, later))
 
     def batch(self, tensors):
-        sums, size = self.sums(tensors, True)
-        index = self.recorder.batch_later(size)
-        if index is not None:
+        sums = self.sums(tensors, True) if len(self.batches) < BATCHES_MAX else None
+        index = self.recorder.batch_later(sum(tensor.nbytes for tensor in tensors))
+        if index is not None and sums is not None:
             self.batches.append((index, sums))
 
     def gradients(self, gradients):
@@ -294,14 +302,13 @@ class Device:
         self.digests.append((throttle, cost, None if event is None else (event, place.event(True))))
 
     def sums(self, tensors, copy=False):
-        """Of each tensor its size and the sums over it, later or now; and all bytes. Views are copied only if `copy`."""
+        """Of each tensor its size and the sums over it, later or now. Views are copied only if `copy`."""
         if len(tensors) > TENSORS_MAX:
             raise Unseen(f"there are more than {TENSORS_MAX} tensors")
-        sums, total, entered = [], 0, set()
+        sums, entered = [], set()
         with self.torch.no_grad():
             for tensor in tensors:
                 local = self.spans.local(tensor)
-                total += local.nbytes
                 if not self.is_far(local):
                     sums.append((local.nbytes, _native.fingerprint([self.spans.span(local)]).encode()))
                     continue
@@ -310,7 +317,7 @@ class Device:
                     place.enter()
                     entered.add(place)
                 sums.append(place.sums(self.spans.dense(local, copy)))
-        return sums, total
+        return sums
 
     def generators(self):
         """States of the generators of the accelerators in use, as tensors here."""
@@ -334,7 +341,13 @@ class Device:
 
     def hold(self, held, sample, passes, number):
         """Holds a step until its numbers are here."""
-        frames = [frame for place in self.places.values() for frame in place.seal()]
+        frames = []
+        for place in self.places.values():
+            try:
+                frames += place.seal()
+            except Exception as error:
+                # What was gathered there is told to be missing when it is asked for.
+                self.sensor.gap("numbers of steps on an accelerator", error)
         collected = (self.losses, self.rates, self.batches, self.norm, self.before_clip, self.parameters, self.state)
         self.queue.append((held, frames, collected, sample, passes, self.digests, number))
         self.clear()
@@ -344,7 +357,7 @@ class Device:
         for: where it hangs, the job must still end as it would."""
         until = time.monotonic() + seconds if seconds else None
         while self.queue:
-            if not all(frame.arrived() for frame in self.queue[0][1]):
+            if not self._arrived(self.queue[0][1]):
                 if until is not None and time.monotonic() < until:
                     time.sleep(0.001)
                     continue
@@ -354,6 +367,14 @@ class Device:
                 self._say(*self.queue.popleft())
             except Exception as error:
                 self.sensor.gap("steps on an accelerator", error)
+
+    def _arrived(self, frames):
+        """Whether there is nothing to wait for: the copies are here, or the accelerator failed."""
+        try:
+            return all(frame.arrived() for frame in frames)
+        except Exception as error:
+            self.sensor.gap("numbers of steps on an accelerator", error)
+            return True
 
     def _say(self, held, frames, collected, sample, passes, digests, number):
         try:
@@ -366,6 +387,7 @@ class Device:
                 throttle.took(cost)
         except Exception as error:
             self.sensor.gap("numbers of steps on an accelerator", error)
+            held.forget()
         try:
             sample, passes = _completed(sample, passes)
         except Exception as error:
@@ -504,7 +526,7 @@ class Sampler:
         self.entries = entries
         self.told = [None] * len(entries)
         self.unsaid = [True] * len(entries)
-        self.place = self.device.place(entries[0][1]) if entries else None
+        self.place = self.device.place(self.device.spans.local(entries[0][1])) if entries else None
         self._clear()
 
     def draw(self, count, most):
@@ -577,18 +599,19 @@ class Sampler:
     def _look_at(self, pick, states, gradients):
         """One parameter; `None` if not all of it can be read."""
         number, positions, index = pick
-        _, parameter, kind, _, size, numel, (address, _), columns, *_ = self.entries[number]
-        if parameter.data_ptr() != address or parameter.numel() != numel:
+        _, parameter, kind, _, size, numel, (address, _), columns, part = self.entries[number]
+        weight = self._here(parameter, part)
+        if weight.data_ptr() != address or weight.numel() != numel:
             return None
-        tensors = [parameter]
-        gradient = parameter.grad if gradients else None
+        tensors = [weight]
+        gradient = self._here(parameter.grad, part) if gradients else None
         if gradient is not None:
             if not self._like(gradient, kind, numel, "the gradient"):
                 return None
             tensors.append(gradient)
         state, steps, count = states.get(parameter), None, None
         if state:
-            found = [(name, state[name]) for name in columns if state.get(name) is not None]
+            found = [(name, self._here(state[name], part)) for name in columns if state.get(name) is not None]
             for name, value in found:
                 if not self._like(value, kind, numel, "the state"):
                     return None
@@ -606,6 +629,10 @@ class Sampler:
             take(tensor.detach(), index, out=slot[start : start + length])
             start += length
         return Seen(later, length * size, gradient is not None, count, steps)
+
+    def _here(self, tensor, part):
+        """What of a tensor lies here."""
+        return getattr(tensor, "_local_tensor", tensor) if part else tensor
 
     def _like(self, tensor, kind, numel, what):
         """Whether a tensor is as its parameter. Asked at each look: what is kept to be compared with would be kept in memory."""
@@ -625,10 +652,9 @@ class Sampler:
     def _gradient(self, pick, others):
         """The gradient on its way: empty where there is none, `None` where it cannot be read."""
         number, positions, index = pick
-        _, parameter, kind, _, _, numel, *_ = self.entries[number]
+        _, parameter, kind, _, _, numel, _, _, part = self.entries[number]
         gradient = None if others is None else others.get(number)
-        if gradient is None:
-            gradient = parameter.grad
+        gradient = self._here(parameter.grad if gradient is None else gradient, part)
         if gradient is None:
             return b""
         if not self._like(gradient, kind, numel, "the gradient"):

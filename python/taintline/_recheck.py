@@ -407,7 +407,7 @@ class Look:
                 index += 1
                 if entry is not None:
                     self.parameters.append(entry)
-                    spans.append((entry[1].data_ptr(), entry[1].nbytes))
+                    spans.append((entry[6][0], entry[4] * entry[5]))
         double = _overlapping(spans)
         if double:
             recheck.gap("parameters that share memory", "what one of them is given the other has too")
@@ -421,7 +421,8 @@ class Look:
         """The sampler for where the parameters lie: with several places, for that of the first."""
         recheck, far = self.recheck, isinstance(self.sampler, _device.Sampler)
         device = recheck.device
-        places = [entry[1].device if device.is_far(entry[1]) else None for entry in self.parameters]
+        locals_ = [recheck.spans.local(entry[1]) for entry in self.parameters]
+        places = [local.device if device.is_far(local) else None for local in locals_]
         if places.count(places[0] if places else None) < len(places):
             recheck.gap("parameters in several places", "those of the optimizer's first place are sampled")
             self.parameters = [entry for entry, place in zip(self.parameters, places) if place == places[0]]
@@ -435,24 +436,24 @@ class Look:
         if not isinstance(parameter, recheck.spans.Tensor) or not parameter.requires_grad:
             return None
         try:
-            if type(parameter) not in recheck.spans.plain:
-                raise Unseen(f"the weight is a {type(parameter).__name__}")
-            far = recheck.device.is_far(parameter)
+            # Of a distributed tensor the part that is here: the rules go by element.
+            local = recheck.spans.local(parameter)
+            far = recheck.device.is_far(local)
             if not far:
-                recheck.spans.span(parameter)
-            if parameter.dtype not in recheck.kinds:
-                raise Unseen(f"the weight is {parameter.dtype}")
-            if not far and parameter.is_shared():
+                recheck.spans.span(local)
+            if local.dtype not in recheck.kinds:
+                raise Unseen(f"the weight is {local.dtype}")
+            if not far and local.is_shared():
                 raise Unseen("the weight lies in memory that processes share")
-            if not parameter.numel():
+            if not local.numel():
                 return None
             # Checked here; `_stale` sees when it is put elsewhere.
-            weight = recheck.far_column(parameter) if far else recheck.column(parameter, parameter.dtype, parameter.shape, "the weight")
+            weight = recheck.far_column(local) if far else recheck.column(local, local.dtype, local.shape, "the weight")
         except Unseen as error:
             recheck.gap(f"parameters: {error}", "they are not sampled")
             return None
-        kind, size = parameter.dtype, recheck.kinds[parameter.dtype][1]
-        return (index, parameter, kind, parameter.shape, size, parameter.numel(), weight, columns, number)
+        kind, size = local.dtype, recheck.kinds[local.dtype][1]
+        return (index, parameter, kind, local.shape, size, local.numel(), weight, columns, local is not parameter, number)
 
     def _untold(self):
         """Descriptions of the drawn parameters that the supervisor does not know."""

@@ -51,6 +51,7 @@ class Steps:
         self.spans = spans
         self.roots = None
         self.in_backward = False
+        self.torch = torch
         self.compiling = torch.compiler.is_compiling
         self.generator = torch.default_generator
         self.scalars = frozenset((torch.Tensor, torch.nn.Parameter))
@@ -325,7 +326,10 @@ class Steps:
         counts = [(states.get(parameter) or {}).get("step") for parameter in parameters]
         counts = [count for count in counts if type(count) in self.scalars and count.numel() == 1]
         known.far = bool(counts)
-        return int(max(count.item() for count in counts)) if counts else None
+        if not counts:
+            return None
+        with self.torch.no_grad():
+            return int(self.torch.stack([count.reshape(()) for count in counts]).max().item())
 
     def _digest(self, parameters, states):
         """Of the parameters, and of their state unless `states` is `None`."""
@@ -355,12 +359,12 @@ class Steps:
         device = self.device
         started = device.begins(self._local(parameters[0]))
         try:
-            device.parameters, _ = device.sums(parameters)
+            device.parameters = device.sums(parameters)
         except Unseen as error:
             self.sensor.gap("parameters", error)
         try:
             tensors = self._state_tensors(parameters, states or {})
-            device.state = device.sums(tensors)[0] if tensors else None
+            device.state = device.sums(tensors) if tensors else None
         except (Unseen, TypeError) as error:
             self.sensor.gap("optimizer state", error)
         device.took(self.weights if states is None else self.model, started, work() - begun)

@@ -34,8 +34,7 @@ def test_prints_tell_weights_apart_in_every_bit(world):
     device = _device.Device(None, torch, spans, None)
 
     def printed(tensor):
-        sums, size = device.sums([tensor])
-        assert size == tensor.nbytes
+        sums = device.sums([tensor])
         (place,) = device.places.values()
         frames = place.seal()
         for frame in frames:

@@ -139,6 +139,17 @@ impl Held {
         });
     }
 
+    /// What should have come did not: nothing that stands in its place is told.
+    fn forget(&self) {
+        self.with(|record| {
+            record.losses.clear();
+            record.batches.clear();
+            if record.learning_rates.iter().any(|it| it.0.is_nan()) {
+                record.learning_rates.clear();
+            }
+        });
+    }
+
     /// Says the step over `link`, once; answers how many batches and losses were left out.
     fn say(
         &self,

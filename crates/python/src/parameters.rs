@@ -17,7 +17,7 @@ const MOVES_MAX: u8 = 4;
 pub(crate) type Column = (usize, Vec<(usize, isize)>);
 
 /// A parameter as Python describes it: the number that it is told by, the tensor, its type and shape, bytes of an element, elements,
-/// where its weights are, names of the state that is looked at.
+/// where its weights are, names of the state that is looked at, and whether it is the part of a distributed one that lies here.
 pub(crate) type Described = (
     u32,
     Py<PyAny>,
@@ -27,6 +27,7 @@ pub(crate) type Described = (
     u64,
     Column,
     Vec<Py<PyString>>,
+    bool,
 );
 
 /// What a look needs of torch, as it was before the job could put other things in its place.
@@ -68,17 +69,31 @@ impl Torch {
         entry: &Entry,
         what: &str,
     ) -> PyResult<Option<Column>> {
+        let py = tensor.py();
+        let found = self.local(tensor, entry)?;
+        let tensor = found.as_ref().unwrap_or(tensor);
         if self.is_plain(tensor)
             && self.usual(tensor, entry)?
             && let address @ 1.. = address_of(tensor)?
         {
             return Ok(Some((address, Vec::new())));
         }
-        let py = tensor.py();
         let found = self
             .column
             .call1(py, (tensor, &entry.kind, &entry.shape, what))?;
         found.extract(py)
+    }
+
+    /// The part of a distributed tensor that lies in this process; `None` where there is no other.
+    fn local<'py>(
+        &self,
+        tensor: &Bound<'py, PyAny>,
+        entry: &Entry,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        if !entry.part || self.is_plain(tensor) {
+            return Ok(None);
+        }
+        part_of(tensor).map(Some)
     }
 
     /// Whether it lies in this process's memory without gaps, as its parameter does.
@@ -152,6 +167,8 @@ struct Known {
 pub(crate) struct Entry {
     pub(crate) index: u32,
     parameter: Py<PyAny>,
+    /// It is a distributed tensor, of which a part lies here.
+    part: bool,
     kind: Py<PyAny>,
     shape: Py<PyAny>,
     size: usize,
@@ -180,10 +197,11 @@ pub(crate) struct Seen {
 
 impl Entry {
     pub(crate) fn new(described: Described) -> Self {
-        let (index, parameter, kind, shape, size, _, weight, names) = described;
+        let (index, parameter, kind, shape, size, _, weight, names, part) = described;
         Self {
             index,
             parameter,
+            part,
             kind,
             shape,
             size,
@@ -206,7 +224,15 @@ impl Entry {
 
     /// Whether its weights still lie where they did.
     pub(crate) fn stands(&self, py: Python<'_>) -> PyResult<bool> {
-        Ok(address_of(self.parameter.bind(py))? == self.weight.0)
+        Ok(self.address(self.parameter.bind(py))? == self.weight.0)
+    }
+
+    /// Where a tensor, or the part of it that is here, begins.
+    fn address(&self, tensor: &Bound<'_, PyAny>) -> PyResult<usize> {
+        match self.part.then(|| part_of(tensor)) {
+            Some(Ok(part)) => address_of(&part),
+            _ => address_of(tensor),
+        }
     }
 
     /// Whether anybody set hooks on it.
@@ -300,7 +326,7 @@ impl Entry {
             };
             same = same
                 && match state.get_item(name)? {
-                    Some(value) => value.is(&known.value) && address_of(&value)? == known.address,
+                    Some(value) => value.is(&known.value) && self.address(&value)? == known.address,
                     None => false,
                 };
         }
@@ -318,7 +344,7 @@ impl Entry {
             };
             found.push(Known {
                 name: number,
-                address: address_of(&value)?,
+                address: self.address(&value)?,
                 value: value.unbind(),
                 column,
             });
@@ -357,7 +383,7 @@ impl Entry {
         if own
             && let Some((object, at, column)) = &self.gradient
             && gradient.is(object)
-            && address_of(&gradient)? == *at
+            && self.address(&gradient)? == *at
         {
             return gather(positions, self.size, column).map(Gradient::Bytes);
         }
@@ -380,6 +406,11 @@ pub(crate) enum Gradient {
     Unread,
     /// Its elements.
     Bytes(Vec<u8>),
+}
+
+/// What a distributed tensor keeps here.
+fn part_of<'py>(tensor: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    tensor.getattr(intern!(tensor.py(), "_local_tensor"))
 }
 
 fn address_of(tensor: &Bound<'_, PyAny>) -> PyResult<usize> {
