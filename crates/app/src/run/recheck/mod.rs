@@ -64,6 +64,8 @@ struct Known {
     trials: Vec<Trial>,
     groups: Vec<BTreeMap<String, Number>>,
     tensors: BTreeMap<u32, Sampled>,
+    /// Steps that described some of them.
+    described: u64,
     steady: declared::Steady,
     /// What the groups do whose rule is not known, or says little of the weights.
     habits: BTreeMap<u32, Habit>,
@@ -89,6 +91,7 @@ impl Known {
                 self.trials = self.like.as_ref().map(trial).unwrap_or_default();
             }
         }
+        self.described += u64::from(!sample.tensors.is_empty());
         for tensor in &sample.tensors {
             let new = !self.tensors.contains_key(&tensor.index);
             let odd = tensor.state.len() > COLUMNS_MAX || tensor.shape.len() > 64;

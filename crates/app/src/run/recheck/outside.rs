@@ -8,12 +8,12 @@
 //! told only when the next step shows that the memory was still the model's: behind the last step it may be given back. Where the
 //! memory may not be read, or lies elsewhere than was told, that is a gap.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::time::{Duration, Instant};
 
 use domain::sensor::Progress;
-use domain::{Finding, Number, Rule, Sample, StepRecord};
+use domain::{Finding, Number, Rule, Sample, Sampled, StepRecord};
 use host::proc::Memory;
 use training::recheck::draw::Draw;
 use training::recheck::judge::{Cause, Column, Verdict, Wrong};
@@ -80,6 +80,8 @@ struct Pending {
 struct Positions {
     draw: Draw,
     indices: Vec<u32>,
+    /// How often parameters of the process had been described when these were chosen.
+    described: u64,
     look: Option<Look>,
     pending: Option<Pending>,
     /// Wrong looks in a row.
@@ -126,9 +128,7 @@ impl Process {
         self.ahead = Some(least);
         Ok(ahead == least && progress.phase != OPTIMIZER)
     }
-}
 
-impl Process {
     /// Whether the memory holds what the sensor told of the step.
     fn holds(&mut self, place: u64, known: &Known, values: &wire::Values) -> io::Result<bool> {
         let Some(memory) = &self.memory else {
@@ -143,22 +143,18 @@ impl Process {
 }
 
 impl Known {
-    /// Parameters that can be read from outside, in their order; none for a rule that shows nothing.
-    fn places(&self, others: &[&Self]) -> Vec<u32> {
-        let shared = |at: u64| {
-            let mut tensors = others.iter().flat_map(|it| it.tensors.values());
-            tensors.any(|it| it.at.first() == Some(&at))
+    /// Parameters that can be read from outside, ascending: those that have state, and that no other optimizer has too.
+    fn places<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Vec<u32> {
+        let others = others.flat_map(|it| it.tensors.values());
+        let shared: HashSet<u64> = others.filter_map(|it| it.at.first().copied()).collect();
+        let readable = |it: &&Sampled| {
+            let weight = it.at.first();
+            !it.state.is_empty()
+                && it.at.len() > it.state.len()
+                && weight.is_some_and(|at| !shared.contains(at))
         };
-        self.tensors
-            .values()
-            .filter(|it| {
-                let [weight, ..] = &it.at[..] else {
-                    return false;
-                };
-                !it.state.is_empty() && it.at.len() > it.state.len() && !shared(*weight)
-            })
-            .map(|it| it.index)
-            .collect()
+        let readable = self.tensors.values().filter(readable);
+        readable.map(|it| it.index).collect()
     }
 
     /// What stands at one position of a parameter.
@@ -361,18 +357,19 @@ impl Recorder<'_> {
         if process.memory.is_none() {
             process.memory = Some(Memory::of(pid)?);
         }
-        let others = self.rechecks.known.iter();
-        let others: Vec<&Known> = others
-            .filter(|(other, _)| other.0 == whose.0 && **other != whose)
-            .map(|(_, known)| known)
-            .collect();
-        let indices = known.places(&others);
+        let of_process = self.rechecks.known.iter();
+        let of_process = of_process.filter(|(other, _)| other.0 == whose.0);
+        let described: u64 = of_process.clone().map(|(_, it)| it.described).sum();
         let positions = self
             .outside
             .optimizers
             .entry(whose)
             .or_insert_with(Positions::new);
-        positions.layout(indices, known);
+        if positions.described != described {
+            positions.described = described;
+            let others = of_process.filter(|(other, _)| **other != whose);
+            positions.layout(known.places(others.map(|(_, known)| known)), known);
+        }
         let last = positions.look.take();
         if positions.indices.is_empty() {
             return nothing;
@@ -401,6 +398,7 @@ impl Positions {
         Self {
             draw: Draw::new(seed(), &[]),
             indices: Vec::new(),
+            described: 0,
             look: None,
             pending: None,
             wrong: 0,
@@ -498,7 +496,7 @@ impl Known {
                 continue;
             };
             // Another optimizer may have come that has it too.
-            if !indices.contains(&spot.index) {
+            if indices.binary_search(&spot.index).is_err() {
                 continue;
             }
             let hyper: &Hyper = &tensor.hyper;
@@ -517,14 +515,16 @@ impl Known {
                         }
                         _ => spot.stands.weight,
                     };
-                    wrong.entry(spot.index).or_insert(Wrong {
+                    let found = Wrong {
                         index: spot.index,
                         position: spot.position,
                         column: differs.column,
                         before,
                         expected: differs.expected,
                         found: differs.found,
-                    });
+                    };
+                    verdict.decisive += usize::from(ratio(&found).is_some());
+                    wrong.entry(spot.index).or_insert(found);
                 }
             }
             verdict.positions += 1;
@@ -538,13 +538,15 @@ impl Known {
     }
 }
 
-/// The least and the greatest ratio of a weight's change to the expected one, where that is known to a tenth.
+/// A weight's change over the expected one, where that is known to a tenth.
+fn ratio(wrong: &Wrong) -> Option<f64> {
+    let change = wrong.expected.middle() - wrong.before;
+    let known = wrong.column == Column::Weight && wrong.expected.radius() <= change.abs() / 10.0;
+    known.then(|| (wrong.found - wrong.before) / change)
+}
+
+/// The least and the greatest of these.
 fn range(wrong: &[Wrong]) -> Option<(f64, f64)> {
-    let ratio = |it: &Wrong| {
-        let change = it.expected.middle() - it.before;
-        let known = it.column == Column::Weight && it.expected.radius() <= change.abs() / 10.0;
-        known.then(|| (it.found - it.before) / change)
-    };
     wrong.iter().filter_map(ratio).fold(None, |range, ratio| {
         let (low, high) = range.unwrap_or((ratio, ratio));
         Some((ratio.min(low), ratio.max(high)))
