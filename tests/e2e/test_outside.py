@@ -31,11 +31,11 @@ ADAPTIVE = """
             setattr(module, name, update)
 
     import time
-    adaptive(torch.optim.SGD, "sgd", 30, momentum=0.9, nesterov=True)
-    adaptive(torch.optim.RMSprop, "rmsprop", 30)
-    adaptive(torch.optim.Adagrad, "adagrad", 30)
-    adaptive(torch.optim.Adamax, "adamax", 30)
-    adaptive(torch.optim.Adam, "adam", 30, amsgrad=True, weight_decay=0.1)
+    adaptive(torch.optim.SGD, "sgd", 44, momentum=0.9, nesterov=True)
+    adaptive(torch.optim.RMSprop, "rmsprop", 44)
+    adaptive(torch.optim.Adagrad, "adagrad", 44)
+    adaptive(torch.optim.Adamax, "adamax", 44)
+    adaptive(torch.optim.Adam, "adam", 44, amsgrad=True, weight_decay=0.1)
 """
 
 # Weights that are others while the program evaluates, and as they were when it goes on.
@@ -72,7 +72,8 @@ def test_who_undoes_himself_where_the_sensor_looks_is_found_from_outside(world):
     for kind in ("SGD(", "RMSprop(", "Adagrad(", "Adamax(", "Adam("):
         (one,) = [text for text in told if f": {kind}" in text]
         assert "seen from outside" in one and "1.50 to 1.50" in one, one
-    assert all(finding["step"] in range(20, 24) for finding in found), found
+    # A look that comes late falls out.
+    assert all(finding["step"] in range(20, 44) for finding in found), found
 
 
 def test_weights_that_are_swapped_between_two_steps_are_no_finding(world):
