@@ -324,7 +324,10 @@ fn seed(project: &Project) -> Option<u32> {
 
 /// The tests below `folder`, against the laid out sensor and binary.
 fn pytest(project: &Project, python: &Python, folder: &str) -> Outcome<Command> {
-    let mut pytest = python.command(&["-m", "pytest", "-p", "no:cacheprovider", folder]);
+    // A failure shows all that the command said.
+    let whole = ["-o", "verbosity_assertions=2"];
+    let mut pytest = python.command(&["-m", "pytest", "-p", "no:cacheprovider"]);
+    pytest.args(whole).arg(folder);
     pytest
         .current_dir(&project.root)
         .env("PATH", command::path_with(python.folder()))

@@ -4,7 +4,8 @@
 //! learnt first, so that which ones were drawn does not matter. The last eight steps are too long or too short when both their length and their length
 //! beside that of the gradients are far from the steps before, by the spread of these and by how far as many of them ever were, and from the latest of them: an
 //! optimizer that divides by its gradients keeps the one whatever the gradients do, one that does not keeps the other, and what is done to the update moves
-//! both. Slow changes are training, and an optimizer that changes its own length now and then binds itself to little.
+//! both. Slow changes are training, and an optimizer that changes its own length now and then binds itself to little. Where the changes are as small as what the weights' type rounds
+//! away, what is seen of them is the rounding: such steps are neither learnt from nor judged, and the caller is told so.
 //! Rejected: one bound on the change of a weight, which no optimizer has in common.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -32,6 +33,10 @@ const OFF_MIN: f64 = 0.7;
 const PLAIN: f64 = 0.15;
 /// Steps in a row that do not move anything.
 const IN_A_ROW: u32 = 2;
+/// The share of rounding in the mean square of changes from which they say nothing: a length is then at most 5 % off.
+const ROUNDED_MAX: f64 = 0.1;
+/// Mean square of what an update in two operations loses, in squares of the distance between two numbers: a twelfth for each.
+const LOST: f64 = 1.0 / 6.0;
 /// Weight of the newest step in a parameter's size.
 const WEIGHT: f64 = 0.02;
 
@@ -42,8 +47,21 @@ pub struct Move {
     pub index: u32,
     /// Change of the weight, divided by the learning rate.
     pub change: f64,
+    /// Distance of the weight to the next number of its type, divided by the learning rate.
+    pub spacing: f64,
     /// The gradient that the step was given.
     pub gradient: f64,
+}
+
+/// What a step says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Answer {
+    /// It is as those before, or too little is known of them.
+    Usual,
+    /// Its changes are as small as what is rounded away.
+    TooFine,
+    /// It is not as those before.
+    Broken(Broken),
 }
 
 /// What is not as it was.
@@ -76,14 +94,15 @@ pub struct Habit {
 }
 
 impl Habit {
-    /// A step was made; answers what is not as it was.
-    pub fn step(&mut self, moves: &[Move]) -> Option<Broken> {
+    /// A step was made.
+    pub fn step(&mut self, moves: &[Move]) -> Answer {
         let finite: Vec<Move> = moves
             .iter()
             .filter(|it| it.change.is_finite() && it.gradient.is_finite())
             .copied()
             .collect();
         let (mut change, mut gradient, mut product, mut count) = (0.0, 0.0, 0.0, 0usize);
+        let mut lost = 0.0;
         for it in &finite {
             let usual = self.tensors.get(&it.index);
             let Some(usual) = usual.filter(|it| it.steps >= LEARNT) else {
@@ -97,18 +116,26 @@ impl Habit {
                 change += by * by;
                 gradient += of * of;
                 product -= by * of;
+                lost += LOST * it.spacing * it.spacing / usual.change;
                 count += 1;
             }
         }
         if count < POSITIONS || gradient <= 0.0 {
-            self.learn(&finite);
-            return None;
+            return self.learn(&finite);
+        }
+        // Beside the usual change: what does not move at all is judged where a usual step would show.
+        if lost > ROUNDED_MAX * to_float(count) {
+            return Answer::TooFine;
         }
         if change <= 0.0 {
             // What does not move has no length.
             self.still += 1;
-            let known = off(&self.lengths).is_some();
-            return (known && self.still >= IN_A_ROW).then_some(Broken::Still);
+            let known = off(&self.lengths).is_some() && self.still >= IN_A_ROW;
+            return if known {
+                Answer::Broken(Broken::Still)
+            } else {
+                Answer::Usual
+            };
         }
         self.still = 0;
         let length = (change / to_float(count)).ln();
@@ -119,7 +146,7 @@ impl Habit {
         );
         push(&mut self.directions, product / (change * gradient).sqrt());
         self.learn(&finite);
-        self.judged()
+        self.judged().map_or(Answer::Usual, Answer::Broken)
     }
 
     fn judged(&self) -> Option<Broken> {
@@ -138,15 +165,22 @@ impl Habit {
         turned.then_some(Broken::Turned)
     }
 
-    fn learn(&mut self, moves: &[Move]) {
-        let mut sums: BTreeMap<u32, (f64, f64, usize)> = BTreeMap::new();
+    /// Takes the sizes of a step's changes and gradients into those of its parameters.
+    fn learn(&mut self, moves: &[Move]) -> Answer {
+        let mut sums: BTreeMap<u32, (f64, f64, f64, usize)> = BTreeMap::new();
         for it in moves {
             let sum = sums.entry(it.index).or_default();
             sum.0 += it.change * it.change;
             sum.1 += it.gradient * it.gradient;
-            sum.2 += 1;
+            sum.2 += LOST * it.spacing * it.spacing;
+            sum.3 += 1;
         }
-        for (index, (change, gradient, count)) in sums {
+        let mut answer = Answer::Usual;
+        for (index, (change, gradient, lost, count)) in sums {
+            if lost > ROUNDED_MAX * change {
+                answer = Answer::TooFine;
+                continue;
+            }
             if self.tensors.len() >= TENSORS_MAX && !self.tensors.contains_key(&index) {
                 continue;
             }
@@ -157,6 +191,7 @@ impl Habit {
             usual.gradient += weight * (gradient / to_float(count) - usual.gradient);
             usual.steps = usual.steps.saturating_add(1);
         }
+        answer
     }
 }
 
@@ -246,10 +281,50 @@ mod tests {
                 Move {
                     index: position % 5,
                     change: change * size * times * loud_change,
+                    spacing: 1e-6,
                     gradient: gradient * loud,
                 }
             })
             .collect()
+    }
+
+    fn broken(answer: Answer) -> Option<Broken> {
+        match answer {
+            Answer::Broken(broken) => Some(broken),
+            Answer::Usual | Answer::TooFine => None,
+        }
+    }
+
+    /// Weights of four bytes about one that take a step with this learning rate.
+    fn rounded(noise: &mut Noise, rate: f64) -> Vec<Move> {
+        let exact = step(noise, 1.0, 0.01, false);
+        let taken = exact.iter().map(|it| {
+            let (before, spacing) = (1.0 + 0.5 * noise.even(), f64::from(f32::EPSILON));
+            let before = (before / spacing).round() * spacing;
+            let behind = ((before + it.change * rate) / spacing).round() * spacing;
+            Move {
+                change: (behind - before) / rate,
+                spacing: spacing / rate,
+                ..*it
+            }
+        });
+        taken.collect()
+    }
+
+    #[test]
+    fn changes_that_are_rounded_away_are_no_others_and_are_told() {
+        let (mut noise, mut habit) = (Noise(3), Habit::default());
+        let mut fine = 0;
+        for number in 0..400 {
+            // From nothing up, and down to nothing.
+            let part = f64::from(200 - i32::abs(number - 200)) / 200.0;
+            match habit.step(&rounded(&mut noise, 1e-2 * part.powi(6))) {
+                Answer::TooFine => fine += 1,
+                Answer::Usual => (),
+                Answer::Broken(broken) => panic!("{number}: {broken:?}"),
+            }
+        }
+        assert!((100..300).contains(&fine), "{fine}");
     }
 
     #[test]
@@ -257,11 +332,12 @@ mod tests {
         for (times, means) in [(1.8, 1.8), (0.4, 0.4), (0.0, 0.0), (-1.0, -1.0)] {
             let (mut noise, mut habit) = (Noise(5), Habit::default());
             for _ in 0..100 {
-                assert_eq!(habit.step(&step(&mut noise, 1.0, 1.0, false)), None);
+                let found = habit.step(&step(&mut noise, 1.0, 1.0, false));
+                assert_eq!(found, Answer::Usual);
             }
             let mut found = None;
             for _ in 0..10 {
-                found = found.or(habit.step(&step(&mut noise, 1.0, times, false)));
+                found = found.or(broken(habit.step(&step(&mut noise, 1.0, times, false))));
             }
             match found {
                 Some(Broken::Size(told)) => {
@@ -285,7 +361,7 @@ mod tests {
                     _ => 1.0,
                 };
                 let found = habit.step(&step(&mut noise, loud, 1.0, proportional));
-                assert_eq!(found, None, "{number} {proportional}");
+                assert_eq!(found, Answer::Usual, "{number} {proportional}");
             }
         }
     }
@@ -299,9 +375,10 @@ mod tests {
             moves.push(Move {
                 index: 9,
                 change: f64::NAN,
+                spacing: 1e-6,
                 gradient: 1.0,
             });
-            assert_eq!(habit.step(&moves), None);
+            assert_eq!(habit.step(&moves), Answer::Usual);
         }
     }
 }

@@ -14,7 +14,7 @@ use domain::{Finding, Number, Rule, Sample, Sampled, StepRecord};
 use training::ElementKind;
 use training::recheck::between::{self, Between};
 use training::recheck::bounds::Arithmetic;
-use training::recheck::habit::{Broken, Habit, Move};
+use training::recheck::habit::{Answer, Habit, Move};
 use training::recheck::judge::{Cause, Tensor, Verdict, judge};
 use training::recheck::learn::{self, Trial};
 use training::recheck::update::{self, Class, Hyper, STATE_MAX};
@@ -193,8 +193,8 @@ impl Known {
         trial.is_some_and(Trial::is_lost)
     }
 
-    /// The groups whose steps are not as they were.
-    fn broken(&mut self, values: &wire::Values, rates: &[Number]) -> Vec<(u32, Broken)> {
+    /// What the steps of groups without a rule say.
+    fn by_habit(&mut self, values: &wire::Values, rates: &[Number]) -> Vec<(u32, Answer)> {
         let mut moves: BTreeMap<u32, Vec<Move>> = BTreeMap::new();
         for block in &values.blocks {
             let (Some(told), Some(kind)) = (self.tensors.get(&block.index), self.kind(block.index))
@@ -210,6 +210,9 @@ impl Known {
             if rate.0 <= 0.0 || !self.is_by_habit(told.group) {
                 continue;
             }
+            let Some(ulp) = Arithmetic::of(kind).map(|it| it.ulp) else {
+                continue;
+            };
             let moves = moves.entry(told.group).or_default();
             moves.extend((0..block.positions.len()).filter_map(|slot| {
                 let before = wire::value(kind, &block.weights, slot)?;
@@ -217,15 +220,16 @@ impl Known {
                 Some(Move {
                     index: block.index,
                     change: (behind - before) / rate.0,
+                    spacing: before.abs().max(behind.abs()) * ulp / rate.0,
                     gradient: wire::value(kind, gradients, slot)?,
                 })
             }));
         }
         let step = |(group, moves): (u32, Vec<Move>)| {
             let habit = self.habits.entry(group).or_default();
-            Some((group, habit.step(&moves)?))
+            (group, habit.step(&moves))
         };
-        moves.into_iter().filter_map(step).collect()
+        moves.into_iter().map(step).collect()
     }
 
     fn kind(&self, index: u32) -> Option<ElementKind> {
@@ -385,7 +389,18 @@ impl Recorder<'_> {
             return;
         }
         let rates = sample.rates.as_ref().unwrap_or(&step.learning_rates);
-        for (group, broken) in known.broken(values, rates) {
+        let class = known.class.clone();
+        for (group, answer) in known.by_habit(values, rates) {
+            let broken = match answer {
+                Answer::Usual => continue,
+                Answer::TooFine => {
+                    let what = format!("how far steps by {class} go");
+                    let why = "some change the weights by no more than their type rounds away, and say nothing";
+                    self.gap_once(whose.0, &what, why);
+                    continue;
+                }
+                Answer::Broken(broken) => broken,
+            };
             let about = About {
                 rule: Rule::UpdateDiffers,
                 cause: words::name_of(broken),
