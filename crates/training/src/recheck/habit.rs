@@ -93,6 +93,13 @@ pub struct Habit {
     still: u32,
 }
 
+/// Whether the steps of a class have a length of their own: torch's `Rprop` makes those of each weight longer and shorter as it goes, whatever
+/// its learning rate.
+#[must_use]
+pub fn has_length(class: &str) -> bool {
+    class != "torch.optim.rprop.Rprop"
+}
+
 impl Habit {
     /// A step was made.
     pub fn step(&mut self, moves: &[Move]) -> Answer {

@@ -14,7 +14,7 @@ use domain::{Finding, Number, Rule, Sample, Sampled, StepRecord};
 use training::ElementKind;
 use training::recheck::between::{self, Between};
 use training::recheck::bounds::Arithmetic;
-use training::recheck::habit::{Answer, Habit, Move};
+use training::recheck::habit::{self, Answer, Broken, Habit, Move};
 use training::recheck::judge::{Cause, Tensor, Verdict, judge};
 use training::recheck::learn::{self, Trial};
 use training::recheck::update::{self, Class, Hyper, STATE_MAX};
@@ -393,6 +393,7 @@ impl Recorder<'_> {
         for (group, answer) in known.by_habit(values, rates) {
             let broken = match answer {
                 Answer::Usual => continue,
+                Answer::Broken(Broken::Size(_)) if !habit::has_length(&class) => continue,
                 Answer::TooFine => {
                     let what = format!("how far steps by {class} go");
                     let why = "some change the weights by no more than their type rounds away, and say nothing";
