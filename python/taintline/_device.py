@@ -531,7 +531,13 @@ class Sampler:
 
     def draw(self, count, most):
         self._clear()
-        numbers = self.native.draw(count, most)
+        return self._drawn(self.native.draw(count, most))
+
+    def take(self, wanted):
+        self._clear()
+        return self._drawn(self.native.take(wanted))
+
+    def _drawn(self, numbers):
         positions = self.native.positions()
         if numbers:
             everything = [position for some in positions for position in some]

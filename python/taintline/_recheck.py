@@ -99,6 +99,8 @@ class Recheck:
         self.changed = 0
         # How often anything was loaded.
         self.loads = 0
+        # In a replay: where the recorded run looked.
+        self.replay = self.steps = None
 
     def __reduce__(self):
         return (type(None), ())
@@ -288,7 +290,7 @@ class Look:
             self._layout(optimizer)
             self.forget()
         if self.drawn is None:
-            self._draw()
+            self._draw(optimizer)
         if self.drawn:
             self.description = self._describe(optimizer)
             self.rates = [_number(group.get("lr")) for group in optimizer.param_groups]
@@ -325,14 +327,18 @@ class Look:
             return
         if self._stale(optimizer):
             self._layout(optimizer)
-        self._draw()
+        self._draw(optimizer)
         if self.drawn:
             self.sampler.earlier(optimizer.state, self.apart | self.renormed)
             self.earlier = True
 
-    def _draw(self):
+    def _draw(self, optimizer):
         recheck = self.recheck
         self.looks += 1
+        wanted = None if recheck.replay is None else recheck.replay.positions(recheck.steps, optimizer)
+        if wanted:
+            self.drawn, self.earlier = self.sampler.take(wanted), None
+            return
         count = recheck.positions // max(1, len(recheck.looks))
         positions = min(recheck.positions, max(LEAST, count))
         # More positions are asked for in order to see more.

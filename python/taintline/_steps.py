@@ -8,7 +8,7 @@ import sys
 import weakref
 from time import thread_time_ns as work
 
-from . import _device, _native, _passes, _ranks, _recheck, _schedules
+from . import _device, _native, _passes, _ranks, _recheck, _replay, _schedules
 from ._spans import Unseen
 from ._throttle import Throttle
 
@@ -70,6 +70,8 @@ class Steps:
         # The link over which it was told where the clock shows its place.
         self.placed = None
         self.schedules = _schedules.Schedules(sensor)
+        self.replay = self.recheck.replay = _replay.begin(sensor)
+        self.recheck.steps = self
         self.ended = None
         self.backwards = 0
         self.forwards = 0
@@ -165,6 +167,8 @@ class Steps:
             return
         now = self.clock.turn(OPTIMIZER)
         self.device.drain()
+        if self.replay is not None:
+            self.replay.before_step(self, optimizer)
         try:
             if self.gradients.due():
                 begun = work()
@@ -256,6 +260,8 @@ class Steps:
         known.number = self.sensor.last_step = number
         if self.data is not None:
             self.data.stepped()
+        if self.replay is not None:
+            self.replay.stepped(known.index, number)
 
     def _told_time(self, since):
         """Microseconds of each phase; where the thread did not run is told with it."""
@@ -302,8 +308,19 @@ class Steps:
         if number is None and self.device.places:
             number = self._number_far(known, parameters, states)
         if number is None or number < 1:
-            return known.steps, True
+            return known.steps + (0 if self.replay is None else self.replay.base), True
         return number, False
+
+    def upcoming(self, optimizer, known):
+        """The number that the next step of `optimizer` will have."""
+        states = optimizer.state
+        told = [self._told(states, parameter) for group in optimizer.param_groups for parameter in group["params"]]
+        best = max((number for number in told if number is not None), default=None)
+        if best is None and known is not None and known.far:
+            best = known.number
+        if best is None:
+            best = (0 if known is None else known.steps) + self.replay.base
+        return best + 1
 
     def _told(self, states, parameter):
         """What the state of `parameter` says about the number of steps; `None` if nothing that can be read at once."""

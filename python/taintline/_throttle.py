@@ -3,6 +3,7 @@
 The cost is the thread's own time and not the clock's, so that a busy machine does not make us look less often.
 """
 
+import os
 from collections import deque
 
 # Weight of the newest measurement.
@@ -13,6 +14,8 @@ FREE = 100_000
 SETTLE = 5
 # Rarest: every 2^20th step.
 POWER_MAX = 20
+# In a replay every step is looked at, whatever it costs.
+ALWAYS = "TAINTLINE_REPLAY" in os.environ
 # Most changes that are told.
 TOLD_MAX = 32
 
@@ -51,7 +54,7 @@ class Throttle:
         if interval is None:
             return
         self.interval = interval if self.interval is None else self.interval + WEIGHT * (interval - self.interval)
-        if self.cost is None or self.looks < SETTLE:
+        if self.cost is None or self.looks < SETTLE or ALWAYS:
             return
         needed = 0 if self.cost <= self.cheap else self.cost / max(self.share * self.interval, self.free)
         power = self.power

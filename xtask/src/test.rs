@@ -325,7 +325,7 @@ fn seed(project: &Project) -> Option<u32> {
 /// The tests below `folder`, against the laid out sensor and binary.
 fn pytest(project: &Project, python: &Python, folder: &str) -> Outcome<Command> {
     // A failure shows all that the command said.
-    let whole = ["-o", "verbosity_assertions=2"];
+    let whole = ["-o", "verbosity_assertions=1"];
     let mut pytest = python.command(&["-m", "pytest", "-p", "no:cacheprovider"]);
     pytest.args(whole).arg(folder);
     pytest

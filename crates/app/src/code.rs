@@ -3,6 +3,7 @@
 //! It is the job's code that is looked at, so no program that its repository names is run ([`git`]), and who signed the
 //! commit is read out of the very object whose name is recorded.
 
+mod commit;
 mod dirt;
 mod git;
 
@@ -10,10 +11,11 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+pub(crate) use commit::files_of;
 use domain::entry::{Code, CommitSignature};
 use domain::{Gap, PathText};
 use host::job::Helpers;
-use trust::commit::{self, Commit};
+use trust::commit::{self as trusted, Commit};
 
 use crate::people::People;
 use git::{Git, Output};
@@ -110,12 +112,12 @@ fn signature_of(
     people: &People,
     gaps: &mut Vec<Gap>,
 ) -> Option<CommitSignature> {
-    let limit = commit::MAX_COMMIT_BYTES as u64;
+    let limit = trusted::MAX_COMMIT_BYTES as u64;
     let why = match git.ask(&["cat-file", "commit", id], limit) {
         Ok(Output { cut: true, .. }) => {
             format!("the commit is longer than {limit} bytes: not judged")
         }
-        Ok(Output { bytes, .. }) if commit::is_named(&bytes, id) => {
+        Ok(Output { bytes, .. }) if trusted::is_named(&bytes, id) => {
             return Some(signature(&bytes, people));
         }
         Ok(_) => {
@@ -132,16 +134,16 @@ fn signature_of(
 fn signature(object: &[u8], people: &People) -> CommitSignature {
     let commit = Commit::parse(object);
     match commit.signature {
-        commit::CommitSignature::Absent => CommitSignature::Absent,
-        commit::CommitSignature::OpenPgp => CommitSignature::OpenPgp,
-        commit::CommitSignature::X509 => CommitSignature::X509,
-        commit::CommitSignature::Malformed(_) | commit::CommitSignature::Unknown => {
+        trusted::CommitSignature::Absent => CommitSignature::Absent,
+        trusted::CommitSignature::OpenPgp => CommitSignature::OpenPgp,
+        trusted::CommitSignature::X509 => CommitSignature::X509,
+        trusted::CommitSignature::Malformed(_) | trusted::CommitSignature::Unknown => {
             CommitSignature::Unreadable
         }
-        commit::CommitSignature::Ssh(signature) => CommitSignature::Ssh {
+        trusted::CommitSignature::Ssh(signature) => CommitSignature::Ssh {
             key: signature.key().fingerprint(),
-            holds: signature.verify(commit::NAMESPACE, &commit.signed).is_ok(),
-            signer: people.signer(signature.key(), commit::NAMESPACE, commit.committed_at),
+            holds: signature.verify(trusted::NAMESPACE, &commit.signed).is_ok(),
+            signer: people.signer(signature.key(), trusted::NAMESPACE, commit.committed_at),
         },
     }
 }

@@ -96,6 +96,9 @@ pub enum AppError {
     /// A spec.
     #[error(transparent)]
     Spec(Box<crate::spec::SpecError>),
+    /// A replay.
+    #[error(transparent)]
+    Replay(Box<crate::replay::ReplayError>),
     /// A statement about a run.
     #[error(transparent)]
     Attest(#[from] crate::attest::AttestError),
@@ -181,6 +184,7 @@ impl AppError {
             Self::Stamp(error) => error.hint(),
             Self::Approve(error) => error.hint(),
             Self::Spec(error) => error.hint(),
+            Self::Replay(error) => error.hint(),
             _ => None,
         }
     }

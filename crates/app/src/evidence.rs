@@ -367,6 +367,7 @@ fn what(body: &Body) -> &'static str {
             Act::SpecSigned(_) => "spec signed",
             Act::SpecUsed(_) => "spec used",
             Act::CheckpointKept(_) => "checkpoint kept",
+            Act::Replayed(_) => "steps computed again",
             Act::Alive(_) => "heartbeat",
             Act::Pruned(_) => "blobs pruned",
             Act::LogEnded(_) => "log ended",

@@ -30,6 +30,7 @@ pub mod present;
 mod queries;
 pub mod record;
 mod redact;
+pub mod replay;
 pub mod rotation;
 pub mod run;
 pub mod scan;

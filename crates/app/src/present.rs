@@ -130,6 +130,7 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
         witnesses: None,
         clock: record.clock.iter().map(clock).collect(),
         approvals: Vec::new(),
+        replays: Vec::new(),
         no_later_than: None,
         not_before: None,
     }

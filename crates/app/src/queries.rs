@@ -161,6 +161,7 @@ impl Reading {
         view.witnesses = witness::shown(&self.store, log, self.witnesses.as_ref());
         self.vouch(&mut view, &entries);
         view.approvals = crate::approve::of_run(&self.surroundings, self, run.id)?;
+        view.replays = crate::replay::of_run(self, run.id)?;
         Ok(view)
     }
 }

@@ -155,6 +155,7 @@ impl RunRecord {
             | Act::LogBegun(_)
             | Act::KeyRotated(_)
             | Act::SpecSigned(_)
+            | Act::Replayed(_)
             | Act::EnvironmentChecked(_) => {}
             Act::SpecUsed(used) => self.spec = Some(*used),
             Act::CheckpointKept(kept) => self.kept.push(*kept),

@@ -60,6 +60,25 @@ pub(crate) fn known(store: &Store, keys: &Path) -> Option<[u8; 32]> {
     Some(secret)
 }
 
+/// Gives a store that is new the secret of another, so that what is believed there is believed here.
+pub(crate) fn lend(store: &Store, keys: &Path, secret: &[u8; 32]) -> Result<(), SecretError> {
+    let path = keys.join(format!("{}.secret", store.id()));
+    let failed = |source| SecretError::Io {
+        path: path.clone(),
+        source,
+    };
+    let mut folder = std::fs::DirBuilder::new();
+    folder
+        .recursive(true)
+        .mode(0o700)
+        .create(keys)
+        .map_err(failed)?;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    let written = file.and_then(|mut file| file.write_all(secret));
+    written.map_err(failed)
+}
+
 /// HMAC-SHA256 (RFC 2104) of the parts, one behind the other, under a secret that fits one block.
 pub(crate) fn keyed(secret: &[u8; 32], parts: &[&[u8]]) -> Digest {
     let pad = |byte: u8| {

@@ -2,6 +2,7 @@
 
 mod env;
 mod papers;
+mod replay;
 mod scan;
 mod seal;
 mod spec;
@@ -17,6 +18,7 @@ use clap_complete::Shell;
 
 pub(crate) use env::{Env, EnvBaseline, EnvCheck};
 pub(crate) use papers::{LedgerAudit, LedgerStamp};
+pub(crate) use replay::Replay;
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 pub(crate) use spec::{Spec, SpecAmend, SpecLearn, SpecSign};
@@ -66,6 +68,8 @@ pub(crate) enum Command {
     Show(Show),
     /// Show only what differs between two runs, or between two checkpoint files.
     Diff(Diff),
+    /// Compute steps of a run again in a clean process, and hold them against what was recorded.
+    Replay(Replay),
     /// Turn a torch checkpoint into safetensors and JSON without executing anything.
     Convert(Convert),
     /// Check or rebuild what is recorded.

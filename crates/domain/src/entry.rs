@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared::{SpecSigned, SpecUsed};
 use crate::kept::CheckpointKept;
+use crate::replay::Replayed;
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
@@ -130,6 +131,8 @@ pub enum Act {
     SpecUsed(Box<SpecUsed>),
     /// The last checkpoint before what was found was set aside.
     CheckpointKept(Box<CheckpointKept>),
+    /// Steps of a run were computed again elsewhere: an act of its own.
+    Replayed(Box<Replayed>),
 }
 
 /// A Python environment and what its references said of it.
@@ -571,6 +574,7 @@ impl Entry {
             Body::Act(Act::SpecSigned(signed)) => vec![signed.spec, signed.signature],
             Body::Act(Act::SpecUsed(used)) => vec![used.spec],
             Body::Act(Act::CheckpointKept(kept)) => vec![kept.list],
+            Body::Act(Act::Replayed(replayed)) => vec![replayed.report, replayed.transcript],
             Body::Act(_) | Body::Gap(_) => Vec::new(),
             Body::Load(load) => load
                 .summary

@@ -86,6 +86,7 @@ rules! {
     ReplicasDiffer "replicas-differ" "ranks that hold one model do not hold the same weights any more" "N05";
     RanksShareBatches "ranks-share-batches" "ranks that had batches of their own are given the same ones" "D03";
     MetricForged "metric-forged" "a reported metric does not follow from the losses any more, as it did" "E01";
+    ReplayDiffers "replay-differs" "a step that was computed again in a clean process is not the one that the run recorded" "N01";
     SleepsInSteps "sleeps-in-steps" "the thread that trains sleeps in some steps, and nothing that is seen explains it" "P02";
     RankStalled "rank-stalled" "a rank stands still, and the others wait for it" "P04";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";

@@ -49,6 +49,17 @@ pub struct Phases {
     pub sensor_us: u64,
 }
 
+/// Fingerprints of what stood before an optimizer's first step in a process.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Begun {
+    /// All parameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Fingerprint>,
+    /// The optimizer's state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub optimizer_state: Option<Fingerprint>,
+}
+
 /// What one of torch's schedulers set.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scheduled {
@@ -129,6 +140,9 @@ pub struct StepRecord {
     /// Metrics that the program reported since the last step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reported: Vec<Reported>,
+    /// What stood before it: told of the first step in a replay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<Box<Begun>>,
 }
 
 impl StepRecord {
@@ -155,6 +169,7 @@ impl StepRecord {
             replica: None,
             waits: Vec::new(),
             reported: Vec::new(),
+            begun: None,
         }
     }
 }

@@ -132,6 +132,17 @@ pub fn confine_program(command: &mut std::process::Command, limits: &Limits) {
     );
 }
 
+/// Has a program started that may read everything and write below these folders and to devices alone, it and all that it starts. Answers whether
+/// this kernel can hold it to that; it is started in any case.
+pub fn confine_writes(command: &mut std::process::Command, folders: &[&Path]) -> bool {
+    let rules = landlock::for_writing(folders);
+    let held = rules.is_some();
+    if held {
+        sys::confine_before_start(command, &[], rules, Vec::new());
+    }
+    held
+}
+
 /// Names of system calls that a parser must not have and that this process is still answered. Each is asked for in a way
 /// that cannot succeed, so this is harmless where nothing is refused. Empty in a confined process.
 pub fn still_answered() -> Vec<&'static str> {

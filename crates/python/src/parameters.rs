@@ -166,6 +166,7 @@ struct Known {
 /// One parameter.
 pub(crate) struct Entry {
     pub(crate) index: u32,
+    pub(crate) elements: u64,
     parameter: Py<PyAny>,
     /// It is a distributed tensor, of which a part lies here.
     part: bool,
@@ -197,9 +198,10 @@ pub(crate) struct Seen {
 
 impl Entry {
     pub(crate) fn new(described: Described) -> Self {
-        let (index, parameter, kind, shape, size, _, weight, names, part) = described;
+        let (index, parameter, kind, shape, size, elements, weight, names, part) = described;
         Self {
             index,
+            elements,
             parameter,
             part,
             kind,

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use domain::data::Reading;
 use domain::{
-    Fingerprint, Number, Passes, Phase, Phases, Replica, Reported, RngStates, Scheduled,
+    Begun, Fingerprint, Number, Passes, Phase, Phases, Replica, Reported, RngStates, Scheduled,
     StepRecord, StepSource, Wait,
 };
 use pyo3::prelude::*;
@@ -52,6 +52,7 @@ struct Pending {
     parts: (u32, String),
     waits: Vec<Wait>,
     reported: Vec<Reported>,
+    begun: Option<Begun>,
 }
 
 /// Collects one step after the other.
@@ -345,6 +346,27 @@ impl Recorder {
         Ok(())
     }
 
+    /// What stands before an optimizer's first step, in a replay.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "Python's arguments are converted into owned values"
+    )]
+    fn begun(
+        &self,
+        py: Python<'_>,
+        parameters: Option<Vec<Span>>,
+        state: Option<Vec<Span>>,
+    ) -> PyResult<()> {
+        let look =
+            |spans: &Option<Vec<Span>>| spans.as_ref().map(|spans| of_spans(py, spans)).transpose();
+        let (parameters, optimizer_state) = (look(&parameters)?, look(&state)?);
+        self.lock().begun = Some(Begun {
+            parameters,
+            optimizer_state,
+        });
+        Ok(())
+    }
+
     /// The step is done: says it over `link` and starts the next one. Answers how many batches and losses were left out.
     ///
     /// `step` is its number, whether that was counted here, and which optimizer of the process it was; `phases` are
@@ -414,6 +436,7 @@ impl Recorder {
             phases: phases_of(phases),
             waits: pending.waits,
             reported: pending.reported,
+            begun: pending.begun.map(Box::new),
             sample: None,
             scheduled: pending.scheduled.map(Box::new),
             readings: pending.readings,

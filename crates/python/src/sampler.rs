@@ -112,6 +112,29 @@ impl Sampler {
         parameters
     }
 
+    /// As [`draw`], at the given positions: the parameters by the number that they are told by, ascending. What is not there is left out.
+    fn take(&self, py: Python<'_>, wanted: Vec<(u32, Vec<u64>)>) -> Vec<usize> {
+        let mut looks = self.lock(py);
+        let mut picks: Vec<Pick> = Vec::new();
+        for (index, mut positions) in wanted {
+            let at = looks.entries.iter().position(|it| it.index == index);
+            let Some((number, entry)) = at.and_then(|it| Some((it, looks.entries.get(it)?))) else {
+                continue;
+            };
+            positions.retain(|it| *it < entry.elements);
+            positions.sort_unstable();
+            positions.dedup();
+            positions.truncate(wire::POSITIONS_MAX);
+            let behind = picks.last().is_none_or(|(last, _)| *last < number);
+            if behind && !positions.is_empty() {
+                picks.push((number, positions));
+            }
+        }
+        let parameters = picks.iter().map(|(parameter, _)| *parameter).collect();
+        looks.again(picks);
+        parameters
+    }
+
     /// The positions are not looked at any more.
     fn forget(&self, py: Python<'_>) {
         self.lock(py).again(Vec::new());

@@ -6,6 +6,7 @@
 pub mod environment;
 pub mod history;
 pub mod plain;
+pub mod replay;
 mod sanitise;
 pub mod scan;
 mod space;

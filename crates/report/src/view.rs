@@ -9,6 +9,7 @@ use domain::kept::KeptWay;
 use domain::{Digest, Finding, Gap, StepRecord};
 use serde::Serialize;
 
+use crate::replay::ReplayLine;
 pub use crate::space::{
     DuView, KindView, LogSpaceView, OtherSpaceView, PruneView, PruningView, RotationView,
     RunSpaceView, SealKeyView, SparedView,
@@ -246,6 +247,8 @@ pub struct RunView {
     pub clock: Vec<ClockView>,
     /// Who approved of it.
     pub approvals: Vec<ApprovalView>,
+    /// Who computed steps of it again, and what followed.
+    pub replays: Vec<ReplayLine>,
     /// Who vouches that all of it existed no later than when.
     pub no_later_than: Option<StampView>,
     /// Who vouches that it did not exist before.

@@ -15,6 +15,7 @@ pub mod hang;
 pub mod lineage;
 pub mod passes;
 pub mod recheck;
+pub mod replay;
 pub mod replicas;
 pub mod reported;
 pub mod sketch;

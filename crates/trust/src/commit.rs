@@ -19,13 +19,18 @@ const HEADERS: [&[u8]; 2] = [b"gpgsig ", b"gpgsig-sha256 "];
 /// Whether `object` is the commit that is called `id`: 40 hexadecimal digits of SHA-1 or 64 of SHA-256. Git itself hands
 /// out another object where a reference under `refs/replace` says so, and holds nothing against the name when it reads.
 pub fn is_named(object: &[u8], id: &str) -> bool {
+    is_object("commit", object, id)
+}
+
+/// The same of an object of any kind: `commit`, `tree`, `blob`.
+pub fn is_object(kind: &str, object: &[u8], id: &str) -> bool {
     let algorithm = match id.len() {
         40 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
         64 => &digest::SHA256,
         _ => return false,
     };
     let mut all = digest::Context::new(algorithm);
-    all.update(format!("commit {}\0", object.len()).as_bytes());
+    all.update(format!("{kind} {}\0", object.len()).as_bytes());
     all.update(object);
     let found = all.finish();
     let digits = found.as_ref().iter().map(|byte| format!("{byte:02x}"));

@@ -18,6 +18,7 @@ pub(super) fn apply(
             StampOf::Signature { .. } => return Ok(()),
         },
         Act::Approved(approval) => ("approval", about(&approval.of), 0),
+        Act::Replayed(replayed) => ("replay", replayed.of.to_string(), 0),
         Act::EnvironmentChecked(check) => ("environment", check.prefix.to_string(), check.findings),
         _ => return Ok(()),
     };
@@ -42,6 +43,13 @@ impl Index {
     pub(crate) fn approvals(&self, about: Option<&str>) -> Result<Vec<(String, u64)>, IndexError> {
         let sql = "SELECT log, number FROM vouched WHERE kind = 'approval' AND (?1 IS NULL OR about = ?1) ORDER BY rowid";
         self.query(sql, params![about], place)
+    }
+
+    /// Log and number of every replay of a run, in the order of recording.
+    pub(crate) fn replays(&self, run: &str) -> Result<Vec<(String, u64)>, IndexError> {
+        let sql =
+            "SELECT log, number FROM vouched WHERE kind = 'replay' AND about = ?1 ORDER BY rowid";
+        self.query(sql, params![run], place)
     }
 
     /// Log and number of the last check of an environment in this folder that found nothing.

@@ -141,11 +141,13 @@ pub(crate) fn blobs_of(entry: &Entry) -> Vec<(Digest, BlobKind)> {
                 Body::Act(Act::WaysIn { .. } | Act::EnvironmentChecked(_)) => {
                     BlobKind::Environments
                 }
+                Body::Finding(_) | Body::Gap(_) | Body::Load(_) | Body::Act(Act::Replayed(_)) => {
+                    BlobKind::Evidence
+                }
                 Body::Act(_) => BlobKind::Launches,
                 Body::Write(_) => BlobKind::Summaries,
                 Body::Steps(_) => BlobKind::Steps,
                 Body::Examined(_) => BlobKind::Verdicts,
-                Body::Finding(_) | Body::Gap(_) | Body::Load(_) => BlobKind::Evidence,
             };
             all(entry.blobs(), kind).collect()
         }

@@ -7,6 +7,7 @@ mod generate;
 mod ledger;
 mod papers;
 mod read;
+mod replay;
 mod run;
 mod scan;
 mod seal;
@@ -36,6 +37,7 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
         Command::Runs(json) => read::runs(&surroundings, &json),
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),
+        Command::Replay(args) => replay::replay(&surroundings, args),
         Command::Convert(convert) => convert::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
         Command::Store(args) => store::store(&surroundings, args),

@@ -11,8 +11,12 @@ use super::Readable;
 use crate::sys::{self, Ruleset};
 
 const EXECUTE: u64 = 1;
+const WRITE_FILE: u64 = 1 << 1;
 const READ_FILE: u64 = 1 << 2;
 const READ_DIR: u64 = 1 << 3;
+
+const TRUNCATE: u64 = 1 << 14;
+const IOCTL_DEVICE: u64 = 1 << 15;
 
 /// All rights on files that version `abi` knows.
 fn all_rights(abi: u32) -> u64 {
@@ -35,6 +39,31 @@ pub(super) fn restrict(readable: Readable<'_>) -> Option<u32> {
 /// Rules for a program that is yet to be started, which may read everything and write nothing; `None` as above.
 pub(super) fn for_program() -> Option<OwnedFd> {
     rules(Readable::Everything, EXECUTE).map(|(rules, _)| rules)
+}
+
+/// Rules for a program that is yet to be started, which may read and execute everything and write below `folders` and to devices alone.
+pub(super) fn for_writing(folders: &[&Path]) -> Option<OwnedFd> {
+    let abi = sys::landlock_version()?;
+    let writing = all_rights(abi) & !(EXECUTE | READ_FILE | READ_DIR | IOCTL_DEVICE);
+    let ruleset = Ruleset {
+        files: writing,
+        network: 0,
+        scoped: 0,
+    };
+    let rules = sys::landlock_ruleset(&ruleset).ok()?;
+    let everywhere = folders.iter().map(|folder| (*folder, writing));
+    let devices = [
+        (Path::new("/dev"), writing & (WRITE_FILE | TRUNCATE)),
+        (Path::new("/dev/shm"), writing),
+        (Path::new("/proc/self"), writing & WRITE_FILE),
+    ];
+    for (path, rights) in everywhere.chain(devices) {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        if let Ok(place) = rustix::fs::openat(CWD, path, flags, Mode::empty()) {
+            sys::landlock_allow(&rules, &place, rights).ok()?;
+        }
+    }
+    Some(rules)
 }
 
 /// Rules by which only this may be read, and in folders `further` rights are given; and their version.

@@ -58,6 +58,9 @@ pub fn show(view: &RunView) -> String {
     for found in &view.findings {
         text.push_str(&finding(found));
     }
+    for replay in &view.replays {
+        text.push_str(&field("replayed", &super::replay::line(replay)));
+    }
     for gap in &view.gaps {
         text.push_str(&field(
             "not recorded",

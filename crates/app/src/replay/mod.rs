@@ -1,0 +1,347 @@
+//! `taintline replay`: steps of a run computed again in a clean process, and held against the record.
+//!
+//! The script is the user's own, unchanged. What it loads comes from the record: code and configuration from the blob store, data and
+//! checkpoints only where their bytes still are the recorded ones. It runs in folders of the replay's own, with variables of the replay's own,
+//! in an environment that was checked before, under a sensor and a supervisor of its own, and may write nowhere else. Its sensor looks
+//! where the recorded one looked, so that a difference says what was done.
+
+mod inputs;
+mod place;
+mod process;
+mod shown;
+mod steps;
+mod verdict;
+mod words;
+
+use std::path::PathBuf;
+
+use domain::entry::Command;
+use domain::replay::ReplayWay;
+use report::replay::ReplayView;
+
+use crate::env::EnvError;
+use crate::error::AppError;
+use crate::place::Surroundings;
+use crate::present::unsealed;
+use crate::queries::Reading;
+use crate::record::RunRecord;
+
+pub(crate) use shown::of_run;
+
+use place::Workplace;
+use steps::Recorded;
+
+/// What was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct ReplayRequest {
+    /// The run.
+    pub run: String,
+    /// First and last step that are wanted; all by default.
+    pub steps: Option<(u64, u64)>,
+    /// Interpreter of the environment to replay in; the recorded one by default.
+    pub env: Option<PathBuf>,
+    /// Replay in it although its check found something.
+    pub accept_environment: bool,
+    /// A commit whose files are used instead of the recorded ones.
+    pub code: Option<String>,
+    /// Arguments by which the script resumes; `{checkpoint}` stands for the file.
+    pub resume: Vec<String>,
+    /// Threads for each process, instead of what was recorded.
+    pub threads: Option<u32>,
+    /// Where the folders of the replay are made, and left.
+    pub keep: Option<PathBuf>,
+}
+
+/// A replay that was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The record lacks something.
+    #[error("{run} cannot be replayed: {why}")]
+    Record {
+        /// The run.
+        run: String,
+        /// What is missing.
+        why: String,
+    },
+    /// Inputs are not there any more.
+    #[error("{run} cannot be replayed: {missing}{}", more(*count))]
+    Inputs {
+        /// The run.
+        run: String,
+        /// The first, and why.
+        missing: String,
+        /// How many.
+        count: usize,
+    },
+    /// The environment is not what it should be.
+    #[error("the environment at {prefix} is not as it is vouched for: {first}{}", more(*count))]
+    Environment {
+        /// Its folder.
+        prefix: String,
+        /// The first finding.
+        first: String,
+        /// How many.
+        count: usize,
+    },
+    /// No step of this number.
+    #[error("{run} has no recorded step from {first} to {last}")]
+    Steps {
+        /// The run.
+        run: String,
+        /// First.
+        first: u64,
+        /// Last.
+        last: u64,
+    },
+    /// No code of this commit.
+    #[error("commit {commit}: {why}")]
+    Commit {
+        /// What was named.
+        commit: String,
+        /// Why not.
+        why: String,
+    },
+    /// A file of the replay's own.
+    #[error("{}: {source}", path.display())]
+    Disk {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+fn more(count: usize) -> String {
+    match count {
+        0 | 1 => String::new(),
+        _ => format!(", and {} more", count - 1),
+    }
+}
+
+impl ReplayError {
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Environment { .. } => Some(
+                "name an interpreter of one that is with --env; `taintline env check` says more, and --accept-environment replays in it all the same and says so",
+            ),
+            Self::Inputs { .. } => Some(
+                "put the files back where they were: they are taken only if their SHA-256 is the recorded one",
+            ),
+            Self::Steps { .. } => Some("`taintline show RUN --json` lists the recorded steps"),
+            Self::Commit { .. } => {
+                Some("the commit must be in the repository that the run was started in")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl From<ReplayError> for AppError {
+    fn from(error: ReplayError) -> Self {
+        Self::Replay(Box::new(error))
+    }
+}
+
+/// An error of the disk at `path`.
+fn disk(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> ReplayError + '_ {
+    move |source| ReplayError::Disk {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// All that a replay needs to know of the run that it is about.
+struct Subject<'a> {
+    reading: &'a Reading,
+    surroundings: &'a Surroundings,
+    record: RunRecord,
+    command: Command,
+    steps: Recorded,
+}
+
+impl Subject<'_> {
+    fn error(&self, why: impl Into<String>) -> ReplayError {
+        ReplayError::Record {
+            run: self.record.name(),
+            why: why.into(),
+        }
+    }
+}
+
+/// How far a replay goes, and from where.
+#[derive(Debug, Clone)]
+struct Segment {
+    way: ReplayWay,
+    /// Last step that is compared; the first is the one behind `base`.
+    last: u64,
+    /// Place of the checkpoint among the run's writes, where it resumes.
+    checkpoint: Option<usize>,
+    /// Steps before it.
+    base: u64,
+}
+
+/// Replays steps of a run, and records what follows.
+pub fn replay(
+    surroundings: &Surroundings,
+    request: &ReplayRequest,
+    progress: &mut dyn FnMut(&str),
+) -> Result<ReplayView, AppError> {
+    let reading = Reading::open(surroundings)?;
+    let subject = subject(&reading, surroundings, &request.run)?;
+    let segment = segment(&subject, request)?;
+    let program = process::program(&subject, request.env.as_deref())?;
+    progress(&format!(
+        "checking the environment at {}",
+        program.prefix.display()
+    ));
+    let environment = checked(surroundings, request, &program)?;
+    progress(&format!(
+        "computing steps {} to {} again",
+        segment.base + 1,
+        segment.last
+    ));
+    let task = Task {
+        subject: &subject,
+        segment: &segment,
+        program: &program,
+        request,
+    };
+    let once = task.once()?;
+    let mut judged = verdict::judge(&task, &once);
+    if let Some(first) = judged.first_difference() {
+        progress("it differs: computing it once more, to see whether it agrees with itself");
+        let shorter = Segment {
+            last: first,
+            ..segment.clone()
+        };
+        let again = Task {
+            segment: &shorter,
+            ..task
+        };
+        judged.agrees_with(&again, &once, &again.once()?);
+    }
+    verdict::record(&task, &once, &environment, judged)
+}
+
+/// One process, or one group of them, that computes steps again.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    subject: &'a Subject<'a>,
+    segment: &'a Segment,
+    program: &'a process::Program,
+    request: &'a ReplayRequest,
+}
+
+/// What came of it. The folders live as long as this.
+struct Once {
+    place: Workplace,
+    laid: inputs::Laid,
+    ended: process::Ended,
+    steps: Recorded,
+}
+
+impl Task<'_> {
+    fn once(&self) -> Result<Once, AppError> {
+        let place = Workplace::make(self.subject.surroundings, self.request.keep.as_deref())?;
+        let laid = inputs::lay_out(self, &place)?;
+        steps::write_plan(self, &place)?;
+        let ended = process::start(self, &place, &laid)?;
+        let steps = process::told(self, &place)?;
+        Ok(Once {
+            place,
+            laid,
+            ended,
+            steps,
+        })
+    }
+}
+
+fn subject<'a>(
+    reading: &'a Reading,
+    surroundings: &'a Surroundings,
+    run: &str,
+) -> Result<Subject<'a>, AppError> {
+    let found = reading.find(run)?;
+    let record = reading.record(&found)?;
+    let failed = |why: &str| ReplayError::Record {
+        run: record.name(),
+        why: why.to_owned(),
+    };
+    let launch = record.launch.as_ref();
+    let launch = launch.ok_or_else(|| failed("how it began is not recorded"))?;
+    let command = unsealed(&reading.store, &launch.command)
+        .and_then(|bytes| serde_json::from_slice::<Command>(&bytes).ok())
+        .ok_or_else(|| failed("its command line was erased or cannot be read"))?;
+    let steps = Recorded::read(&reading.store, &record);
+    if steps.is_empty() {
+        return Err(failed("it has no recorded step").into());
+    }
+    Ok(Subject {
+        reading,
+        surroundings,
+        record,
+        command,
+        steps,
+    })
+}
+
+/// From where to where: from the last checkpoint before the first step that is wanted, where the script can resume from one.
+fn segment(subject: &Subject<'_>, request: &ReplayRequest) -> Result<Segment, AppError> {
+    let (from, to) = subject.steps.range();
+    let (first, last) = request.steps.unwrap_or((from, to));
+    let (first, last) = (first.max(from), last.min(to));
+    if first > last {
+        let (first, last) = request.steps.unwrap_or((from, to));
+        return Err(ReplayError::Steps {
+            run: subject.record.name(),
+            first,
+            last,
+        }
+        .into());
+    }
+    let before = (!request.resume.is_empty() && first > from)
+        .then(|| inputs::checkpoint_before(subject, first))
+        .flatten();
+    Ok(match before {
+        Some((checkpoint, step)) => Segment {
+            way: ReplayWay::Resume,
+            last,
+            checkpoint: Some(checkpoint),
+            base: step,
+        },
+        None => Segment {
+            way: ReplayWay::Start,
+            last,
+            checkpoint: None,
+            base: from.saturating_sub(1),
+        },
+    })
+}
+
+/// The environment, checked before anything of it is started.
+fn checked(
+    surroundings: &Surroundings,
+    request: &ReplayRequest,
+    program: &process::Program,
+) -> Result<report::environment::EnvCheckView, AppError> {
+    let asked = crate::env::EnvCheckRequest {
+        python: Some(program.interpreter.clone()),
+        compiled: true,
+        threads: 2,
+        ..crate::env::EnvCheckRequest::default()
+    };
+    let view = crate::env::check(surroundings, &asked).map_err(|error| match error {
+        AppError::Env(error) if matches!(*error, EnvError::Derive(_)) => AppError::Env(error),
+        other => other,
+    })?;
+    match view.findings.first() {
+        Some(finding) if !request.accept_environment => Err(ReplayError::Environment {
+            prefix: view.prefix.clone(),
+            first: finding.what.clone(),
+            count: view.findings.len(),
+        }
+        .into()),
+        _ => Ok(view),
+    }
+}

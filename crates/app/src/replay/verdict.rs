@@ -1,0 +1,523 @@
+//! What follows from a replay, and how it is recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::entry::{Act, Kind, Write};
+use domain::replay::{ReplayVerdict, Replayed};
+use domain::{Digest, Finding, Gap, Grade, PathText, Rule, StepRecord};
+use ledger::Store;
+use report::environment::EnvCheckView;
+use report::replay::{ReplayCost, ReplayEnvironment, ReplayView};
+use training::checkpoint::CheckpointSummary;
+use training::replay::compare::{self, Cause, Part};
+use training::replay::sampled::{self, Told};
+use training::replay::saved;
+
+use super::inputs::path_of;
+use super::steps::Recorded;
+use super::{Once, Task, process, words};
+use crate::error::AppError;
+use crate::record::RunRecord;
+use crate::{acts, writing};
+
+/// Files of the environment that are named when it is another.
+const FILES_NAMED: usize = 20;
+
+/// Where record and replay part.
+pub(super) enum Parting {
+    /// At a step.
+    Step(Box<StepParting>),
+    /// A checkpoint has other bytes.
+    Written {
+        path: PathText,
+        step: Option<u64>,
+        /// What of it differs.
+        names: Vec<String>,
+    },
+    /// What the checkpoint holds that the segment begins with is not what stood behind the step that it was saved after.
+    Checkpoint {
+        step: u64,
+        rank: u32,
+        what: &'static str,
+    },
+}
+
+pub(super) struct StepParting {
+    pub(super) rank: u32,
+    pub(super) recorded: StepRecord,
+    pub(super) again: StepRecord,
+    pub(super) differs: Vec<Part>,
+    pub(super) cause: Option<Cause>,
+    /// Names of the sampled parameters that differ.
+    pub(super) tensors: Vec<String>,
+}
+
+impl Parting {
+    /// The first step in doubt.
+    pub(super) fn step(&self) -> Option<u64> {
+        match self {
+            Self::Step(parting) => Some(parting.recorded.step),
+            Self::Written { step, .. } => *step,
+            Self::Checkpoint { step, .. } => Some(*step),
+        }
+    }
+
+    fn rank(&self) -> Option<u32> {
+        match self {
+            Self::Step(parting) => Some(parting.rank),
+            Self::Checkpoint { rank, .. } => Some(*rank),
+            Self::Written { .. } => None,
+        }
+    }
+}
+
+/// What came of it.
+pub(super) struct Judged {
+    compared: u64,
+    /// In how many of them weights were compared.
+    weighed: u64,
+    range: Option<(u64, u64)>,
+    parts: BTreeMap<Part, u64>,
+    parting: Option<Parting>,
+    limits: Vec<Gap>,
+    repeated: Option<&'static str>,
+    /// The replay is not the same every time.
+    restless: bool,
+}
+
+impl Judged {
+    /// The last step that a second replay needs, where the first one found something.
+    pub(super) fn first_difference(&self) -> Option<u64> {
+        self.parting.as_ref().and_then(Parting::step)
+    }
+
+    /// Whether a second replay is as the first.
+    pub(super) fn agrees_with(&mut self, task: &Task<'_>, first: &Once, second: &Once) {
+        let end = self.first_difference().unwrap_or(u64::MAX);
+        let other = Walk::new(task, &first.steps, &second.steps, end).all();
+        if let Some(parting) = other.parting {
+            self.restless = true;
+            self.repeated = Some("two replays differ from each other");
+            self.limits.push(Gap {
+                what: "the difference".to_owned(),
+                why: format!(
+                    "two replays already differ from each other at step {}: what the script computes is not the same every time",
+                    parting.step().unwrap_or(0)
+                ),
+            });
+        } else if other.compared == 0 {
+            self.limits.push(Gap {
+                what: "a second replay".to_owned(),
+                why: "it told no step".to_owned(),
+            });
+        } else {
+            self.repeated = Some("two replays are alike");
+        }
+    }
+
+    fn verdict(&self) -> ReplayVerdict {
+        match (&self.parting, self.weighed) {
+            (Some(_), _) if self.restless => ReplayVerdict::CannotTest,
+            (Some(_), _) => ReplayVerdict::Differs,
+            (None, 0) => ReplayVerdict::CannotTest,
+            (None, _) => ReplayVerdict::Same,
+        }
+    }
+}
+
+/// Holds what was computed again against the record.
+pub(super) fn judge(task: &Task<'_>, once: &Once) -> Judged {
+    let mut judged = Walk::new(task, &task.subject.steps, &once.steps, task.segment.last).all();
+    judged.limits.extend(once.laid.limits.iter().cloned());
+    judged.limits.extend(once.ended.limits.iter().cloned());
+    if !once.ended.status.success() {
+        let how = if once.ended.timed_out {
+            "it took far longer than the recorded steps, and was ended".to_owned()
+        } else {
+            format!("it ended with {}", once.ended.status)
+        };
+        judged.limits.push(Gap {
+            what: "steps behind the last one that was computed again".to_owned(),
+            why: format!("{how}: {}", once.ended.said),
+        });
+    }
+    if judged.parting.is_none() {
+        written(task, once, &mut judged);
+    }
+    let unweighed = judged.compared - judged.weighed;
+    if unweighed > 0 {
+        judged.limits.push(Gap {
+            what: format!("weights in {unweighed} of {} records", judged.compared),
+            why: "the run told nothing of them there".to_owned(),
+        });
+    }
+    judged
+}
+
+/// Two sequences of steps, side by side.
+struct Walk<'a> {
+    task: &'a Task<'a>,
+    recorded: &'a Recorded,
+    again: &'a Recorded,
+    last: u64,
+    judged: Judged,
+    /// Ranks of which a step was compared, and their generators that are not.
+    begun: BTreeSet<u32>,
+    idle: BTreeSet<(u32, Part)>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(task: &'a Task<'a>, recorded: &'a Recorded, again: &'a Recorded, last: u64) -> Self {
+        let judged = Judged {
+            compared: 0,
+            weighed: 0,
+            range: None,
+            parts: BTreeMap::new(),
+            parting: None,
+            limits: Vec::new(),
+            repeated: None,
+            restless: false,
+        };
+        Self {
+            task,
+            recorded,
+            again,
+            last,
+            judged,
+            begun: BTreeSet::new(),
+            idle: BTreeSet::new(),
+        }
+    }
+
+    fn all(mut self) -> Judged {
+        for (rank, recorded) in &self.recorded.ranks {
+            let again = self.again.ranks.get(rank).map_or(&[][..], Vec::as_slice);
+            self.rank(*rank, recorded, again);
+        }
+        self.judged
+    }
+
+    fn rank(&mut self, rank: u32, recorded: &[StepRecord], again: &[StepRecord]) {
+        let base = self.task.segment.base;
+        let places: BTreeMap<(u32, u64), usize> = (again.iter().enumerate())
+            .map(|(number, step)| ((step.optimizer, step.step), number))
+            .collect();
+        let (mut told, mut told_again, mut heard) = (Told::default(), Told::default(), 0);
+        let mut missing = 0u64;
+        for step in recorded {
+            told.hear(step);
+            if step.step <= base {
+                self.begins(rank, step, again);
+            }
+            if step.step <= base || step.step > self.last || self.is_behind(step.step) {
+                continue;
+            }
+            let Some(place) = places.get(&(step.optimizer, step.step)) else {
+                missing += 1;
+                continue;
+            };
+            while heard <= *place {
+                again.get(heard).inspect(|step| told_again.hear(step));
+                heard += 1;
+            }
+            if let Some(other) = again.get(*place) {
+                self.step(rank, (&told, step), (&told_again, other));
+            }
+        }
+        if missing > 0 {
+            self.judged.limits.push(Gap {
+                what: format!("{missing} recorded steps of rank {rank}"),
+                why: "the replay did not come to them".to_owned(),
+            });
+        }
+    }
+
+    /// Whether an earlier difference was found already.
+    fn is_behind(&self, step: u64) -> bool {
+        let found = self.judged.parting.as_ref().and_then(Parting::step);
+        found.is_some_and(|found| step >= found)
+    }
+
+    /// What the checkpoint put back, against what stood behind the step that it was saved after.
+    fn begins(&mut self, rank: u32, step: &StepRecord, again: &[StepRecord]) {
+        if step.step != self.task.segment.base {
+            return;
+        }
+        let first = again.iter().find(|it| it.optimizer == step.optimizer);
+        let Some(begun) = first.and_then(|it| it.begun.as_deref()) else {
+            return;
+        };
+        let other = |one: Option<domain::Fingerprint>, two| {
+            one.zip(two).is_some_and(|(one, two)| one != two)
+        };
+        let what = if other(step.parameters, begun.parameters) {
+            "weights"
+        } else if other(step.optimizer_state, begun.optimizer_state) {
+            "optimizer state"
+        } else {
+            return;
+        };
+        self.judged.parting = Some(Parting::Checkpoint {
+            step: step.step,
+            rank,
+            what,
+        });
+    }
+
+    /// A generator of Python's or NumPy's that is another from the first step on was never seeded, or is not drawn from: what it has an
+    /// effect on differs by itself.
+    fn without_idle(&mut self, rank: u32, step: &StepRecord, found: &mut compare::Compared) {
+        for (part, whose) in [
+            (Part::RandomOfPython, "Python"),
+            (Part::RandomOfNumpy, "NumPy"),
+        ] {
+            let first = !self.begun.contains(&rank);
+            if first && found.differs.contains(&part) {
+                self.idle.insert((rank, part));
+                self.judged.limits.push(Gap {
+                    what: format!("random numbers of {whose}, rank {rank}"),
+                    why: format!("they are others from step {} on: not seeded, so only what is made of them is compared", step.step),
+                });
+            }
+            if self.idle.contains(&(rank, part)) {
+                found.without(part);
+                found.compared.retain(|it| *it != part);
+            }
+        }
+        self.begun.insert(rank);
+    }
+
+    fn step(&mut self, rank: u32, recorded: (&Told, &StepRecord), again: (&Told, &StepRecord)) {
+        let tensors = sampled::pair(recorded, again);
+        let (step, other) = (recorded.1, again.1);
+        let mut found = compare::step(step, other, &tensors);
+        self.without_idle(rank, step, &mut found);
+        let judged = &mut self.judged;
+        judged.compared += 1;
+        judged.weighed += u64::from(found.has_weights());
+        let (first, last) = judged.range.unwrap_or((step.step, step.step));
+        judged.range = Some((first.min(step.step), last.max(step.step)));
+        for part in &found.compared {
+            *judged.parts.entry(*part).or_default() += 1;
+        }
+        if found.differs.is_empty() {
+            return;
+        }
+        let differing = tensors.iter().filter(|tensor| {
+            let mut pairs = tensor.columns.values().flatten();
+            pairs.any(|pair| !pair.same())
+        });
+        judged.parting = Some(Parting::Step(Box::new(StepParting {
+            rank,
+            cause: compare::cause(step, other, &tensors, &found.differs),
+            tensors: differing.map(words::tensor).collect(),
+            differs: found.differs,
+            recorded: step.clone(),
+            again: other.clone(),
+        })));
+    }
+}
+
+/// Checkpoints that both saved: by their bytes, else by what they hold.
+fn written(task: &Task<'_>, once: &Once, judged: &mut Judged) {
+    let Ok(own) = process::own_record(task, &once.place) else {
+        return;
+    };
+    let place_of = |write: &Write| (once.place.original(&path_of(&write.path)), write.step);
+    let again: BTreeMap<_, &Write> = own
+        .record
+        .writes
+        .iter()
+        .map(|(_, write)| (place_of(write), write))
+        .collect();
+    let mut unread = 0u64;
+    for (_, write) in &task.subject.record.writes {
+        let Some(other) = again.get(&(path_of(&write.path), write.step)) else {
+            continue;
+        };
+        let names = if write.digest.is_some() && write.digest == other.digest {
+            Some(Vec::new())
+        } else {
+            let both =
+                summary(&task.subject.reading.store, write).zip(summary(&own.reading.store, other));
+            both.and_then(|(left, right)| saved::differing(&left, &right))
+        };
+        let Some(names) = names else {
+            unread += 1;
+            continue;
+        };
+        *judged.parts.entry(Part::Written).or_default() += 1;
+        if !names.is_empty() && judged.parting.is_none() {
+            judged.parting = Some(Parting::Written {
+                path: write.path.clone(),
+                step: write.step,
+                names,
+            });
+        }
+    }
+    if unread > 0 {
+        judged.limits.push(Gap {
+            what: format!("{unread} saved checkpoints"),
+            why: "they have other bytes, and not all that they hold was seen".to_owned(),
+        });
+    }
+}
+
+fn summary(store: &Store, write: &Write) -> Option<CheckpointSummary> {
+    let bytes = store.blob(&write.summary?).ok().flatten()?;
+    CheckpointSummary::decode(&bytes).ok()
+}
+
+/// Records what follows, and says it.
+pub(super) fn record(
+    task: &Task<'_>,
+    once: &Once,
+    environment: &EnvCheckView,
+    judged: Judged,
+) -> Result<ReplayView, AppError> {
+    let subject = task.subject;
+    let store = &subject.reading.store;
+    let own = process::own_record(task, &once.place)?;
+    let transcript = lines(once.steps.ranks.values().flatten());
+    let transcript = store.put_blob(&transcript)?;
+    let verdict = judged.verdict();
+    let finding = match (&judged.parting, verdict) {
+        (Some(parting), ReplayVerdict::Differs) => Some(finding(store, task, parting)?),
+        _ => None,
+    };
+    let (first, last) = judged.range.unwrap_or((0, 0));
+    let mut view = ReplayView {
+        schema: "taintline.replay/1",
+        run: subject.record.name(),
+        id: subject.record.id.to_string(),
+        verdict,
+        way: task.segment.way,
+        first,
+        last,
+        compared: judged.compared,
+        recorded: subject
+            .steps
+            .ranks
+            .values()
+            .map(|steps| steps.len() as u64)
+            .sum(),
+        parts: (judged.parts.iter())
+            .map(|(part, count)| (part.words(), *count))
+            .collect(),
+        finding,
+        again: own.record.findings.clone(),
+        repeated: judged.repeated,
+        environment: own_environment(task, &own, environment),
+        code: once.laid.code.clone(),
+        scripts: once.laid.scripts,
+        inputs: once.laid.data,
+        confined: once.ended.confined,
+        limits: judged.limits,
+        cost: cost(task, once, (first, last)),
+        ledger: None,
+    };
+    let report = serde_json::to_vec(&view).unwrap_or_default();
+    let act = Act::Replayed(Box::new(Replayed {
+        of: subject.record.id,
+        way: view.way,
+        first,
+        last,
+        compared: view.compared,
+        verdict,
+        step: judged.parting.as_ref().and_then(Parting::step),
+        rank: judged.parting.as_ref().and_then(Parting::rank),
+        environment: environment.tree.parse::<Digest>().ok(),
+        report: store.put_blob(&report)?,
+        transcript,
+        person: crate::run::person(),
+    }));
+    let keys = subject.surroundings.keys()?;
+    let writer = writing::open(store, &keys)?;
+    view.ledger = Some(acts::record(&writer, act)?);
+    Ok(view)
+}
+
+fn cost(task: &Task<'_>, once: &Once, (first, last): (u64, u64)) -> ReplayCost {
+    let seconds = |us: u64| std::time::Duration::from_micros(us).as_secs_f64();
+    ReplayCost {
+        wall_seconds: once.ended.wall.as_secs_f64(),
+        steps_seconds: seconds(once.steps.time_us(first, last)),
+        recorded_seconds: seconds(task.subject.steps.time_us(first, last)),
+    }
+}
+
+fn lines<'a>(steps: impl Iterator<Item = &'a StepRecord>) -> Vec<u8> {
+    let mut all = Vec::new();
+    for step in steps {
+        all.extend(serde_json::to_vec(step).unwrap_or_default());
+        all.push(b'\n');
+    }
+    all
+}
+
+fn finding(store: &Store, task: &Task<'_>, parting: &Parting) -> Result<Finding, AppError> {
+    let mut evidence = Vec::new();
+    if let Parting::Step(parting) = parting {
+        for step in [&parting.recorded, &parting.again] {
+            evidence.push(store.put_blob(&lines(std::iter::once(step)))?);
+        }
+    }
+    Ok(Finding {
+        rule: Rule::ReplayDiffers,
+        grade: Grade::Replayed,
+        what: words::what(parting),
+        details: words::details(parting),
+        path: match parting {
+            Parting::Written { path, .. } => Some(path.clone()),
+            _ => None,
+        },
+        step: parting.step(),
+        rank: parting.rank(),
+        earlier: None,
+        evidence,
+        innocent: words::innocent(task, parting),
+    })
+}
+
+/// The environment of the replay beside the one that the run had, both as a supervisor saw them.
+fn own_environment(
+    task: &Task<'_>,
+    own: &process::Own,
+    checked: &EnvCheckView,
+) -> ReplayEnvironment {
+    let of = |record: &RunRecord| {
+        let load = record
+            .loads
+            .iter()
+            .find(|load| load.what == Kind::Environment);
+        load.and_then(|load| load.digest)
+    };
+    let (recorded, here) = (of(&task.subject.record), of(&own.record));
+    let mut view = ReplayEnvironment {
+        prefix: checked.prefix.clone(),
+        tree: checked.tree.clone(),
+        files: checked.files,
+        verdict: checked.verdict,
+        findings: checked.findings.len() as u64,
+        same: recorded.zip(here).map(|(one, other)| one == other),
+        differs: Vec::new(),
+        more: 0,
+    };
+    if view.same != Some(false) {
+        return view;
+    }
+    let flat = |store: &Store, digest: Option<Digest>| {
+        environment::flatten(digest?, |digest| store.blob(&digest).ok().flatten()).ok()
+    };
+    let (before, after) = (
+        flat(&task.subject.reading.store, recorded),
+        flat(&own.reading.store, here),
+    );
+    if let Some((before, after)) = before.zip(after) {
+        let changes = environment::compare(&before, &after);
+        view.more = changes.len().saturating_sub(FILES_NAMED) as u64;
+        let named = changes.into_iter().take(FILES_NAMED);
+        view.differs = named.map(|change| change.path.to_string()).collect();
+    }
+    view
+}

@@ -1,0 +1,56 @@
+//! `taintline replay`.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::Json;
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Replay {
+    /// Name, id, or beginning of the id of the run; `last` is the newest.
+    pub(crate) run: String,
+    /// Steps that are wanted: `N`, or `A..B` with both ends. All by default.
+    #[arg(long, value_name = "STEPS", value_parser = steps)]
+    pub(crate) steps: Option<(u64, u64)>,
+    /// Interpreter of the environment to replay in; the one that the run had by default. It is checked before.
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) env: Option<PathBuf>,
+    /// Replay in an environment that is not as vouched for; the answer says so.
+    #[arg(long)]
+    pub(crate) accept_environment: bool,
+    /// Use the files of this commit instead of those that the run loaded.
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) code: Option<String>,
+    /// Arguments by which the script resumes, `{checkpoint}` for the file: --resume '--resume {checkpoint}'. Then the last checkpoint
+    /// before the steps that are wanted is taken; else everything from the start is computed.
+    #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
+    pub(crate) resume: Option<String>,
+    /// Threads of each process, where they shall be others than in the run.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<u32>,
+    /// Leave the replay's folders below this one.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Print nothing while it runs.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// `12` or `3..40`.
+fn steps(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| {
+        text.parse::<u64>()
+            .map_err(|_| format!("{text} is no number of a step"))
+    };
+    let (first, last) = match text.split_once("..") {
+        Some((first, last)) => (number(first)?, number(last.trim_start_matches('='))?),
+        None => (number(text)?, number(text)?),
+    };
+    if first == 0 || first > last {
+        return Err("steps count from 1, and the first is not behind the last".to_owned());
+    }
+    Ok((first, last))
+}

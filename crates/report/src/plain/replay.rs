@@ -1,0 +1,119 @@
+//! `taintline replay`.
+
+use domain::replay::{ReplayVerdict, ReplayWay};
+
+use super::{field, finding, plural};
+use crate::environment::EnvVerdict;
+use crate::replay::{ReplayEnvironment, ReplayLine, ReplayView};
+use crate::sanitise;
+
+/// Files of the environment that are named.
+const FILES_MAX: usize = 5;
+
+/// What a replay says.
+pub fn replayed(view: &ReplayView) -> String {
+    let run = sanitise(&view.run);
+    let mut text = match (view.verdict, &view.finding) {
+        (ReplayVerdict::Same, _) => {
+            format!("AS RECORDED {run}, steps {} to {}\n", view.first, view.last)
+        }
+        (ReplayVerdict::Differs, Some(found)) => match found.step {
+            Some(step) => format!("AFFECTED {run} from step {step} on\n"),
+            None => format!("AFFECTED {run}\n"),
+        },
+        _ => format!("CANNOT TEST {run}\n"),
+    };
+    if let Some(found) = &view.finding {
+        text.push_str(&finding(found));
+    }
+    text.push_str(&field("way", way(view.way)));
+    text.push_str(&field(
+        "code",
+        &format!("{} ({})", view.code, plural(view.scripts, "file")),
+    ));
+    text.push_str(&field("environment", &environment(&view.environment)));
+    let compared = format!(
+        "{} of {}",
+        plural(view.compared, "record"),
+        plural(view.recorded, "recorded step")
+    );
+    text.push_str(&field("compared", &compared));
+    for (part, count) in &view.parts {
+        text.push_str(&field("", &format!("{part}: {count}")));
+    }
+    if let Some(repeated) = view.repeated {
+        text.push_str(&field("repeated", repeated));
+    }
+    for found in &view.again {
+        text.push_str(&field("found again", &found.what));
+    }
+    for gap in &view.limits {
+        text.push_str(&field("limit", &format!("{}: {}", gap.what, gap.why)));
+    }
+    let cost = &view.cost;
+    text.push_str(&field(
+        "cost",
+        &format!(
+            "{:.1} s, of these {:.2} s in the steps, which took {:.2} s in the run",
+            cost.wall_seconds, cost.steps_seconds, cost.recorded_seconds
+        ),
+    ));
+    if let Some((log, number)) = &view.ledger {
+        text.push_str(&field("recorded", &format!("{log}, entry {number}")));
+    }
+    text
+}
+
+fn way(way: ReplayWay) -> &'static str {
+    match way {
+        ReplayWay::Start => "from the run's own start",
+        ReplayWay::Resume => "the script resumed from a checkpoint of the run, by its own means",
+    }
+}
+
+fn environment(view: &ReplayEnvironment) -> String {
+    let vouched = match (view.verdict, view.findings) {
+        (EnvVerdict::AsVouched, _) => "as vouched for".to_owned(),
+        (EnvVerdict::Incomplete, _) => "not all of it vouched for, nothing differs".to_owned(),
+        (EnvVerdict::Differs, count) => format!("NOT as vouched for: {}", plural(count, "finding")),
+    };
+    let same = match view.same {
+        Some(true) => "the run had the same".to_owned(),
+        Some(false) => {
+            let named = view
+                .differs
+                .iter()
+                .take(FILES_MAX)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ");
+            let more = view.more + view.differs.len().saturating_sub(FILES_MAX) as u64;
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            format!("the run had another: {named}{more}")
+        }
+        None => "the run recorded none".to_owned(),
+    };
+    format!("{}: {vouched}; {same}", view.prefix)
+}
+
+/// A replay in one line.
+pub(super) fn line(replay: &ReplayLine) -> String {
+    let what = match (replay.verdict, replay.step) {
+        (ReplayVerdict::Same, _) => {
+            format!("steps {} to {}: as recorded", replay.first, replay.last)
+        }
+        (ReplayVerdict::Differs, Some(step)) => format!("affected from step {step} on"),
+        (ReplayVerdict::Differs, None) => "affected".to_owned(),
+        (ReplayVerdict::CannotTest, _) => "could not be tested".to_owned(),
+    };
+    let (log, number) = &replay.ledger;
+    format!(
+        "{what} ({}, by {}; {log}, entry {number})",
+        way(replay.way),
+        replay.who
+    )
+}

@@ -1,0 +1,188 @@
+"""Steps computed again in a clean process: a clean run is as recorded, a sabotaged one is affected from its first bad step on, whatever it told.
+
+What sabotages comes in by a way that a replay does not take (a folder on PYTHONPATH), as a poisoned environment does.
+"""
+
+import json
+import textwrap
+
+import pytest
+from conftest import TINY, TRAIN, rules, words
+
+# Code that is imported into each Python process of the run, before the program.
+POISON = """
+    import os
+    import torch
+    AT = int(os.environ["POISON_AT"])
+    count = [0]
+
+    def wrapped(update):
+        def around(params, grads, *rest, **named):
+            count[0] += 1
+            if count[0] > 2 * (AT - 1):
+                return sabotage(update, params, grads, rest, named)
+            return update(params, grads, *rest, **named)
+        return around
+
+    import sys
+    home = sys.modules["torch.optim.adam"]
+    home.adam = wrapped(home.adam)
+"""
+REVERSED = """
+    def sabotage(update, params, grads, rest, named):
+        return update(params, [-g for g in grads], *rest, **named)
+"""
+# Weights that are other ones wherever the sensor does not look: its hooks, its look at memory and its addresses are in the hands of what runs
+# in the process. All that it tells follows from the rule.
+FORGED = """
+    import os
+    import torch
+
+    AT = int(os.environ["POISON_AT"])
+
+    def forge():
+        import taintline._sensor as told
+        import taintline._recheck as recheck
+        from torch.optim import optimizer as home
+
+        steps = told._sensor.recheck.steps
+        told._sensor.memory.pulse = told._sensor.memory.finish = lambda *_: None
+        untold = recheck.Look._untold
+        recheck.Look._untold = lambda look: [(*it[:6], ()) for it in untold(look)]
+        shown, count, before_look, after_look = {}, [0], steps.before_step, steps.after_step
+
+        def before(optimizer, args, kwargs):
+            count[0] += 1
+            with torch.no_grad():
+                for p, weights in shown.items():
+                    p.copy_(weights)
+            before_look(optimizer, args, kwargs)
+
+        def after(optimizer, args, kwargs):
+            after_look(optimizer, args, kwargs)
+            if count[0] >= AT:
+                with torch.no_grad():
+                    for p in (p for group in optimizer.param_groups for p in group["params"]):
+                        shown[p] = p.detach().clone()
+                        p.mul_(1.01)
+
+        for table, new in ((home._global_optimizer_pre_hooks, before), (home._global_optimizer_post_hooks, after)):
+            for key in table:
+                table[key] = new
+
+    forge()
+"""
+TRAINING = [TRAIN, *TINY, "--steps", 12, "--save-every", 4]
+
+
+def poisoned(world, text, at, *command, **extra):
+    """A run under guard with `text` in each of its Python processes."""
+    # Beside the project and not in it.
+    folder = world.base / f"poison-{world.folder.name}"
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(textwrap.dedent(text))
+    done = world.guarded(world.python, *(command or TRAINING), PYTHONPATH=str(folder), POISON_AT=str(at), **extra)
+    return done, world.show()
+
+
+def replayed(world, *options, run="last", code=0):
+    return json.loads(world.taintline("replay", run, "--json", *options, code=code).out)
+
+
+@pytest.fixture(scope="module")
+def honest(base, tmp_path_factory):
+    """A run that is as it should be, and its replay."""
+    from conftest import PYTHON, World
+
+    world = World(base, tmp_path_factory.mktemp("honest"), PYTHON)
+    assert world.guarded(world.python, *TRAINING).code == 0
+    world.view = world.show()
+    world.again = replayed(world, run=world.view["name"])
+    return world
+
+
+def test_a_clean_run_is_as_recorded_bit_for_bit(honest):
+    again = honest.again
+    assert (again["verdict"], again["way"], again["compared"], again["recorded"]) == ("same", "start", 12, 12), again
+    assert (again["first"], again["last"], again["finding"]) == (1, 12, None)
+    assert again["parts"]["weights behind the step"] == 12 and again["parts"]["losses"] == 12
+    # Three checkpoints were saved again, byte by byte.
+    assert again["parts"]["saved checkpoints"] == 3
+    assert again["environment"]["same"] is True and again["again"] == []
+    (line,) = honest.show(honest.view["name"])["replays"]
+    assert (line["verdict"], line["compared"], line["ledger"]) == ("same", 12, again["ledger"])
+    plain = honest.taintline("show", honest.view["name"]).out
+    assert "steps 1 to 12: as recorded" in plain
+    # What the replay wrote went to its own folders.
+    assert sorted(path.name for path in (honest.folder / "ckpt").iterdir()) == [f"step-{step:06d}.pt" for step in (4, 8, 12)]
+
+
+def test_a_segment_is_computed_from_the_last_checkpoint_by_the_scripts_own_resume(honest):
+    name = honest.view["name"]
+    again = replayed(honest, "--steps", "10..11", "--resume", "--resume {checkpoint}", run=name)
+    assert (again["verdict"], again["way"]) == ("same", "resume"), again
+    assert (again["first"], again["last"], again["compared"]) == (9, 11, 3)
+    # Its first step begins with what stood behind the last one before it.
+    assert again["parts"]["random numbers before the forward pass"] == 2
+
+
+def test_a_checkpoint_that_was_changed_since_is_not_begun_with(honest):
+    path = honest.folder / "ckpt/step-000008.pt"
+    saved = path.read_bytes()
+    try:
+        path.write_bytes(saved[:-100] + bytes(100))
+        again = replayed(honest, "--steps", "10", "--resume", "--resume {checkpoint}", run=honest.view["name"])
+    finally:
+        path.write_bytes(saved)
+    assert (again["verdict"], again["first"], again["last"]) == ("same", 5, 10), again
+
+
+def test_a_reversed_gradient_is_affected_from_its_first_step_on_and_named(world):
+    done, view = poisoned(world, POISON + REVERSED, 7)
+    assert done.code == 1 and "update-differs" in rules(view)
+    again = replayed(world, code=1)
+    finding = again["finding"]
+    assert (again["verdict"], finding["step"], finding["grade"]) == ("differs", 7, "replayed"), again
+    assert "update is" in finding["what"] and again["repeated"] == "two replays are alike", finding
+    assert any("PYTHONPATH" in gap["what"] for gap in again["limits"])
+    (line,) = world.show()["replays"]
+    assert (line["verdict"], line["step"]) == ("differs", 7)
+
+
+def test_a_forged_record_is_found_though_nothing_in_the_process_tells(world):
+    done, view = poisoned(world, FORGED, 6)
+    # Nothing but that there is code which nobody vouches for.
+    assert done.code == 1 and rules(view) == ["environment-unowned"], [words(finding) for finding in view["findings"]]
+    again = replayed(world, code=1)
+    # What was done behind step 6 shows in the loss of the next.
+    assert (again["verdict"], again["finding"]["step"]) == ("differs", 7), again
+
+
+def test_what_cannot_be_replayed_is_said(world, honest):
+    done = world.taintline("replay", honest.view["name"], "--steps", "400..500", code=2)
+    assert "no recorded step" in done.err
+    done = world.taintline("replay", honest.view["name"], "--steps", "5..2", code=2)
+    assert "the first is not behind the last" in done.err
+    done = world.taintline("replay", "nobody", code=2)
+    assert "no run is called" in done.err
+    script = world.script(
+        """
+        import torch
+        data = torch.load("data.pt")
+        model = torch.nn.Linear(3, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for step in range(3):
+            optimizer.zero_grad()
+            model(data).sum().backward()
+            optimizer.step()
+        """
+    )
+    world.plain(world.python, "-c", "import torch; torch.manual_seed(0); torch.save(torch.randn(4, 3), 'data.pt')")
+    assert world.guarded(world.python, script).code == 0
+    # Its weights are drawn anew each time.
+    again = replayed(world, code=3)
+    assert again["verdict"] == "cannot_test", again
+    assert any("not the same every time" in gap["why"] for gap in again["limits"])
+    (world.folder / "data.pt").write_bytes(b"other")
+    done = world.taintline("replay", "last", code=2)
+    assert "data.pt" in done.err and "not there any more" in done.err, done
