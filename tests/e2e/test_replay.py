@@ -137,6 +137,50 @@ def test_a_checkpoint_that_was_changed_since_is_not_begun_with(honest):
     assert (again["verdict"], again["first"], again["last"]) == ("same", 5, 10), again
 
 
+def test_what_a_run_began_with_is_followed_to_the_run_that_saved_it(honest, world):
+    name = honest.view["name"]
+    (world.folder / "ckpt").mkdir()
+    (world.folder / "ckpt/from.pt").write_bytes((honest.folder / "ckpt/step-000008.pt").read_bytes())
+    assert world.guarded(world.python, *TRAINING, "--resume", "ckpt/from.pt").code == 0
+    again = replayed(world)
+    assert (again["verdict"], again["way"], again["first"], again["last"]) == ("same", "start", 9, 12), again
+    assert again["lineage"] == [f"{world.folder}/ckpt/from.pt is as run {name} saved it behind step 8"]
+
+
+# What is saved is another model than was trained; no step is.
+SAVED = """
+    import os
+    import torch
+
+    def around(save):
+        def saving(value, *rest, **named):
+            if isinstance(value, dict) and value.get("step") == int(os.environ["POISON_AT"]):
+                value = {**value, "model": {name: 1.01 * tensor for name, tensor in value["model"].items()}}
+            return save(value, *rest, **named)
+        return saving
+
+    torch.save = around(torch.save)
+"""
+
+
+def test_a_checkpoint_that_is_not_what_was_trained_is_found(world):
+    done, view = poisoned(world, SAVED, 8)
+    assert [step["step"] for rank in view["ranks"] for step in rank["steps"]] == list(range(1, 13)), done
+    # By what it holds, where all is computed again; by what it puts back, where it is begun with.
+    again = replayed(world, code=1)
+    assert (again["verdict"], again["finding"]["step"], again["compared"]) == ("differs", 8, 12), again
+    assert "step-000008.pt" in again["finding"]["what"] and "model." in words(again["finding"])
+    again = replayed(world, "--steps", "10..11", "--resume", "--resume {checkpoint}", code=1)
+    assert again["verdict"] == "differs" and "holds other weights than stood behind that step" in again["finding"]["what"], again
+
+
+def test_ranks_are_computed_again_together(world):
+    launcher = [world.python.replace("/python", "/torchrun"), "--nproc-per-node", 2, "--master-port", 29_731]
+    assert world.guarded(*launcher, *TRAINING).code == 0
+    again = replayed(world)
+    assert (again["verdict"], again["compared"], again["recorded"]) == ("same", 24, 24), again
+
+
 def test_a_reversed_gradient_is_affected_from_its_first_step_on_and_named(world):
     done, view = poisoned(world, POISON + REVERSED, 7)
     assert done.code == 1 and "update-differs" in rules(view)

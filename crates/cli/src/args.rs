@@ -18,7 +18,7 @@ use clap_complete::Shell;
 
 pub(crate) use env::{Env, EnvBaseline, EnvCheck};
 pub(crate) use papers::{LedgerAudit, LedgerStamp};
-pub(crate) use replay::Replay;
+pub(crate) use replay::{Audit, Replay};
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 pub(crate) use spec::{Spec, SpecAmend, SpecLearn, SpecSign};
@@ -70,6 +70,9 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Compute steps of a run again in a clean process, and hold them against what was recorded.
     Replay(Replay),
+    /// Say how many steps must be computed again to be so sure.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Turn a torch checkpoint into safetensors and JSON without executing anything.
     Convert(Convert),
     /// Check or rebuild what is recorded.

@@ -45,6 +45,8 @@ pub struct ReplayView {
     pub scripts: u64,
     /// Files of data and checkpoints that were held against the record.
     pub inputs: u64,
+    /// Which run saved what it began with, in words.
+    pub lineage: Vec<String>,
     /// It could write nowhere but in its own folders.
     pub confined: bool,
     /// What restricts the answer.
@@ -108,4 +110,25 @@ pub struct ReplayCost {
     pub steps_seconds: f64,
     /// The same in the run.
     pub recorded_seconds: f64,
+}
+
+/// `taintline audit plan --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditPlanView {
+    /// `taintline.audit-plan/1`.
+    pub schema: &'static str,
+    /// Name of the run; null where none was named.
+    pub run: Option<String>,
+    /// Its steps; null where none was named, and the answer is for very many.
+    pub steps: Option<u64>,
+    /// The share of the steps that is tampered with.
+    pub rate: f64,
+    /// The chance of a miss that was asked for.
+    pub miss: f64,
+    /// Steps that must be computed again, drawn at random.
+    pub needed: u64,
+    /// The chance of a miss that is then left.
+    pub chance: f64,
+    /// Seconds that these steps took in the run; null where none was named.
+    pub seconds: Option<f64>,
 }

@@ -202,6 +202,9 @@ fn scripts(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(), Re
         put(place, path, bytes)?;
         laid.scripts += 1;
     }
+    if task.request.code.is_none() {
+        beneath(subject, code.as_ref(), place, laid)?;
+    }
     let loads = subject.record.loads.iter();
     let own = loads.filter(|load| matches!(load.what, Kind::Script | Kind::Config));
     for load in own {
@@ -220,6 +223,41 @@ fn scripts(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(), Re
         laid.scripts += 1;
     }
     laid.code = words(code.as_ref(), task.request.code.as_deref());
+    Ok(())
+}
+
+/// The recorded commit beneath what was loaded: a file of it may have been read in a way that the sensor does not see. One that differed from it
+/// is left out.
+fn beneath(
+    subject: &Subject<'_>,
+    code: Option<&Code>,
+    place: &Workplace,
+    laid: &mut Laid,
+) -> Result<(), ReplayError> {
+    let Some((code, commit)) = code.and_then(|code| Some((code, code.commit.as_ref()?))) else {
+        return Ok(());
+    };
+    let files = match committed(subject, Some(code), commit) {
+        Ok(files) => files,
+        Err(ReplayError::Commit { why, .. }) => {
+            let what = format!("files of commit {commit} that no process told of");
+            laid.limits.push(Gap { what, why });
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    let top = path_of(&code.top);
+    let dirty: Vec<PathBuf> = code
+        .dirty
+        .iter()
+        .map(|name| top.join(path_of(name)))
+        .collect();
+    for (path, bytes) in files {
+        if !dirty.contains(&path) {
+            put(place, &path, &bytes)?;
+        }
+    }
+    laid.mirrored.push(top);
     Ok(())
 }
 

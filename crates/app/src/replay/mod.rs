@@ -6,7 +6,9 @@
 //! where the recorded one looked, so that a difference says what was done.
 
 mod inputs;
+mod lineage;
 mod place;
+mod plan;
 mod process;
 mod shown;
 mod steps;
@@ -26,6 +28,7 @@ use crate::present::unsealed;
 use crate::queries::Reading;
 use crate::record::RunRecord;
 
+pub use plan::{PlanRequest, plan};
 pub(crate) use shown::of_run;
 
 use place::Workplace;
@@ -209,7 +212,12 @@ pub fn replay(
     };
     let once = task.once()?;
     let mut judged = verdict::judge(&task, &once);
-    if let Some(first) = judged.first_difference() {
+    judged.began(lineage::look(&task, &once)?);
+    // What stood before the first step was not computed, and needs no second look.
+    if let Some(first) = judged
+        .first_difference()
+        .filter(|step| *step > segment.base)
+    {
         progress("it differs: computing it once more, to see whether it agrees with itself");
         let shorter = Segment {
             last: first,

@@ -39,8 +39,13 @@ impl Recorded {
 
     /// First and last number of a step.
     pub(super) fn range(&self) -> (u64, u64) {
-        let all = || self.ranks.values().flatten().map(|step| step.step);
-        (all().min().unwrap_or(0), all().max().unwrap_or(0))
+        let all: Vec<u64> = self
+            .ranks
+            .values()
+            .flat_map(|steps| numbers(steps))
+            .collect();
+        let (first, last) = (all.iter().min(), all.iter().max());
+        (first.copied().unwrap_or(0), last.copied().unwrap_or(0))
     }
 
     /// Microseconds of wall time of the steps from `first` to `last`, of one rank.
@@ -59,6 +64,19 @@ impl Recorded {
             })
             .sum()
     }
+}
+
+/// The numbers of one process's steps as they follow from their order: a step that leaves its state as it was tells the number of the one before
+/// again, and so does one after an earlier state was loaded.
+pub(super) fn numbers(steps: &[StepRecord]) -> Vec<u64> {
+    let mut last: BTreeMap<u32, u64> = BTreeMap::new();
+    let mut numbers = Vec::with_capacity(steps.len());
+    for step in steps {
+        let last = last.entry(step.optimizer).or_default();
+        *last = step.step.max(last.saturating_add(1));
+        numbers.push(*last);
+    }
+    numbers
 }
 
 /// Positions in each parameter.
@@ -85,12 +103,12 @@ pub(super) fn write_plan(task: &Task<'_>, place: &Workplace) -> Result<(), Repla
     for (rank, steps) in &task.subject.steps.ranks {
         let (mut told, mut picks) = (Told::default(), BTreeMap::<_, BTreeMap<_, _>>::new());
         let mut last = None;
-        for step in steps {
+        for (step, number) in steps.iter().zip(numbers(steps)) {
             told.hear(step);
-            if (segment.base + 1..=segment.last).contains(&step.step) {
+            if (segment.base + 1..=segment.last).contains(&number) {
                 let of = picks.entry(step.optimizer.to_string()).or_default();
-                of.insert(step.step.to_string(), told.positions(step));
-                last = Some((step.optimizer, step.step));
+                of.insert(number.to_string(), told.positions(step));
+                last = Some((step.optimizer, number));
             }
         }
         // To the end of the run, so that what it saves there is saved again.
@@ -105,4 +123,23 @@ pub(super) fn write_plan(task: &Task<'_>, place: &Workplace) -> Result<(), Repla
     let file = place.at("plan.json");
     let text = serde_json::to_vec(&Plan { ranks }).unwrap_or_default();
     std::fs::write(&file, text).map_err(disk(&file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_changes_nothing_has_a_number_all_the_same() {
+        let of = |told: &[(u32, u64)]| {
+            let steps: Vec<_> = told
+                .iter()
+                .map(|(optimizer, step)| StepRecord::bare(*step, *optimizer))
+                .collect();
+            numbers(&steps)
+        };
+        assert_eq!(of(&[(0, 1), (0, 2), (0, 2), (0, 3)]), [1, 2, 3, 4]);
+        // Two optimizers count for themselves, and one goes on where it was resumed.
+        assert_eq!(of(&[(0, 41), (1, 1), (0, 42), (1, 2)]), [41, 1, 42, 2]);
+    }
 }

@@ -9,12 +9,13 @@ use ledger::Store;
 use report::environment::EnvCheckView;
 use report::replay::{ReplayCost, ReplayEnvironment, ReplayView};
 use training::checkpoint::CheckpointSummary;
-use training::replay::compare::{self, Cause, Part};
+use training::replay::compare::{self, Cause, How, Part};
 use training::replay::sampled::{self, Told};
 use training::replay::saved;
 
 use super::inputs::path_of;
-use super::steps::Recorded;
+use super::lineage::Began;
+use super::steps::{Recorded, numbers};
 use super::{Once, Task, process, words};
 use crate::error::AppError;
 use crate::record::RunRecord;
@@ -44,19 +45,22 @@ pub(super) enum Parting {
 
 pub(super) struct StepParting {
     pub(super) rank: u32,
+    pub(super) number: u64,
     pub(super) recorded: StepRecord,
     pub(super) again: StepRecord,
     pub(super) differs: Vec<Part>,
     pub(super) cause: Option<Cause>,
     /// Names of the sampled parameters that differ.
     pub(super) tensors: Vec<String>,
+    /// How each of them does, where that is known.
+    pub(super) each: Vec<(String, How)>,
 }
 
 impl Parting {
     /// The first step in doubt.
     pub(super) fn step(&self) -> Option<u64> {
         match self {
-            Self::Step(parting) => Some(parting.recorded.step),
+            Self::Step(parting) => Some(parting.number),
             Self::Written { step, .. } => *step,
             Self::Checkpoint { step, .. } => Some(*step),
         }
@@ -80,6 +84,7 @@ pub(super) struct Judged {
     parts: BTreeMap<Part, u64>,
     parting: Option<Parting>,
     limits: Vec<Gap>,
+    lineage: Vec<String>,
     repeated: Option<&'static str>,
     /// The replay is not the same every time.
     restless: bool,
@@ -112,6 +117,15 @@ impl Judged {
             });
         } else {
             self.repeated = Some("two replays are alike");
+        }
+    }
+
+    /// What the run began with comes before all of its steps.
+    pub(super) fn began(&mut self, began: Began) {
+        self.limits.extend(began.limits);
+        self.lineage = began.lines;
+        if let Some(parting) = began.parting {
+            self.parting = Some(parting);
         }
     }
 
@@ -175,6 +189,7 @@ impl<'a> Walk<'a> {
             parts: BTreeMap::new(),
             parting: None,
             limits: Vec::new(),
+            lineage: Vec::new(),
             repeated: None,
             restless: false,
         };
@@ -199,20 +214,20 @@ impl<'a> Walk<'a> {
 
     fn rank(&mut self, rank: u32, recorded: &[StepRecord], again: &[StepRecord]) {
         let base = self.task.segment.base;
-        let places: BTreeMap<(u32, u64), usize> = (again.iter().enumerate())
-            .map(|(number, step)| ((step.optimizer, step.step), number))
+        let places: BTreeMap<(u32, u64), usize> = (again.iter().zip(numbers(again)).enumerate())
+            .map(|(place, (step, number))| ((step.optimizer, number), place))
             .collect();
         let (mut told, mut told_again, mut heard) = (Told::default(), Told::default(), 0);
         let mut missing = 0u64;
-        for step in recorded {
+        for (step, number) in recorded.iter().zip(numbers(recorded)) {
             told.hear(step);
-            if step.step <= base {
-                self.begins(rank, step, again);
+            if number <= base {
+                self.begins(rank, (number, step), again);
             }
-            if step.step <= base || step.step > self.last || self.is_behind(step.step) {
+            if number <= base || number > self.last || self.is_behind(number) {
                 continue;
             }
-            let Some(place) = places.get(&(step.optimizer, step.step)) else {
+            let Some(place) = places.get(&(step.optimizer, number)) else {
                 missing += 1;
                 continue;
             };
@@ -221,7 +236,7 @@ impl<'a> Walk<'a> {
                 heard += 1;
             }
             if let Some(other) = again.get(*place) {
-                self.step(rank, (&told, step), (&told_again, other));
+                self.step((rank, number), (&told, step), (&told_again, other));
             }
         }
         if missing > 0 {
@@ -239,8 +254,8 @@ impl<'a> Walk<'a> {
     }
 
     /// What the checkpoint put back, against what stood behind the step that it was saved after.
-    fn begins(&mut self, rank: u32, step: &StepRecord, again: &[StepRecord]) {
-        if step.step != self.task.segment.base {
+    fn begins(&mut self, rank: u32, (number, step): (u64, &StepRecord), again: &[StepRecord]) {
+        if number != self.task.segment.base {
             return;
         }
         let first = again.iter().find(|it| it.optimizer == step.optimizer);
@@ -258,7 +273,7 @@ impl<'a> Walk<'a> {
             return;
         };
         self.judged.parting = Some(Parting::Checkpoint {
-            step: step.step,
+            step: number,
             rank,
             what,
         });
@@ -266,7 +281,7 @@ impl<'a> Walk<'a> {
 
     /// A generator of Python's or NumPy's that is another from the first step on was never seeded, or is not drawn from: what it has an
     /// effect on differs by itself.
-    fn without_idle(&mut self, rank: u32, step: &StepRecord, found: &mut compare::Compared) {
+    fn without_idle(&mut self, rank: u32, number: u64, found: &mut compare::Compared) {
         for (part, whose) in [
             (Part::RandomOfPython, "Python"),
             (Part::RandomOfNumpy, "NumPy"),
@@ -276,7 +291,7 @@ impl<'a> Walk<'a> {
                 self.idle.insert((rank, part));
                 self.judged.limits.push(Gap {
                     what: format!("random numbers of {whose}, rank {rank}"),
-                    why: format!("they are others from step {} on: not seeded, so only what is made of them is compared", step.step),
+                    why: format!("they are others from step {number} on: not seeded, so only what is made of them is compared"),
                 });
             }
             if self.idle.contains(&(rank, part)) {
@@ -287,16 +302,21 @@ impl<'a> Walk<'a> {
         self.begun.insert(rank);
     }
 
-    fn step(&mut self, rank: u32, recorded: (&Told, &StepRecord), again: (&Told, &StepRecord)) {
+    fn step(
+        &mut self,
+        (rank, number): (u32, u64),
+        recorded: (&Told, &StepRecord),
+        again: (&Told, &StepRecord),
+    ) {
         let tensors = sampled::pair(recorded, again);
         let (step, other) = (recorded.1, again.1);
         let mut found = compare::step(step, other, &tensors);
-        self.without_idle(rank, step, &mut found);
+        self.without_idle(rank, number, &mut found);
         let judged = &mut self.judged;
         judged.compared += 1;
         judged.weighed += u64::from(found.has_weights());
-        let (first, last) = judged.range.unwrap_or((step.step, step.step));
-        judged.range = Some((first.min(step.step), last.max(step.step)));
+        let (first, last) = judged.range.unwrap_or((number, number));
+        judged.range = Some((first.min(number), last.max(number)));
         for part in &found.compared {
             *judged.parts.entry(*part).or_default() += 1;
         }
@@ -307,9 +327,16 @@ impl<'a> Walk<'a> {
             let mut pairs = tensor.columns.values().flatten();
             pairs.any(|pair| !pair.same())
         });
+        let cause = compare::cause(step, other, &tensors, &found.differs);
+        let each = cause.map_or_else(Vec::new, |cause| compare::each(&tensors, cause));
+        let each = each.into_iter();
         judged.parting = Some(Parting::Step(Box::new(StepParting {
             rank,
-            cause: compare::cause(step, other, &tensors, &found.differs),
+            number,
+            cause,
+            each: each
+                .filter_map(|(number, how)| Some((words::tensor(tensors.get(number)?), how)))
+                .collect(),
             tensors: differing.map(words::tensor).collect(),
             differs: found.differs,
             recorded: step.clone(),
@@ -411,6 +438,7 @@ pub(super) fn record(
         code: once.laid.code.clone(),
         scripts: once.laid.scripts,
         inputs: once.laid.data,
+        lineage: judged.lineage,
         confined: once.ended.confined,
         limits: judged.limits,
         cost: cost(task, once, (first, last)),

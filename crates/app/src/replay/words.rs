@@ -1,5 +1,7 @@
 //! What a replay found, in words.
 
+use std::collections::BTreeMap;
+
 use training::replay::compare::{Cause, How};
 use training::replay::sampled::Tensor;
 
@@ -21,7 +23,7 @@ pub(super) fn tensor(tensor: &Tensor) -> String {
 pub(super) fn what(parting: &Parting) -> String {
     match parting {
         Parting::Step(parting) => {
-            let step = parting.recorded.step;
+            let step = parting.number;
             format!(
                 "step {step}, computed again in a clean process: {}",
                 done(parting)
@@ -48,10 +50,14 @@ fn done(parting: &StepParting) -> String {
             recorded,
             again,
         } => format!("the run used the learning rate {recorded} in group {group}, the replay has {again}"),
-        Cause::Before { weights, how } => {
-            let what = if weights { "weights" } else { "optimizer state" };
-            format!("the run's {what} were other ones before it, though not behind the step before: {}", so(how))
-        }
+        Cause::Before { weights: true, how } => format!(
+            "the run's weights were others before it, though not behind the step before: {}",
+            so(how)
+        ),
+        Cause::Before { weights: false, how } => format!(
+            "the run's optimizer state was another before it, though not behind the step before: {}",
+            so(how)
+        ),
         Cause::Random => "the run's random numbers were other ones before its forward pass".to_owned(),
         Cause::Passes => "the run made another number of passes, or in another precision".to_owned(),
         Cause::Loss { times: Some(times) } => {
@@ -75,10 +81,12 @@ fn done(parting: &StepParting) -> String {
 
 fn so(how: How) -> String {
     match how {
-        How::Times(by) => format!("{by:.2} × what the replay has"),
+        How::Times(by) => format!("{by:.2} × what the replay has").replace('-', "−"),
         How::Nothing => "zero".to_owned(),
         How::Part(share) => format!("others in {:.1} % of the sampled elements", share * 100.0),
-        How::Other(cosine) => format!("others (cosine {cosine:.3} with what the replay has)"),
+        How::Other(cosine) => {
+            format!("others (cosine {cosine:.3} with what the replay has)").replace('-', "−")
+        }
     }
 }
 
@@ -92,6 +100,7 @@ pub(super) fn details(parting: &Parting) -> Vec<String> {
                 let names = listed(&parting.tensors);
                 all.push(format!("sampled parameters that differ: {names}"));
             }
+            all.extend(apart(&parting.each));
             let losses = |step: &domain::StepRecord| {
                 let losses: Vec<_> = step
                     .losses
@@ -114,6 +123,21 @@ pub(super) fn details(parting: &Parting) -> Vec<String> {
             ]
         }
     }
+}
+
+/// Parameters by what was done to them, where it is not the same for all.
+fn apart(each: &[(String, How)]) -> Vec<String> {
+    let mut by_how: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, how) in each {
+        by_how.entry(so(*how)).or_default().push(name.clone());
+    }
+    if by_how.len() < 2 || by_how.len() > NAMED {
+        return Vec::new();
+    }
+    let groups = by_how.into_iter();
+    groups
+        .map(|(how, names)| format!("{}: {how}", listed(&names)))
+        .collect()
 }
 
 /// The first few, and how many more.

@@ -1,8 +1,8 @@
-//! `taintline replay`.
+//! `taintline replay` and `taintline audit`.
 
 use std::path::PathBuf;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Subcommand};
 
 use super::Json;
 
@@ -37,6 +37,35 @@ pub(crate) struct Replay {
     pub(crate) quiet: bool,
     #[command(flatten)]
     pub(crate) json: Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Tell how many steps must be computed again for a stated chance to catch a stated rate of tampering.
+    Plan(AuditPlan),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AuditPlan {
+    /// The run: name, id, beginning of the id, or `last`. Without it, a run with very many steps is meant.
+    pub(crate) run: Option<String>,
+    /// The chance of a miss that is left.
+    #[arg(long, value_name = "CHANCE", default_value = "0.05", value_parser = chance)]
+    pub(crate) miss: f64,
+    /// The share of the steps that is tampered with.
+    #[arg(long, value_name = "SHARE", default_value = "0.01", value_parser = chance)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// More than 0 and less than 1.
+fn chance(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| format!("{text} is no number"))?;
+    if number > 0.0 && number < 1.0 {
+        return Ok(number);
+    }
+    Err("it must lie between 0 and 1".to_owned())
 }
 
 /// `12` or `3..40`.

@@ -1,12 +1,12 @@
-//! `taintline replay`.
+//! `taintline replay` and `taintline audit`.
 
 use app::AppError;
 use app::place::Surroundings;
-use app::replay::{ReplayRequest, replay as again};
+use app::replay::{PlanRequest, ReplayRequest, plan, replay as again};
 use domain::replay::ReplayVerdict;
 use report::plain;
 
-use crate::args::Replay;
+use crate::args::{Audit, Replay};
 use crate::exit::Exit;
 use crate::screen::message;
 
@@ -36,4 +36,17 @@ pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, 
         ReplayVerdict::Differs => Exit::Found,
         ReplayVerdict::CannotTest => Exit::Incomplete,
     })
+}
+
+/// Plans an audit.
+pub(crate) fn audit(surroundings: &Surroundings, args: Audit) -> Result<Exit, AppError> {
+    let Audit::Plan(args) = args;
+    let request = PlanRequest {
+        run: args.run,
+        rate: args.rate,
+        miss: args.miss,
+    };
+    let view = plan(surroundings, &request)?;
+    super::show(&view, args.json.json, plain::audit_planned);
+    Ok(Exit::Clean)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, getppid, test_kill_process};
 use taintline_host::sandbox::{
-    Confinement, Limits, Readable, confine, confine_program, still_answered,
+    Confinement, Limits, Readable, confine, confine_program, confine_writes, still_answered,
 };
 use taintline_host::worker::{Failure, Outcome, Pool, PoolLimits, serve};
 
@@ -294,4 +294,33 @@ fn a_program_that_is_not_ours_can_answer_and_can_neither_write_nor_start_another
     // The shell gives up where it cannot fork.
     assert_eq!(told, "read\nunwritten\n");
     assert!(!output.status.success());
+}
+
+#[test]
+fn what_a_program_and_its_children_write_stays_in_the_folders_that_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let inside = folder.path().join("inside");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(folder.path().join("there"), "as it was").unwrap();
+    let script = "echo a > inside/one && mkdir inside/deep && mv inside/one inside/deep/one && echo b > /dev/null && cat there > inside/read\n\
+        sh -c 'echo c > there; echo c > outside' 2> /dev/null; rm there 2> /dev/null; ln inside/read linked 2> /dev/null; exit 0";
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", script]).current_dir(folder.path());
+    let held = confine_writes(&mut command, &[&inside]);
+    assert!(command.status().unwrap().success());
+    assert_eq!(
+        std::fs::read_to_string(inside.join("deep/one")).unwrap(),
+        "a\n"
+    );
+    assert_eq!(
+        std::fs::read_to_string(inside.join("read")).unwrap(),
+        "as it was"
+    );
+    if !held {
+        println!("not checked: this kernel has no Landlock");
+        return;
+    }
+    let there = std::fs::read_to_string(folder.path().join("there"));
+    assert_eq!(there.unwrap(), "as it was");
+    assert!(!folder.path().join("outside").exists() && !folder.path().join("linked").exists());
 }

@@ -4,7 +4,7 @@ use domain::replay::{ReplayVerdict, ReplayWay};
 
 use super::{field, finding, plural};
 use crate::environment::EnvVerdict;
-use crate::replay::{ReplayEnvironment, ReplayLine, ReplayView};
+use crate::replay::{AuditPlanView, ReplayEnvironment, ReplayLine, ReplayView};
 use crate::sanitise;
 
 /// Files of the environment that are named.
@@ -31,6 +31,9 @@ pub fn replayed(view: &ReplayView) -> String {
         "code",
         &format!("{} ({})", view.code, plural(view.scripts, "file")),
     ));
+    for line in &view.lineage {
+        text.push_str(&field("began with", line));
+    }
     text.push_str(&field("environment", &environment(&view.environment)));
     let compared = format!(
         "{} of {}",
@@ -116,4 +119,34 @@ pub(super) fn line(replay: &ReplayLine) -> String {
         way(replay.way),
         replay.who
     )
+}
+
+/// How many steps an audit needs.
+pub fn audit_planned(view: &AuditPlanView) -> String {
+    let of = match (&view.run, view.steps) {
+        (Some(run), Some(steps)) => {
+            format!("of the {} of {}", plural(steps, "step"), sanitise(run))
+        }
+        _ => "of a run with very many steps".to_owned(),
+    };
+    let mut text = format!("{} {of}, drawn at random\n", plural(view.needed, "step"));
+    text.push_str(&field(
+        "tampering",
+        &format!("with {} % of the steps", view.rate * 100.0),
+    ));
+    text.push_str(&field(
+        "missed",
+        &format!(
+            "with a chance of {:.2} % (asked for: {} %)",
+            view.chance * 100.0,
+            view.miss * 100.0
+        ),
+    ));
+    if let Some(seconds) = view.seconds {
+        let cost = format!(
+            "these steps took {seconds:.1} s in the run; a start of Python, and the steps from the checkpoint before each, come on top"
+        );
+        text.push_str(&field("cost", &cost));
+    }
+    text
 }

@@ -175,6 +175,7 @@ pub fn step(recorded: &StepRecord, again: &StepRecord, tensors: &[Tensor]) -> Co
     let reported = |it: &StepRecord| {
         let numbers = it.reported.iter();
         let named: Vec<_> = numbers
+            .filter(|it| !is_measured(&it.name))
             .map(|it| (it.by.clone(), it.name.clone(), self::bits(it.value)))
             .collect();
         (!named.is_empty()).then_some(named)
@@ -197,6 +198,13 @@ fn same_numbers(one: &[Number], other: &[Number]) -> bool {
             .iter()
             .zip(other)
             .all(|(one, other)| bits(*one) == bits(*other))
+}
+
+/// A metric that is a time, or a rate by one: it is another in each run.
+fn is_measured(name: &str) -> bool {
+    let ends = ["runtime", "per_second", "_time", "_seconds", "_secs", "_ms"];
+    let name = name.to_ascii_lowercase();
+    ends.iter().any(|end| name.ends_with(end)) || name == "time"
 }
 
 /// What recorded numbers are beside those that were computed again.
@@ -336,18 +344,29 @@ fn times(recorded: &[Number], again: &[Number]) -> Option<f64> {
 
 /// The changes of the sampled weights.
 fn changes(tensors: &[Tensor]) -> Vec<Pair> {
-    let of = |tensor: &Tensor| -> Vec<Pair> {
-        let pairs = tensor
-            .column(Column::Weight)
-            .iter()
-            .zip(tensor.column(Column::WeightBehind));
-        let change = |(before, behind): (&Pair, &Pair)| Pair {
-            recorded: behind.recorded - before.recorded,
-            again: behind.again - before.again,
-        };
-        pairs.map(change).collect()
+    tensors.iter().flat_map(changes_of).collect()
+}
+
+fn changes_of(tensor: &Tensor) -> Vec<Pair> {
+    let before = tensor.column(Column::Weight).iter();
+    let pairs = before.zip(tensor.column(Column::WeightBehind));
+    let change = |(before, behind): (&Pair, &Pair)| Pair {
+        recorded: behind.recorded - before.recorded,
+        again: behind.again - before.again,
     };
-    tensors.iter().flat_map(of).collect()
+    pairs.map(change).collect()
+}
+
+/// How each sampled parameter differs in what the cause is about: for gradients and updates, by the place in `tensors`.
+pub fn each(tensors: &[Tensor], cause: Cause) -> Vec<(usize, How)> {
+    let all = tensors.iter().enumerate();
+    let of = |tensor: &Tensor| match cause {
+        Cause::Gradient { .. } => how(tensor.column(Column::Gradient)),
+        Cause::Update { .. } => how(&changes_of(tensor)),
+        _ => None,
+    };
+    all.filter_map(|(number, tensor)| Some((number, of(tensor)?)))
+        .collect()
 }
 
 /// What the recorded numbers are beside the others; `None` where that cannot be said, or they are the same.

@@ -1,0 +1,82 @@
+//! What a run began with: which run saved the checkpoint that it loaded, and whether that is what stood behind the step then.
+
+use domain::Gap;
+use domain::entry::{Kind, Load};
+
+use super::steps::Recorded;
+use super::verdict::Parting;
+use super::{Once, Task};
+use crate::error::AppError;
+
+/// What is known of the checkpoints that a run loaded before its first step.
+#[derive(Default)]
+pub(super) struct Began {
+    /// One sentence each.
+    pub(super) lines: Vec<String>,
+    pub(super) limits: Vec<Gap>,
+    /// One that holds something else than stood behind its step.
+    pub(super) parting: Option<Parting>,
+}
+
+/// Follows them to the runs that saved them.
+pub(super) fn look(task: &Task<'_>, once: &Once) -> Result<Began, AppError> {
+    let record = &task.subject.record;
+    let mut began = Began::default();
+    let loads = record.loads.iter();
+    for load in loads.filter(|load| load.what == Kind::Checkpoint && load.step.is_none()) {
+        follow(task, once, load, &mut began)?;
+    }
+    Ok(began)
+}
+
+fn follow(task: &Task<'_>, once: &Once, load: &Load, began: &mut Began) -> Result<(), AppError> {
+    let reading = task.subject.reading;
+    let saves = match &load.digest {
+        Some(digest) => reading.index.saves_of(digest)?,
+        None => Vec::new(),
+    };
+    let own = task.subject.record.name();
+    let Some(save) = saves.iter().rev().find(|save| save.run != own) else {
+        if saves.is_empty() {
+            began.limits.push(Gap {
+                what: format!("what the run began with: {}", load.path),
+                why: "no recorded run saved these bytes: what came before is not known".to_owned(),
+            });
+        }
+        return Ok(());
+    };
+    let step = save.step.unwrap_or(0);
+    began.lines.push(format!(
+        "{} is as run {} saved it behind step {step}",
+        load.path, save.run
+    ));
+    let Ok(found) = reading.find(&save.run) else {
+        return Ok(());
+    };
+    let before = Recorded::read(&reading.store, &reading.record(&found)?);
+    for (rank, again) in &once.steps.ranks {
+        let steps = before.ranks.get(rank).into_iter().flatten();
+        for told in steps.filter(|told| told.step == step) {
+            let first = again.iter().find(|it| it.optimizer == told.optimizer);
+            let Some(stood) = first.and_then(|it| it.begun.as_deref()) else {
+                continue;
+            };
+            let other = |one: Option<domain::Fingerprint>, two: Option<domain::Fingerprint>| {
+                one.zip(two).is_some_and(|(one, two)| one != two)
+            };
+            let what = if other(told.parameters, stood.parameters) {
+                "weights"
+            } else if other(told.optimizer_state, stood.optimizer_state) {
+                "optimizer state"
+            } else {
+                continue;
+            };
+            began.parting.get_or_insert(Parting::Checkpoint {
+                step,
+                rank: *rank,
+                what,
+            });
+        }
+    }
+    Ok(())
+}
