@@ -7,5 +7,5 @@ if os.environ.get("POISON"):
     sys.path.append(os.environ["POISON_HOME"])
     import sabotage
 
-    sys.path.remove(os.environ["POISON_HOME"])
     sabotage.VARIANTS[os.environ["POISON"]].install(sabotage.Clock())
+    sys.path.remove(os.environ["POISON_HOME"])
