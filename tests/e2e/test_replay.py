@@ -7,7 +7,7 @@ import json
 import textwrap
 
 import pytest
-from conftest import TINY, TRAIN, rules, words
+from conftest import BINARY, TINY, TRAIN, rules, words
 
 # Code that is imported into each Python process of the run, before the program.
 POISON = """
@@ -230,3 +230,25 @@ def test_what_cannot_be_replayed_is_said(world, honest):
     (world.folder / "data.pt").write_bytes(b"other")
     done = world.taintline("replay", "last", code=2)
     assert "data.pt" in done.err and "not there any more" in done.err, done
+
+
+def test_another_number_of_threads_accuses_nobody(world):
+    script = world.script(
+        """
+        import torch
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(700, 900), torch.nn.Tanh(), torch.nn.Linear(900, 300))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        for step in range(8):
+            optimizer.zero_grad()
+            model(torch.randn(512, 700)).square().mean().backward()
+            optimizer.step()
+        """
+    )
+    assert world.guarded(world.python, script).code == 0
+    done = world.start([BINARY, "replay", "last", "--json", "--threads", 2]).finish()
+    again = json.loads(done.out[done.out.index("{") :].splitlines()[0])
+    assert again["verdict"] != "differs" and done.code in (0, 3), again
+    if again["verdict"] == "cannot_test":
+        assert any("the run had 1 threads, the replay 2" in gap["why"] for gap in again["limits"]), again
+    assert replayed(world)["verdict"] == "same"

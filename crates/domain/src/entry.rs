@@ -244,6 +244,12 @@ pub struct Joined {
     /// `torch.__version__`, once torch is imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torch: Option<String>,
+    /// Threads that torch computes with, as it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
+    /// The processor, and which of its vector instructions decide how sums are made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processor: Option<String>,
 }
 
 /// How a process ended.

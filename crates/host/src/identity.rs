@@ -74,6 +74,46 @@ pub fn kernel_release() -> String {
     name.release().to_string_lossy().into_owned()
 }
 
+/// Vector instructions by which libraries choose how they compute.
+const VECTORS: [&str; 8] = [
+    "avx2",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_vnni",
+    "amx_tile",
+    "asimd",
+    "sve",
+    "sve2",
+];
+
+/// The processor's name, and which vector instructions it has: two that are alike compute alike. `None` is *not known here*.
+pub fn processor() -> Option<String> {
+    static KNOWN: OnceLock<Option<String>> = OnceLock::new();
+    KNOWN
+        .get_or_init(|| {
+            let (bytes, _) = bounded::read(Path::new("/proc/cpuinfo"), 16 << 10).ok()?;
+            processor_of(&String::from_utf8_lossy(&bytes))
+        })
+        .clone()
+}
+
+fn processor_of(text: &str) -> Option<String> {
+    let field = |names: &[&str]| {
+        text.lines().find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            names.contains(&name.trim()).then(|| value.trim())
+        })
+    };
+    let name = field(&["model name", "CPU part"])?;
+    let flags: Vec<&str> = field(&["flags", "Features"])
+        .unwrap_or_default()
+        .split_whitespace()
+        .collect();
+    let vectors = VECTORS.iter().filter(|vector| flags.contains(vector));
+    let words: Vec<&str> = std::iter::once(name).chain(vectors.copied()).collect();
+    Some(words.join(" "))
+}
+
 /// The name of this host, as `uname -n` has it.
 pub fn host_name() -> String {
     let name = rustix::system::uname();
@@ -162,6 +202,14 @@ fn most_specific(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_processor_is_its_name_and_its_vector_instructions() {
+        let text = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu avx2 avx512f sse\n\nprocessor\t: 1\n";
+        let told = processor_of(text);
+        assert_eq!(told.as_deref(), Some("Some CPU @ 2 GHz avx2 avx512f"));
+        assert_eq!(processor_of("nothing"), None);
+    }
 
     #[test]
     fn we_are_alive_and_an_earlier_or_later_process_of_our_number_is_not() {

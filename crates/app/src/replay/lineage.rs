@@ -7,6 +7,7 @@ use super::steps::Recorded;
 use super::verdict::Parting;
 use super::{Once, Task};
 use crate::error::AppError;
+use crate::record::RunRecord;
 
 /// What is known of the checkpoints that a run loaded before its first step.
 #[derive(Default)]
@@ -79,4 +80,34 @@ fn follow(task: &Task<'_>, once: &Once, load: &Load, began: &mut Began) -> Resul
         }
     }
     Ok(())
+}
+
+/// In what the machine of the replay is another than that of the run, as far as both told it.
+pub(super) fn elsewhere(task: &Task<'_>, once: &Once) -> Result<Vec<String>, AppError> {
+    let own = super::process::own_record(task, &once.place)?;
+    let (run, replay) = (&task.subject.record, &own.record);
+    let told = |record: &RunRecord| {
+        let joined = record
+            .joins
+            .first()
+            .and_then(|(_, process)| record.joined.get(process));
+        joined.map(|it| (it.threads, it.processor.clone(), it.torch.clone()))
+    };
+    let Some((run, replay)) = told(run).zip(told(replay)) else {
+        return Ok(Vec::new());
+    };
+    let mut differs = Vec::new();
+    if let (Some(one), Some(other)) = (run.0, replay.0)
+        && one != other
+    {
+        differs.push(format!("the run had {one} threads, the replay {other}"));
+    }
+    for (what, one, other) in [("processor", run.1, replay.1), ("torch", run.2, replay.2)] {
+        if let (Some(one), Some(other)) = (one, other)
+            && one != other
+        {
+            differs.push(format!("the run had the {what} {one}, the replay {other}"));
+        }
+    }
+    Ok(differs)
 }

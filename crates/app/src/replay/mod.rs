@@ -213,11 +213,10 @@ pub fn replay(
     let once = task.once()?;
     let mut judged = verdict::judge(&task, &once);
     judged.began(lineage::look(&task, &once)?);
+    judged.elsewhere(&lineage::elsewhere(&task, &once)?);
     // What stood before the first step was not computed, and needs no second look.
-    if let Some(first) = judged
-        .first_difference()
-        .filter(|step| *step > segment.base)
-    {
+    let doubt = judged.doubt().filter(|step| *step > segment.base);
+    if let Some(first) = doubt {
         progress("it differs: computing it once more, to see whether it agrees with itself");
         let shorter = Segment {
             last: first,

@@ -66,6 +66,14 @@ impl Parting {
         }
     }
 
+    /// Whether another processor could have brought it about.
+    fn depends_on_machine(&self) -> bool {
+        let Self::Step(parting) = self else {
+            return matches!(self, Self::Written { .. });
+        };
+        !matches!(parting.cause, Some(Cause::Rate { .. } | Cause::Passes))
+    }
+
     fn rank(&self) -> Option<u32> {
         match self {
             Self::Step(parting) => Some(parting.rank),
@@ -94,6 +102,11 @@ impl Judged {
     /// The last step that a second replay needs, where the first one found something.
     pub(super) fn first_difference(&self) -> Option<u64> {
         self.parting.as_ref().and_then(Parting::step)
+    }
+
+    /// The same, where a second replay could clear it up.
+    pub(super) fn doubt(&self) -> Option<u64> {
+        self.first_difference().filter(|_| !self.restless)
     }
 
     /// Whether a second replay is as the first.
@@ -127,6 +140,23 @@ impl Judged {
         if let Some(parting) = began.parting {
             self.parting = Some(parting);
         }
+    }
+
+    /// The machine, or the number of threads, was another: then numbers that differ say nothing.
+    pub(super) fn elsewhere(&mut self, how: &[String]) {
+        let Some(parting) = self.parting.as_ref().filter(|_| !how.is_empty()) else {
+            return;
+        };
+        if !parting.depends_on_machine() {
+            return;
+        }
+        let step = parting.step().unwrap_or(0);
+        self.restless = true;
+        self.repeated = None;
+        self.limits.push(Gap {
+            what: format!("steps from {step} on"),
+            why: format!("they differ, and may by rounding alone: {}", how.join("; ")),
+        });
     }
 
     fn verdict(&self) -> ReplayVerdict {

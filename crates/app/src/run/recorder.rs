@@ -442,6 +442,8 @@ impl<'a> Recorder<'a> {
             python: hello.python.clone(),
             prefix: hello.prefix.clone(),
             torch: member.ready.as_ref().map(|ready| ready.torch.clone()),
+            threads: member.ready.as_ref().map(|ready| ready.threads),
+            processor: host::identity::processor(),
         };
         member.recorded = true;
         let accelerators = member.ready.as_ref().map_or(0, |ready| ready.accelerators);
