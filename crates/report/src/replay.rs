@@ -27,6 +27,8 @@ pub struct ReplayView {
     pub last: u64,
     /// Records of steps that were compared, of all ranks and optimizers.
     pub compared: u64,
+    /// Wanted ones that the replay did not come to; 0 where it differs before.
+    pub missing: u64,
     /// Records of steps that the run has.
     pub recorded: u64,
     /// In how many of them each part was compared.

@@ -134,7 +134,7 @@ pub(super) fn lay_out(task: &Task<'_>, place: &Workplace) -> Result<Laid, Replay
             missing.push(format!("{}: {why}", load.path));
         }
     }
-    checkpoint(task, place, &mut laid, &mut missing)?;
+    checkpoint(task, place, &mut laid)?;
     match missing.first() {
         None => Ok(laid),
         Some(first) => Err(ReplayError::Inputs {
@@ -209,7 +209,7 @@ fn scripts(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(), Re
     let own = loads.filter(|load| matches!(load.what, Kind::Script | Kind::Config));
     for load in own {
         let path = path_of(&load.path);
-        if is_sensors(&path) || committed.contains_key(&path) {
+        if is_sensors(&path) || committed.contains_key(&path) || is_output(subject, load, &path) {
             continue;
         }
         let stored = load.digest.filter(|_| load.stored);
@@ -224,6 +224,14 @@ fn scripts(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(), Re
     }
     laid.code = words(code.as_ref(), task.request.code.as_deref());
     Ok(())
+}
+
+/// A configuration that was read while the training went on, where the run saves its checkpoints: it wrote it itself.
+fn is_output(subject: &Subject<'_>, load: &Load, path: &Path) -> bool {
+    let mut writes = subject.record.writes.iter();
+    load.what == Kind::Config
+        && load.step.is_some()
+        && writes.any(|(_, write)| path_of(&write.path).parent() == path.parent())
 }
 
 /// The recorded commit beneath what was loaded: a file of it may have been read in a way that the sensor does not see. One that differed from it
@@ -386,13 +394,8 @@ fn bring(place: &Workplace, path: &Path, found: &Path) -> Result<(), ReplayError
     std::os::unix::fs::symlink(found, &file).map_err(disk(&file))
 }
 
-/// The checkpoint that the segment begins with, and what was saved with it.
-fn checkpoint(
-    task: &Task<'_>,
-    place: &Workplace,
-    laid: &mut Laid,
-    missing: &mut Vec<String>,
-) -> Result<(), ReplayError> {
+/// The checkpoint that the segment begins with, and what was saved with it, as far as it is still there.
+fn checkpoint(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(), ReplayError> {
     let record = &task.subject.record;
     let chosen = task
         .segment
@@ -401,22 +404,22 @@ fn checkpoint(
     let Some((_, chosen)) = chosen else {
         return Ok(());
     };
-    for (_, write) in &record.writes {
-        if write.step != chosen.step {
-            continue;
-        }
+    for (_, write) in record
+        .writes
+        .iter()
+        .filter(|(_, it)| it.step == chosen.step)
+    {
         let path = path_of(&write.path);
-        let found = write
-            .digest
-            .and_then(|digest| source(task.subject, &path, &digest));
-        match found {
-            Some(found) => bring(place, &path, &found)?,
-            None => missing.push(format!(
-                "{}: its bytes are not those that the run saved",
-                write.path
-            )),
+        let found = (write.digest).and_then(|digest| source(task.subject, &path, &digest));
+        if let Some(found) = found {
+            bring(place, &path, &found)?;
+            laid.data += 1;
+        } else {
+            laid.limits.push(Gap {
+                what: write.path.to_string(),
+                why: "it was saved with the checkpoint, and is not there any more with the bytes that the run saved".to_owned(),
+            });
         }
-        laid.data += 1;
     }
     Ok(())
 }

@@ -159,7 +159,9 @@ pub(super) fn start(task: &Task<'_>, place: &Workplace, laid: &Laid) -> Result<E
     let mut command = Command::new(binary);
     command
         .args(["--store".as_ref(), place.at("store").as_os_str()])
-        .args(["run", "--quiet", "--exit-code", "command", "--"])
+        // What a checkpoint would do beside giving data is not part of what is to be shown.
+        .args(["run", "--quiet", "--refuse-dangerous"])
+        .args(["--exit-code", "command", "--"])
         .args(arguments(task, place, laid))
         .env_clear()
         .envs(variables)

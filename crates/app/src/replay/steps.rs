@@ -15,11 +15,13 @@ use crate::record::RunRecord;
 /// Steps of all ranks, in the order in which each process told them.
 pub(super) struct Recorded {
     pub(super) ranks: BTreeMap<u32, Vec<StepRecord>>,
+    /// Processes that trained behind the first one of their rank.
+    pub(super) later: u64,
 }
 
 impl Recorded {
     pub(super) fn read(store: &Store, record: &RunRecord) -> Self {
-        let mut ranks: BTreeMap<u32, Vec<StepRecord>> = BTreeMap::new();
+        let (mut ranks, mut later) = (BTreeMap::<u32, Vec<StepRecord>>::new(), 0);
         for (_, process) in &record.joins {
             let rank = record.joined.get(process).and_then(|joined| joined.rank);
             let steps = steps_of(store, record, process);
@@ -27,14 +29,21 @@ impl Recorded {
             // The first process of a rank that trained is the one; a later one began anew.
             if all.is_empty() {
                 *all = steps;
+            } else {
+                later += u64::from(!steps.is_empty());
             }
         }
         ranks.retain(|_, steps| !steps.is_empty());
-        Self { ranks }
+        Self { ranks, later }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.ranks.is_empty()
+    }
+
+    /// Records of all ranks.
+    pub(super) fn count(&self) -> u64 {
+        self.ranks.values().map(|steps| steps.len() as u64).sum()
     }
 
     /// First and last number of a step.

@@ -1,6 +1,7 @@
 //! What follows from a replay, and how it is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use domain::entry::{Act, Kind, Write};
 use domain::replay::{ReplayVerdict, Replayed};
@@ -88,6 +89,8 @@ pub(super) struct Judged {
     compared: u64,
     /// In how many of them weights were compared.
     weighed: u64,
+    /// Wanted records that the replay did not come to.
+    missing: u64,
     range: Option<(u64, u64)>,
     parts: BTreeMap<Part, u64>,
     parting: Option<Parting>,
@@ -104,32 +107,38 @@ impl Judged {
         self.parting.as_ref().and_then(Parting::step)
     }
 
-    /// The same, where a second replay could clear it up.
+    /// The last step that a second replay needs in order to clear it up. What is saved behind a step is saved before the next one.
     pub(super) fn doubt(&self) -> Option<u64> {
-        self.first_difference().filter(|_| !self.restless)
+        let parting = self.parting.as_ref().filter(|_| !self.restless)?;
+        let behind = u64::from(matches!(parting, Parting::Written { .. }));
+        Some(parting.step()? + behind)
     }
 
     /// Whether a second replay is as the first.
     pub(super) fn agrees_with(&mut self, task: &Task<'_>, first: &Once, second: &Once) {
         let end = self.first_difference().unwrap_or(u64::MAX);
         let other = Walk::new(task, &first.steps, &second.steps, end).all();
-        if let Some(parting) = other.parting {
-            self.restless = true;
-            self.repeated = Some("two replays differ from each other");
+        let apart = match (&other.parting, &self.parting) {
+            (Some(parting), _) => Some(format!("at step {}", parting.step().unwrap_or(0))),
+            (None, Some(Parting::Written { path, step, .. })) => {
+                saved_alike(task, first, second, (&path_of(path), *step)).err()
+            }
+            _ => None,
+        };
+        let reached = other.range.is_some_and(|(_, last)| last >= end);
+        self.repeated = Some(match (&apart, reached) {
+            (Some(_), _) => "two replays differ from each other",
+            (None, false) => "a second replay did not come so far",
+            (None, true) => "two replays are alike",
+        });
+        self.restless = apart.is_some() || !reached;
+        if let Some(where_) = apart {
             self.limits.push(Gap {
                 what: "the difference".to_owned(),
                 why: format!(
-                    "two replays already differ from each other at step {}: what the script computes is not the same every time",
-                    parting.step().unwrap_or(0)
+                    "two replays already differ from each other {where_}: what the script computes is not the same every time"
                 ),
             });
-        } else if other.compared == 0 {
-            self.limits.push(Gap {
-                what: "a second replay".to_owned(),
-                why: "it told no step".to_owned(),
-            });
-        } else {
-            self.repeated = Some("two replays are alike");
         }
     }
 
@@ -185,6 +194,12 @@ pub(super) fn judge(task: &Task<'_>, once: &Once) -> Judged {
             why: format!("{how}: {}", once.ended.said),
         });
     }
+    if task.subject.steps.later > 0 {
+        judged.limits.push(Gap {
+            what: format!("steps of {} further processes", task.subject.steps.later),
+            why: "they trained behind the first one of their rank, and are not compared".to_owned(),
+        });
+    }
     if judged.parting.is_none() {
         written(task, once, &mut judged);
     }
@@ -215,6 +230,7 @@ impl<'a> Walk<'a> {
         let judged = Judged {
             compared: 0,
             weighed: 0,
+            missing: 0,
             range: None,
             parts: BTreeMap::new(),
             parting: None,
@@ -269,6 +285,7 @@ impl<'a> Walk<'a> {
                 self.step((rank, number), (&told, step), (&told_again, other));
             }
         }
+        self.judged.missing += missing;
         if missing > 0 {
             self.judged.limits.push(Gap {
                 what: format!("{missing} recorded steps of rank {rank}"),
@@ -380,13 +397,7 @@ fn written(task: &Task<'_>, once: &Once, judged: &mut Judged) {
     let Ok(own) = process::own_record(task, &once.place) else {
         return;
     };
-    let place_of = |write: &Write| (once.place.original(&path_of(&write.path)), write.step);
-    let again: BTreeMap<_, &Write> = own
-        .record
-        .writes
-        .iter()
-        .map(|(_, write)| (place_of(write), write))
-        .collect();
+    let again = saves(&own, once);
     let mut unread = 0u64;
     for (_, write) in &task.subject.record.writes {
         let Some(other) = again.get(&(path_of(&write.path), write.step)) else {
@@ -420,6 +431,44 @@ fn written(task: &Task<'_>, once: &Once, judged: &mut Judged) {
     }
 }
 
+/// What a replay saved, by where the run would have.
+fn saves<'a>(own: &'a process::Own, once: &Once) -> BTreeMap<(PathBuf, Option<u64>), &'a Write> {
+    let writes = own.record.writes.iter();
+    writes
+        .map(|(_, write)| {
+            let path = once.place.original(&path_of(&write.path));
+            ((path, write.step), write)
+        })
+        .collect()
+}
+
+/// Whether two replays saved the same there; an error says where they part.
+fn saved_alike(
+    task: &Task<'_>,
+    first: &Once,
+    second: &Once,
+    (path, step): (&Path, Option<u64>),
+) -> Result<(), String> {
+    let own =
+        |once: &Once| process::own_record(task, &once.place).map_err(|error| error.to_string());
+    let (one, two) = (own(first)?, own(second)?);
+    let key = (path.to_owned(), step);
+    let both = saves(&one, first)
+        .get(&key)
+        .copied()
+        .zip(saves(&two, second).get(&key).copied());
+    let (left, right) = both.ok_or("in what they saved")?;
+    if left.digest.is_some() && left.digest == right.digest {
+        return Ok(());
+    }
+    let both = summary(&one.reading.store, left).zip(summary(&two.reading.store, right));
+    let names = both.and_then(|(left, right)| saved::differing(&left, &right));
+    match names {
+        Some(names) if names.is_empty() => Ok(()),
+        _ => Err("in the checkpoint that they saved".to_owned()),
+    }
+}
+
 fn summary(store: &Store, write: &Write) -> Option<CheckpointSummary> {
     let bytes = store.blob(&write.summary?).ok().flatten()?;
     CheckpointSummary::decode(&bytes).ok()
@@ -438,10 +487,11 @@ pub(super) fn record(
     let transcript = lines(once.steps.ranks.values().flatten());
     let transcript = store.put_blob(&transcript)?;
     let verdict = judged.verdict();
-    let finding = match (&judged.parting, verdict) {
-        (Some(parting), ReplayVerdict::Differs) => Some(finding(store, task, parting)?),
-        _ => None,
-    };
+    let parting = judged.parting.as_ref();
+    let parting = parting.filter(|_| verdict == ReplayVerdict::Differs);
+    let finding = parting.map(|it| finding(store, task, it)).transpose()?;
+    // Behind a difference nothing was wanted any more.
+    let missing = judged.parting.as_ref().map_or(judged.missing, |_| 0);
     let (first, last) = judged.range.unwrap_or((0, 0));
     let mut view = ReplayView {
         schema: "taintline.replay/1",
@@ -452,12 +502,8 @@ pub(super) fn record(
         first,
         last,
         compared: judged.compared,
-        recorded: subject
-            .steps
-            .ranks
-            .values()
-            .map(|steps| steps.len() as u64)
-            .sum(),
+        missing,
+        recorded: subject.steps.count(),
         parts: (judged.parts.iter())
             .map(|(part, count)| (part.words(), *count))
             .collect(),
@@ -482,8 +528,8 @@ pub(super) fn record(
         last,
         compared: view.compared,
         verdict,
-        step: judged.parting.as_ref().and_then(Parting::step),
-        rank: judged.parting.as_ref().and_then(Parting::rank),
+        step: parting.and_then(Parting::step),
+        rank: parting.and_then(Parting::rank),
         environment: environment.tree.parse::<Digest>().ok(),
         report: store.put_blob(&report)?,
         transcript,

@@ -32,6 +32,7 @@ pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, 
     let view = again(surroundings, &request, &mut progress)?;
     super::show(&view, args.json.json, plain::replayed);
     Ok(match view.verdict {
+        ReplayVerdict::Same if view.missing > 0 => Exit::Incomplete,
         ReplayVerdict::Same => Exit::Clean,
         ReplayVerdict::Differs => Exit::Found,
         ReplayVerdict::CannotTest => Exit::Incomplete,
