@@ -585,6 +585,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
         learning_rates: vec![Number(-0.0), Number(f64::MIN_POSITIVE)],
         parameters: Some(Fingerprint::from_bits(u128::MAX)),
         optimizer_state: None,
+        begun: None,
         rng: RngStates::default(),
         batches: vec![Fingerprint::from_bits(1)],
         phases: Phases::default(),

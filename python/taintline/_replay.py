@@ -1,8 +1,8 @@
 """In a replay: looks where the recorded run looked, and ends behind the last step that is wanted.
 
 What is wanted stands in a file of the replay's own, a JSON object with the ranks: `base` (steps that were made before this process, for optimizers
-that do not count them), `last` (optimizer and step behind which the process ends; absent where it is to go on) and `picks` (by optimizer and
-step: parameters by number, with positions).
+that do not count them), `last` (optimizer and step behind which the process ends; absent where it is to go on), `threads` (that torch keeps to, whatever the script
+says; absent where that is left to it) and `picks` (by optimizer and step: parameters by number, with positions).
 """
 
 import json
@@ -26,9 +26,16 @@ class Replay:
             for step, picks in steps.items()
         }
         self.begun = set()
+        self.threads = plan.get("threads")
 
     def __reduce__(self):
         return (type(None), ())
+
+    def bound(self, torch):
+        """Keeps torch to the threads that the replay is made with."""
+        if self.threads:
+            torch.set_num_threads(int(self.threads))
+            torch.set_num_threads = lambda _: None
 
     def before_step(self, steps, optimizer):
         """Tells what stands before the first step of each optimizer."""
@@ -63,7 +70,7 @@ class Replay:
         os._exit(0)
 
 
-def begin(sensor):
+def begin(sensor, torch):
     """What this process is to do; `None` outside of a replay."""
     path = os.environ.get("TAINTLINE_REPLAY")
     if not path:
@@ -74,7 +81,9 @@ def begin(sensor):
         plan = ranks.get(os.environ.get("RANK", "0"))
         if plan is None:
             raise LookupError("this rank is not in it")
-        return Replay(sensor, plan)
+        replay = Replay(sensor, plan)
+        replay.bound(torch)
+        return replay
     except Exception as error:
         sensor.gap("plan of the replay", error)
         return None

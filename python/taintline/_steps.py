@@ -70,7 +70,7 @@ class Steps:
         # The link over which it was told where the clock shows its place.
         self.placed = None
         self.schedules = _schedules.Schedules(sensor)
-        self.replay = self.recheck.replay = _replay.begin(sensor)
+        self.replay = self.recheck.replay = _replay.begin(sensor, torch)
         self.recheck.steps = self
         self.ended = None
         self.backwards = 0

@@ -73,6 +73,7 @@ FORGED = """
     forge()
 """
 TRAINING = [TRAIN, *TINY, "--steps", 12, "--save-every", 4]
+TRAIN_ON = [TRAIN, *TINY, "--steps", 10, "--save-every", 4, "--out", "on", "--resume", "ckpt/step-000008.pt"]
 
 
 def poisoned(world, text, at, *command, **extra):
@@ -145,6 +146,38 @@ def test_what_a_run_began_with_is_followed_to_the_run_that_saved_it(honest, worl
     again = replayed(world)
     assert (again["verdict"], again["way"], again["first"], again["last"]) == ("same", "start", 9, 12), again
     assert again["lineage"] == [f"{world.folder}/ckpt/from.pt is as run {name} saved it behind step 8"]
+
+
+# What somebody makes of a checkpoint between two runs; each of them trains on from it as if nothing were.
+ALTERED = {
+    "betas": "state['optimizer']['param_groups'][0]['betas'] = (0.5, 0.9)",
+    "random numbers": "state['rng'][0]['torch'] = torch.manual_seed(99).get_state()",
+    "weights": "state['model'] = {name: it + 1e-4 * torch.randn_like(it) for name, it in state['model'].items()}",
+    "an older one": None,
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_a_run_whose_steps_follow_from_a_checkpoint_that_was_altered_is_not_cleared(honest, what):
+    path, older = honest.folder / "ckpt/step-000008.pt", honest.folder / "ckpt/step-000004.pt"
+    saved = path.read_bytes()
+    try:
+        if ALTERED[what] is None:
+            path.write_bytes(older.read_bytes())
+        else:
+            text = f"import torch; state = torch.load('{path}', weights_only=True); {ALTERED[what]}; torch.save(state, '{path}')"
+            honest.plain(honest.python, "-c", text)
+        assert path.read_bytes() != saved
+        honest.guarded(honest.python, *TRAIN_ON)
+        again = replayed(honest, code=1)
+    finally:
+        path.write_bytes(saved)
+    rule = "checkpoint-older" if ALTERED[what] is None else "checkpoint-changed"
+    # All of its steps are as recorded; what they began with is not.
+    assert (again["verdict"], again["finding"]["rule"], again["repeated"]) == ("differs", rule, None), again
+    first = 5 if ALTERED[what] is None else 9
+    assert (again["finding"]["step"], again["first"], again["last"]) == (first, first, 10), again
+    assert again["finding"]["earlier"] == honest.view["name"]
 
 
 # What is saved is another model than was trained; no step is.

@@ -368,6 +368,8 @@ fn what(body: &Body) -> &'static str {
             Act::SpecUsed(_) => "spec used",
             Act::CheckpointKept(_) => "checkpoint kept",
             Act::Replayed(_) => "steps computed again",
+            Act::Bisected(_) => "bisection",
+            Act::Audited(_) => "audit",
             Act::Alive(_) => "heartbeat",
             Act::Pruned(_) => "blobs pruned",
             Act::LogEnded(_) => "log ended",

@@ -24,6 +24,7 @@ mod interrupted;
 mod journal;
 mod jumps;
 pub mod net;
+mod origin;
 mod people;
 pub mod place;
 pub mod present;

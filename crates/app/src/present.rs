@@ -131,6 +131,7 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
         clock: record.clock.iter().map(clock).collect(),
         approvals: Vec::new(),
         replays: Vec::new(),
+        audits: Vec::new(),
         no_later_than: None,
         not_before: None,
     }

@@ -162,6 +162,7 @@ impl Reading {
         self.vouch(&mut view, &entries);
         view.approvals = crate::approve::of_run(&self.surroundings, self, run.id)?;
         view.replays = crate::replay::of_run(self, run.id)?;
+        view.audits = crate::replay::audits_of(self, run.id)?;
         Ok(view)
     }
 }

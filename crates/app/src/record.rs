@@ -156,6 +156,8 @@ impl RunRecord {
             | Act::KeyRotated(_)
             | Act::SpecSigned(_)
             | Act::Replayed(_)
+            | Act::Bisected(_)
+            | Act::Audited(_)
             | Act::EnvironmentChecked(_) => {}
             Act::SpecUsed(used) => self.spec = Some(*used),
             Act::CheckpointKept(kept) => self.kept.push(*kept),

@@ -18,7 +18,7 @@ use clap_complete::Shell;
 
 pub(crate) use env::{Env, EnvBaseline, EnvCheck};
 pub(crate) use papers::{LedgerAudit, LedgerStamp};
-pub(crate) use replay::{Audit, Replay};
+pub(crate) use replay::{Audit, AuditPlan, AuditRun, Bisect, How, Place, Replay};
 pub(crate) use scan::{FailOn, Format, Scan as ScanArgs};
 pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 pub(crate) use spec::{Spec, SpecAmend, SpecLearn, SpecSign};
@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Diff(Diff),
     /// Compute steps of a run again in a clean process, and hold them against what was recorded.
     Replay(Replay),
+    /// Find the first bad step of a run and what brings it about, by replays.
+    Bisect(Bisect),
     /// Say how many steps must be computed again to be so sure.
     #[command(subcommand)]
     Audit(Audit),

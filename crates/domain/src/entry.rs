@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::declared::{SpecSigned, SpecUsed};
 use crate::kept::CheckpointKept;
-use crate::replay::Replayed;
+use crate::replay::{Audited, Bisected, Replayed};
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
@@ -133,6 +133,10 @@ pub enum Act {
     CheckpointKept(Box<CheckpointKept>),
     /// Steps of a run were computed again elsewhere: an act of its own.
     Replayed(Box<Replayed>),
+    /// The first bad step of a run, and its cause, were looked for elsewhere: an act of its own.
+    Bisected(Box<Bisected>),
+    /// Stretches of a run, drawn at random, were computed again elsewhere: an act of its own.
+    Audited(Box<Audited>),
 }
 
 /// A Python environment and what its references said of it.
@@ -581,6 +585,8 @@ impl Entry {
             Body::Act(Act::SpecUsed(used)) => vec![used.spec],
             Body::Act(Act::CheckpointKept(kept)) => vec![kept.list],
             Body::Act(Act::Replayed(replayed)) => vec![replayed.report, replayed.transcript],
+            Body::Act(Act::Bisected(bisected)) => vec![bisected.report],
+            Body::Act(Act::Audited(audited)) => vec![audited.report],
             Body::Act(_) | Body::Gap(_) => Vec::new(),
             Body::Load(load) => load
                 .summary

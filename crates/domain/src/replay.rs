@@ -26,6 +26,57 @@ pub enum ReplayVerdict {
     CannotTest,
 }
 
+/// A run was bisected: an act of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bisected {
+    /// The run.
+    pub of: RunId,
+    /// The first bad step, and its rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// See `step`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+    /// How many differences bring it about together; 0 where that is not known.
+    pub causes: u64,
+    /// Replays that were made.
+    pub probes: u64,
+    /// Tree of the environment that they ran in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Digest>,
+    /// Blob with everything that was said of it, as JSON.
+    pub report: Digest,
+    /// Who.
+    pub person: Person,
+}
+
+/// Stretches of a run, drawn at random, were computed again: an act of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Audited {
+    /// The run.
+    pub of: RunId,
+    /// What follows.
+    pub verdict: ReplayVerdict,
+    /// The first step that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// Records of steps that were compared.
+    pub compared: u64,
+    /// Records of steps that the run has.
+    pub recorded: u64,
+    /// The share of the steps that is taken to be tampered with, in billionths.
+    pub rate_ppb: u64,
+    /// The chance that none of these was among what was drawn, in billionths, rounded up.
+    pub chance_ppb: u64,
+    /// Tree of the environment that it ran in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Digest>,
+    /// Blob with everything that was said of it, as JSON.
+    pub report: Digest,
+    /// Who.
+    pub person: Person,
+}
+
 /// Steps of a run were computed again: an act of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replayed {

@@ -3,6 +3,7 @@
 //! The engines and use-cases hand over data ([`view`]); the renderers are leaves. Nothing looks at rendered text again.
 #![forbid(unsafe_code)]
 
+pub mod bisect;
 pub mod environment;
 pub mod history;
 pub mod plain;

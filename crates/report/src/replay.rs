@@ -39,6 +39,8 @@ pub struct ReplayView {
     pub again: Vec<Finding>,
     /// Whether a second replay came to the same; null where none was made.
     pub repeated: Option<&'static str>,
+    /// How far honest computations lie apart, where they are not the same to the last digit; null where they are, or that was not learnt.
+    pub band: Option<BandView>,
     /// The environment.
     pub environment: ReplayEnvironment,
     /// Where the code came from.
@@ -82,6 +84,37 @@ pub struct ReplayLine {
     pub ledger: (String, u64),
 }
 
+/// What clean replays on other numbers of threads and with other instructions were found to differ in, and the record beside it.
+#[derive(Debug, Clone, Serialize)]
+pub struct BandView {
+    /// With what each replay was made, in words; the first is the one that is compared.
+    pub replays: Vec<String>,
+    /// Records of steps in which a difference of the weights would be seen.
+    pub told: u64,
+    /// Of each part and parameter the step at which the record comes nearest to its limit.
+    pub parts: Vec<BandPart>,
+}
+
+/// A part of the band. Distances are medians over the sampled elements: for weights in units of the step's change, for gradients, losses and
+/// norms in units of their own size.
+#[derive(Debug, Clone, Serialize)]
+pub struct BandPart {
+    /// Part.
+    pub part: &'static str,
+    /// Parameter; empty for losses and norms.
+    pub of: String,
+    /// Rank.
+    pub rank: u32,
+    /// Step.
+    pub step: u64,
+    /// How far apart the two farthest clean replays were, up to this step.
+    pub clean: f64,
+    /// How far the record is from the nearest.
+    pub record: f64,
+    /// How far it may be.
+    pub limit: f64,
+}
+
 /// The environment of a replay.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReplayEnvironment {
@@ -112,6 +145,75 @@ pub struct ReplayCost {
     pub steps_seconds: f64,
     /// The same in the run.
     pub recorded_seconds: f64,
+}
+
+/// `taintline audit run --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditRunView {
+    /// `taintline.audit-run/1`.
+    pub schema: &'static str,
+    /// Name of the run.
+    pub run: String,
+    /// Its id.
+    pub id: String,
+    /// What follows.
+    pub verdict: ReplayVerdict,
+    /// The share of the steps that is taken to be tampered with.
+    pub rate: f64,
+    /// The chance that none of these is among what was computed again.
+    pub chance: f64,
+    /// Stretches between two checkpoints that the run has.
+    pub stretches_total: u64,
+    /// Those that were drawn and computed again, up to the first that differs.
+    pub stretches: Vec<StretchView>,
+    /// Records of steps that were compared.
+    pub compared: u64,
+    /// Records of steps that the run has.
+    pub recorded: u64,
+    /// The first difference.
+    pub finding: Option<Finding>,
+    /// What restricts the answer.
+    pub limits: Vec<Gap>,
+    /// Seconds that all of it took.
+    pub seconds: f64,
+    /// Log and number of the entry; null in the recorded report itself.
+    pub ledger: Option<(String, u64)>,
+}
+
+/// A stretch between two checkpoints that was computed again.
+#[derive(Debug, Clone, Serialize)]
+pub struct StretchView {
+    /// First step.
+    pub first: u64,
+    /// Last step.
+    pub last: u64,
+    /// Records of steps that were compared.
+    pub compared: u64,
+    /// What followed.
+    pub verdict: ReplayVerdict,
+    /// How long it took.
+    pub seconds: f64,
+}
+
+/// An audit in the view of its run.
+#[derive(Debug, Clone, Serialize)]
+pub struct AuditLine {
+    /// What follows.
+    pub verdict: ReplayVerdict,
+    /// The first step that differs.
+    pub step: Option<u64>,
+    /// Records of steps that were compared.
+    pub compared: u64,
+    /// Records of steps that the run has.
+    pub recorded: u64,
+    /// The share of the steps that is taken to be tampered with.
+    pub rate: f64,
+    /// The chance that none of these was among what was computed again.
+    pub chance: f64,
+    /// Who audited.
+    pub who: String,
+    /// Log and number of the entry.
+    pub ledger: (String, u64),
 }
 
 /// `taintline audit plan --json`.

@@ -9,7 +9,7 @@ use domain::kept::KeptWay;
 use domain::{Digest, Finding, Gap, StepRecord};
 use serde::Serialize;
 
-use crate::replay::ReplayLine;
+use crate::replay::{AuditLine, ReplayLine};
 pub use crate::space::{
     DuView, KindView, LogSpaceView, OtherSpaceView, PruneView, PruningView, RotationView,
     RunSpaceView, SealKeyView, SparedView,
@@ -249,6 +249,8 @@ pub struct RunView {
     pub approvals: Vec<ApprovalView>,
     /// Who computed steps of it again, and what followed.
     pub replays: Vec<ReplayLine>,
+    /// What of it was drawn at random and computed again, and what that says of the whole.
+    pub audits: Vec<AuditLine>,
     /// Who vouches that all of it existed no later than when.
     pub no_later_than: Option<StampView>,
     /// Who vouches that it did not exist before.

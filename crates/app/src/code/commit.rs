@@ -189,6 +189,9 @@ mod tests {
             && good=$(git rev-parse HEAD:a.py) && bad=$(echo two | git hash-object -w --stdin) \
             && place() { echo .git/objects/$(echo $1 | cut -c1-2)/$(echo $1 | cut -c3-); } && chmod u+w $(place $good) && cp $(place $bad) $(place $good)",
         );
+        // What stands there as it was committed is taken; the repository's own object is not.
+        assert_eq!(files_of(folder.path(), "HEAD").unwrap().len(), 1);
+        sh(folder.path(), "rm a.py");
         assert!(files_of(folder.path(), "HEAD").is_err());
     }
 }

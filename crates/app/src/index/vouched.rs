@@ -19,6 +19,7 @@ pub(super) fn apply(
         },
         Act::Approved(approval) => ("approval", about(&approval.of), 0),
         Act::Replayed(replayed) => ("replay", replayed.of.to_string(), 0),
+        Act::Audited(audited) => ("audit", audited.of.to_string(), 0),
         Act::EnvironmentChecked(check) => ("environment", check.prefix.to_string(), check.findings),
         _ => return Ok(()),
     };
@@ -49,6 +50,13 @@ impl Index {
     pub(crate) fn replays(&self, run: &str) -> Result<Vec<(String, u64)>, IndexError> {
         let sql =
             "SELECT log, number FROM vouched WHERE kind = 'replay' AND about = ?1 ORDER BY rowid";
+        self.query(sql, params![run], place)
+    }
+
+    /// Log and number of every audit of a run, in the order of recording.
+    pub(crate) fn audits(&self, run: &str) -> Result<Vec<(String, u64)>, IndexError> {
+        let sql =
+            "SELECT log, number FROM vouched WHERE kind = 'audit' AND about = ?1 ORDER BY rowid";
         self.query(sql, params![run], place)
     }
 

@@ -95,7 +95,7 @@ fn source(subject: &Subject<'_>, path: &Path, digest: &Digest) -> Option<PathBuf
     None
 }
 
-fn digest_of(path: &Path) -> Option<Digest> {
+pub(super) fn digest_of(path: &Path) -> Option<Digest> {
     let mut file = File::open(path).ok()?;
     if !file.metadata().ok()?.is_file() {
         return None;
@@ -209,7 +209,11 @@ fn scripts(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(), Re
     let own = loads.filter(|load| matches!(load.what, Kind::Script | Kind::Config));
     for load in own {
         let path = path_of(&load.path);
-        if is_sensors(&path) || committed.contains_key(&path) || is_output(subject, load, &path) {
+        let is_back = task.back.code.contains(&path);
+        if is_sensors(&path)
+            || (committed.contains_key(&path) && !is_back)
+            || is_output(subject, load, &path)
+        {
             continue;
         }
         let stored = load.digest.filter(|_| load.stored);
@@ -295,7 +299,7 @@ fn put(place: &Workplace, path: &Path, bytes: &[u8]) -> Result<(), ReplayError> 
 }
 
 /// The files of a commit in the run's repository.
-fn committed(
+pub(super) fn committed(
     subject: &Subject<'_>,
     code: Option<&Code>,
     commit: &str,
@@ -319,6 +323,7 @@ fn inputs<'a>(task: &Task<'a>) -> Vec<&'a Load> {
     let record = &task.subject.record;
     let written: Vec<&PathText> = record.writes.iter().map(|(_, write)| &write.path).collect();
     let mut seen = std::collections::BTreeSet::new();
+    let own_prefix = super::process::prefix_of(task.subject);
     let loads = record
         .loads
         .iter()
@@ -328,6 +333,9 @@ fn inputs<'a>(task: &Task<'a>) -> Vec<&'a Load> {
             let path = path_of(&load.path);
             let outside = !SYSTEM.iter().any(|folder| path.starts_with(folder))
                 && !is_below(&path, &task.program.prefix)
+                && !own_prefix
+                    .as_ref()
+                    .is_some_and(|prefix| is_below(&path, prefix))
                 && !is_sensors(&path);
             // What was there before the run wrote to it is an input all the same: its first load came before any step.
             let own = written.contains(&&load.path) && load.step.is_some();

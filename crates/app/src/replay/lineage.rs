@@ -2,11 +2,13 @@
 
 use domain::Gap;
 use domain::entry::{Kind, Load};
+use training::checkpoint::CheckpointSummary;
 
 use super::steps::Recorded;
 use super::verdict::Parting;
 use super::{Once, Task};
 use crate::error::AppError;
+use crate::origin::{self, Loaded, Origin, Saves};
 use crate::record::RunRecord;
 
 /// What is known of the checkpoints that a run loaded before its first step.
@@ -32,19 +34,37 @@ pub(super) fn look(task: &Task<'_>, once: &Once) -> Result<Began, AppError> {
 
 fn follow(task: &Task<'_>, once: &Once, load: &Load, began: &mut Began) -> Result<(), AppError> {
     let reading = task.subject.reading;
-    let saves = match &load.digest {
-        Some(digest) => reading.index.saves_of(digest)?,
-        None => Vec::new(),
+    let unknown = || Gap {
+        what: format!("what the run began with: {}", load.path),
+        why: "no recorded run saved these bytes: what came before is not known".to_owned(),
     };
-    let own = task.subject.record.name();
-    let Some(save) = saves.iter().rev().find(|save| save.run != own) else {
-        if saves.is_empty() {
-            began.limits.push(Gap {
-                what: format!("what the run began with: {}", load.path),
-                why: "no recorded run saved these bytes: what came before is not known".to_owned(),
-            });
-        }
+    let Some(digest) = load.digest else {
+        began.limits.push(unknown());
         return Ok(());
+    };
+    let summary = (load.summary)
+        .and_then(|blob| reading.store.blob(&blob).ok().flatten())
+        .and_then(|bytes| CheckpointSummary::decode(&bytes).ok());
+    let asked = Loaded {
+        path: &load.path,
+        digest,
+        summary: summary.as_ref(),
+    };
+    // What was saved since then, by this run too, was not there to be loaded.
+    let saves = Saves::of(&reading.index, &asked)?.before(task.subject.record.started_us);
+    let save = match origin::judge(&reading.store, &asked, &saves) {
+        Origin::AsSaved(save) => save,
+        Origin::Unknown => {
+            began.limits.push(unknown());
+            return Ok(());
+        }
+        Origin::Wrong(finding) => {
+            let step = once.steps.range().0;
+            began
+                .parting
+                .get_or_insert(Parting::Origin { step, finding });
+            return Ok(());
+        }
     };
     let step = save.step.unwrap_or(0);
     began.lines.push(format!(

@@ -5,8 +5,13 @@
 //! in an environment that was checked before, under a sensor and a supervisor of its own, and may write nowhere else. Its sensor looks
 //! where the recorded one looked, so that a difference says what was done.
 
+mod audit;
+mod band;
+mod bisect;
+mod differences;
 mod inputs;
 mod lineage;
+mod overlay;
 mod place;
 mod plan;
 mod process;
@@ -28,9 +33,14 @@ use crate::present::unsealed;
 use crate::queries::Reading;
 use crate::record::RunRecord;
 
+pub(crate) use audit::audits_of;
+pub use audit::{AuditRequest, audit};
+pub use bisect::{BisectRequest, bisect};
 pub use plan::{PlanRequest, plan};
 pub(crate) use shown::of_run;
 
+use band::Variation;
+use differences::PutBack;
 use place::Workplace;
 use steps::Recorded;
 
@@ -164,6 +174,12 @@ struct Subject<'a> {
 }
 
 impl Subject<'_> {
+    /// Threads of its first process, where it told them.
+    fn threads(&self) -> Option<u32> {
+        let (_, first) = self.record.joins.first()?;
+        self.record.joined.get(first)?.threads
+    }
+
     fn error(&self, why: impl Into<String>) -> ReplayError {
         ReplayError::Record {
             run: self.record.name(),
@@ -204,31 +220,63 @@ pub fn replay(
         segment.base + 1,
         segment.last
     ));
+    let nothing = PutBack::default();
     let task = Task {
         subject: &subject,
         segment: &segment,
         program: &program,
         request,
+        variation: Variation::of(request),
+        back: &nothing,
     };
+    let (once, judged) = answered(&task, progress)?;
+    verdict::record(&task, &once, &environment, judged)
+}
+
+/// Computes the segment again.
+fn computed(task: &Task<'_>) -> Result<(Once, verdict::Judged), AppError> {
     let once = task.once()?;
-    let mut judged = verdict::judge(&task, &once);
-    judged.began(lineage::look(&task, &once)?);
-    judged.elsewhere(&lineage::elsewhere(&task, &once)?);
+    let mut judged = verdict::judge(task, &once);
+    judged.began(lineage::look(task, &once)?);
+    judged.elsewhere(&lineage::elsewhere(task, &once)?);
+    Ok((once, judged))
+}
+
+/// Computes the segment again, as often as an answer takes.
+fn answered(
+    task: &Task<'_>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(Once, verdict::Judged), AppError> {
+    let (once, mut judged) = computed(task)?;
+    once_more(task, &once, &mut judged, progress)?;
+    if judged.is_by_rounding() {
+        judged.within(band::learn(task, &once, progress)?);
+    }
+    Ok((once, judged))
+}
+
+/// Computes once more what differs, to see whether it agrees with itself.
+fn once_more(
+    task: &Task<'_>,
+    once: &Once,
+    judged: &mut verdict::Judged,
+    progress: &mut dyn FnMut(&str),
+) -> Result<(), AppError> {
     // What stood before the first step was not computed, and needs no second look.
-    let doubt = judged.doubt().filter(|step| *step > segment.base);
+    let doubt = judged.doubt().filter(|step| *step > task.segment.base);
     if let Some(first) = doubt {
         progress("it differs: computing it once more, to see whether it agrees with itself");
         let shorter = Segment {
             last: first,
-            ..segment.clone()
+            ..task.segment.clone()
         };
         let again = Task {
             segment: &shorter,
-            ..task
+            ..*task
         };
-        judged.agrees_with(&again, &once, &again.once()?);
+        judged.agrees_with(&again, once, &again.once()?);
     }
-    verdict::record(&task, &once, &environment, judged)
+    Ok(())
 }
 
 /// One process, or one group of them, that computes steps again.
@@ -238,6 +286,9 @@ struct Task<'a> {
     segment: &'a Segment,
     program: &'a process::Program,
     request: &'a ReplayRequest,
+    variation: Variation,
+    /// What is as in the run although a replay would leave it out.
+    back: &'a PutBack,
 }
 
 /// What came of it. The folders live as long as this.
@@ -251,10 +302,17 @@ struct Once {
 impl Task<'_> {
     fn once(&self) -> Result<Once, AppError> {
         let place = Workplace::make(self.subject.surroundings, self.request.keep.as_deref())?;
-        let laid = inputs::lay_out(self, &place)?;
-        steps::write_plan(self, &place)?;
-        let ended = process::start(self, &place, &laid)?;
-        let steps = process::told(self, &place)?;
+        let edited = (!self.back.environment.is_empty())
+            .then(|| overlay::make(self.program, &self.back.environment, &place))
+            .transpose()?;
+        let task = Task {
+            program: edited.as_ref().unwrap_or(self.program),
+            ..*self
+        };
+        let laid = inputs::lay_out(&task, &place)?;
+        steps::write_plan(&task, &place)?;
+        let ended = process::start(&task, &place, &laid)?;
+        let steps = process::told(&task, &place)?;
         Ok(Once {
             place,
             laid,

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use domain::Gap;
 use domain::entry::Variable;
 
+use super::band::Instructions;
 use super::inputs::{Laid, absolute, path_of};
 use super::place::{Workplace, is_below, name_of};
 use super::steps::Recorded;
@@ -28,6 +29,50 @@ pub(super) struct Program {
     argument: OsString,
 }
 
+impl Program {
+    /// The same in another folder.
+    pub(super) fn moved(&self, to: &Path) -> Self {
+        let moved = |path: &Path| {
+            path.strip_prefix(&self.prefix)
+                .map_or_else(|_| path.to_owned(), |rest| to.join(rest))
+        };
+        Self {
+            prefix: to.to_owned(),
+            interpreter: moved(&self.interpreter),
+            argument: moved(Path::new(&self.argument)).into_os_string(),
+        }
+    }
+
+    /// A launcher names its interpreter in its first line: here it is the one beside it, and no longer the one in `before`.
+    pub(super) fn own_launcher(&self, before: &Path) -> Result<(), ReplayError> {
+        let launcher = PathBuf::from(&self.argument);
+        if launcher == self.interpreter {
+            return Ok(());
+        }
+        let text = std::fs::read(&launcher).map_err(disk(&launcher))?;
+        let (old, new) = (
+            format!("#!{}/", before.display()),
+            format!("#!{}/", self.prefix.display()),
+        );
+        if let Some(rest) = text.strip_prefix(old.as_bytes()) {
+            let mode = std::fs::metadata(&launcher)
+                .map_err(disk(&launcher))?
+                .permissions();
+            std::fs::remove_file(&launcher).map_err(disk(&launcher))?;
+            let own = [new.as_bytes(), rest].concat();
+            std::fs::write(&launcher, own).map_err(disk(&launcher))?;
+            std::fs::set_permissions(&launcher, mode).map_err(disk(&launcher))?;
+        }
+        Ok(())
+    }
+}
+
+/// The folder of the environment that the run had.
+pub(super) fn prefix_of(subject: &Subject<'_>) -> Option<PathBuf> {
+    let mut joined = subject.record.joined.values();
+    joined.next().map(|joined| path_of(&joined.prefix))
+}
+
 /// How it ended.
 pub(super) struct Ended {
     pub(super) status: ExitStatus,
@@ -40,7 +85,7 @@ pub(super) struct Ended {
 }
 
 /// Variables that bring code into a process, or steer where it looks for it.
-const WAYS_IN: [&str; 14] = [
+pub(super) const WAYS_IN: [&str; 14] = [
     "PYTHONPATH",
     "PYTHONHOME",
     "PYTHONSTARTUP",
@@ -92,12 +137,7 @@ pub(super) fn program(subject: &Subject<'_>, env: Option<&Path>) -> Result<Progr
         .map(path_of)
         .unwrap_or_default();
     let name = name_of(first.as_os_str());
-    let recorded = subject
-        .record
-        .joined
-        .values()
-        .map(|joined| path_of(&joined.prefix))
-        .next();
+    let recorded = prefix_of(subject);
     let is_python = name.starts_with("python") || name.starts_with("pypy");
     let (prefix, interpreter) = if let Some(env) = env {
         named(&subject.surroundings.cwd.join(env))
@@ -319,7 +359,7 @@ fn variables(
         }
         if WAYS_IN.contains(&text.as_str()) {
             let value = variable.value.as_ref().map(path_of).unwrap_or_default();
-            if let Some(kept) = ways_in(&text, value.as_os_str(), place, laid, limits) {
+            if let Some(kept) = ways_in((&text, value.as_os_str()), task, place, laid, limits) {
                 all.insert(name, kept);
             }
             continue;
@@ -360,8 +400,8 @@ fn unchanged(
 
 /// What may stay of such a variable: folders of the project. The rest is told.
 fn ways_in(
-    name: &str,
-    value: &OsStr,
+    (name, value): (&str, &OsStr),
+    task: &Task<'_>,
     place: &Workplace,
     laid: &Laid,
     limits: &mut Vec<Gap>,
@@ -373,6 +413,8 @@ fn ways_in(
     for entry in std::env::split_paths(value) {
         if name == "PYTHONPATH" && laid.mirrored.iter().any(|folder| entry.starts_with(folder)) {
             kept.push(place.mirror(&entry));
+        } else if (task.back.entries).contains(&(name.to_owned(), entry.clone().into_os_string())) {
+            kept.push(entry);
         } else {
             left_out.push(entry.display().to_string());
         }
@@ -423,10 +465,14 @@ fn own(
     if let Some((_, home)) = home {
         set("HOME", home);
     }
-    if let Some(threads) = task.request.threads {
+    if let Some(threads) = task.variation.threads {
         for name in THREADS {
             set(name, threads.to_string().as_ref());
         }
+    }
+    for (name, value) in (task.variation.instructions.into_iter()).flat_map(Instructions::variables)
+    {
+        set(name, value.as_ref());
     }
     set("VIRTUAL_ENV", task.program.prefix.as_os_str());
     let path = all.get(OsStr::new("PATH")).cloned().unwrap_or_default();

@@ -101,6 +101,9 @@ struct RankPlan {
     base: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last: Option<(u32, u64)>,
+    /// Threads that torch keeps to, whatever the script says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threads: Option<u32>,
     picks: BTreeMap<String, BTreeMap<String, Picks>>,
 }
 
@@ -125,6 +128,7 @@ pub(super) fn write_plan(task: &Task<'_>, place: &Workplace) -> Result<(), Repla
         let plan = RankPlan {
             base: segment.base,
             last,
+            threads: task.variation.threads,
             picks,
         };
         ranks.insert(rank.to_string(), plan);

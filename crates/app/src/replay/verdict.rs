@@ -8,12 +8,13 @@ use domain::replay::{ReplayVerdict, Replayed};
 use domain::{Digest, Finding, Gap, Grade, PathText, Rule, StepRecord};
 use ledger::Store;
 use report::environment::EnvCheckView;
-use report::replay::{ReplayCost, ReplayEnvironment, ReplayView};
+use report::replay::{BandView, ReplayCost, ReplayEnvironment, ReplayView};
 use training::checkpoint::CheckpointSummary;
 use training::replay::compare::{self, Cause, How, Part};
 use training::replay::sampled::{self, Told};
 use training::replay::saved;
 
+use super::band::Banded;
 use super::inputs::path_of;
 use super::lineage::Began;
 use super::steps::{Recorded, numbers};
@@ -35,6 +36,12 @@ pub(super) enum Parting {
         step: Option<u64>,
         /// What of it differs.
         names: Vec<String>,
+    },
+    /// What the run began with is not what belongs there; its steps may well follow from it.
+    Origin {
+        /// The first step that was made from it.
+        step: u64,
+        finding: Box<Finding>,
     },
     /// What the checkpoint holds that the segment begins with is not what stood behind the step that it was saved after.
     Checkpoint {
@@ -63,7 +70,7 @@ impl Parting {
         match self {
             Self::Step(parting) => Some(parting.number),
             Self::Written { step, .. } => *step,
-            Self::Checkpoint { step, .. } => Some(*step),
+            Self::Checkpoint { step, .. } | Self::Origin { step, .. } => Some(*step),
         }
     }
 
@@ -79,7 +86,7 @@ impl Parting {
         match self {
             Self::Step(parting) => Some(parting.rank),
             Self::Checkpoint { rank, .. } => Some(*rank),
-            Self::Written { .. } => None,
+            Self::Written { .. } | Self::Origin { .. } => None,
         }
     }
 }
@@ -99,6 +106,8 @@ pub(super) struct Judged {
     repeated: Option<&'static str>,
     /// The replay is not the same every time.
     restless: bool,
+    /// What rounding alone could have made, where that was learnt.
+    band: Option<BandView>,
 }
 
 impl Judged {
@@ -110,6 +119,9 @@ impl Judged {
     /// The last step that a second replay needs in order to clear it up. What is saved behind a step is saved before the next one.
     pub(super) fn doubt(&self) -> Option<u64> {
         let parting = self.parting.as_ref().filter(|_| !self.restless)?;
+        if matches!(parting, Parting::Origin { .. }) {
+            return None; // nothing of it was computed
+        }
         let behind = u64::from(matches!(parting, Parting::Written { .. }));
         Some(parting.step()? + behind)
     }
@@ -164,11 +176,77 @@ impl Judged {
         self.repeated = None;
         self.limits.push(Gap {
             what: format!("steps from {step} on"),
-            why: format!("they differ, and may by rounding alone: {}", how.join("; ")),
+            why: format!("their last digits say nothing: {}", how.join("; ")),
         });
     }
 
-    fn verdict(&self) -> ReplayVerdict {
+    /// Whether all that differs are numbers, of a replay that is not the same every time or on another machine.
+    pub(super) fn is_by_rounding(&self) -> bool {
+        let parting = self.parting.as_ref().filter(|_| self.restless);
+        parting.is_some_and(Parting::depends_on_machine)
+    }
+
+    /// Takes what the band says instead of what the last digits say.
+    pub(super) fn within(&mut self, banded: Banded) {
+        self.limits.extend(banded.limits);
+        if banded.view.told == 0 {
+            self.limits.push(Gap {
+                what: "the difference".to_owned(),
+                why: "clean replays lie as far apart as a step moves: nothing would be seen"
+                    .to_owned(),
+            });
+        } else {
+            self.restless = false;
+            self.weighed = banded.view.told;
+            self.compared = banded.compared;
+            self.missing = banded.missing;
+            self.range = banded.range;
+            self.parts = banded.parts;
+            self.parting = banded.parting;
+            self.limits.push(Gap {
+                what: "saved checkpoints".to_owned(),
+                why: "their numbers are others by rounding: they are not compared".to_owned(),
+            });
+        }
+        self.band = Some(banded.view);
+    }
+
+    /// Where record and replay part.
+    pub(super) fn parting(&self) -> Option<&Parting> {
+        self.parting.as_ref()
+    }
+
+    /// Whether a second replay came to the same, in words.
+    pub(super) fn repeated(&self) -> Option<&'static str> {
+        self.repeated
+    }
+
+    /// Records of steps that were compared.
+    pub(super) fn compared(&self) -> u64 {
+        self.compared
+    }
+
+    /// The verdict on all that was wanted: what was not come to is not as recorded.
+    pub(super) fn whole_verdict(&self) -> ReplayVerdict {
+        match self.verdict() {
+            ReplayVerdict::Same if self.missing > 0 => ReplayVerdict::CannotTest,
+            verdict => verdict,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &[Gap] {
+        &self.limits
+    }
+
+    /// The finding that follows, where one does.
+    pub(super) fn finding(&self, task: &Task<'_>) -> Result<Option<Finding>, AppError> {
+        let parting = self.parting.as_ref();
+        let parting = parting.filter(|_| self.verdict() == ReplayVerdict::Differs);
+        let store = &task.subject.reading.store;
+        parting.map(|it| finding(store, task, it)).transpose()
+    }
+
+    pub(super) fn verdict(&self) -> ReplayVerdict {
         match (&self.parting, self.weighed) {
             (Some(_), _) if self.restless => ReplayVerdict::CannotTest,
             (Some(_), _) => ReplayVerdict::Differs,
@@ -213,6 +291,13 @@ pub(super) fn judge(task: &Task<'_>, once: &Once) -> Judged {
     judged
 }
 
+/// Whether two computations are the same to the last step of the segment.
+pub(super) fn alike(task: &Task<'_>, one: &Recorded, other: &Recorded) -> bool {
+    let last = task.segment.last;
+    let judged = Walk::new(task, one, other, last).all();
+    judged.parting.is_none() && judged.weighed > 0 && judged.range.is_some_and(|it| it.1 == last)
+}
+
 /// Two sequences of steps, side by side.
 struct Walk<'a> {
     task: &'a Task<'a>,
@@ -238,6 +323,7 @@ impl<'a> Walk<'a> {
             lineage: Vec::new(),
             repeated: None,
             restless: false,
+            band: None,
         };
         Self {
             task,
@@ -489,7 +575,7 @@ pub(super) fn record(
     let verdict = judged.verdict();
     let parting = judged.parting.as_ref();
     let parting = parting.filter(|_| verdict == ReplayVerdict::Differs);
-    let finding = parting.map(|it| finding(store, task, it)).transpose()?;
+    let finding = judged.finding(task)?;
     // Behind a difference nothing was wanted any more.
     let missing = judged.parting.as_ref().map_or(judged.missing, |_| 0);
     let (first, last) = judged.range.unwrap_or((0, 0));
@@ -510,6 +596,7 @@ pub(super) fn record(
         finding,
         again: own.record.findings.clone(),
         repeated: judged.repeated,
+        band: judged.band,
         environment: own_environment(task, &own, environment),
         code: once.laid.code.clone(),
         scripts: once.laid.scripts,
@@ -561,6 +648,11 @@ fn lines<'a>(steps: impl Iterator<Item = &'a StepRecord>) -> Vec<u8> {
 
 fn finding(store: &Store, task: &Task<'_>, parting: &Parting) -> Result<Finding, AppError> {
     let mut evidence = Vec::new();
+    if let Parting::Origin { finding, step } = parting {
+        let mut finding = finding.as_ref().clone();
+        finding.step = Some(*step);
+        return Ok(finding);
+    }
     if let Parting::Step(parting) = parting {
         for step in [&parting.recorded, &parting.again] {
             evidence.push(store.put_blob(&lines(std::iter::once(step)))?);
@@ -618,7 +710,9 @@ fn own_environment(
         flat(&own.reading.store, here),
     );
     if let Some((before, after)) = before.zip(after) {
-        let changes = environment::compare(&before, &after);
+        let mut changes = environment::compare(&before, &after);
+        // What installers note of their packages comes last.
+        changes.sort_by_key(|change| change.path.to_string().contains(".dist-info/"));
         view.more = changes.len().saturating_sub(FILES_NAMED) as u64;
         let named = changes.into_iter().take(FILES_NAMED);
         view.differs = named.map(|change| change.path.to_string()).collect();

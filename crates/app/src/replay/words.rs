@@ -33,6 +33,7 @@ pub(super) fn what(parting: &Parting) -> String {
             let at = step.map_or_else(String::new, |step| format!(" behind step {step}"));
             format!("{path}, saved{at}, holds something else than the replay saves there")
         }
+        Parting::Origin { finding, .. } => finding.what.clone(),
         Parting::Checkpoint { step, what, .. } => {
             format!("the checkpoint of step {step} holds other {what} than stood behind that step")
         }
@@ -116,6 +117,7 @@ pub(super) fn details(parting: &Parting) -> Vec<String> {
             all
         }
         Parting::Written { names, .. } => vec![format!("differs in: {}", listed(names))],
+        Parting::Origin { finding, .. } => finding.details.clone(),
         Parting::Checkpoint { .. } => {
             vec![
                 "the bytes are those that the run saved: what was saved is not what it trained"

@@ -1,20 +1,15 @@
 //! Files that were read: loads, writes, and the lineage of checkpoints.
 
 use domain::entry::{Kind, Load, Write};
-use domain::{Body, Digest, Finding, Gap, Grade, PathText, Rule, Tier};
+use domain::{Body, Digest, Finding, Gap, PathText, Tier};
 use training::checkpoint::CheckpointSummary;
-use training::compare::{TensorChange, compare};
-use training::lineage::{self, Lineage, Loaded, Saved};
 
 use super::event::{Purpose, ReadFile};
 use super::files;
 use super::keep::Part;
 use super::recorder::{Asked, Recorder};
-use crate::checkpoint;
-use crate::index::IndexedSave;
-
-/// Changed tensors that a finding names.
-const TENSORS_TOLD: usize = 5;
+use crate::index::IndexError;
+use crate::origin::{self, Loaded, Origin, Saves};
 
 impl Recorder<'_> {
     /// A file was read.
@@ -225,145 +220,22 @@ impl Recorder<'_> {
 
     fn lineage(&mut self, read: &ReadFile, digest: Digest) -> Result<Option<Finding>, String> {
         let store = self.journal.store().clone();
-        self.index.sync(&store).map_err(|error| error.to_string())?;
-        let same_bytes = self
-            .index
-            .saves_of(&digest)
-            .map_err(|error| error.to_string())?;
-        let same_path = self
-            .index
-            .saves_at(&read.path)
-            .map_err(|error| error.to_string())?;
-        let saved: Vec<Saved> = same_bytes.iter().chain(&same_path).map(to_saved).collect();
-        let step = read.summary.as_ref().and_then(checkpoint::stated_step);
-        let loaded = Loaded {
-            path: read.path.clone(),
+        let told = |error: IndexError| error.to_string();
+        self.index.sync(&store).map_err(told)?;
+        let asked = Loaded {
+            path: &read.path,
             digest,
-            step,
+            summary: read.summary.as_ref(),
         };
-        Ok(match lineage::judge(&loaded, &saved) {
-            Lineage::AsSaved { .. } => None,
-            Lineage::Unknown => {
+        let saves = Saves::of(&self.index, &asked).map_err(told)?;
+        Ok(match origin::judge(&store, &asked, &saves) {
+            Origin::AsSaved(_) => None,
+            Origin::Unknown => {
                 let why = "no run in this store saved it: what it was before is not known";
                 self.gap(&format!("origin of {}", read.path), why);
                 None
             }
-            Lineage::Older {
-                saved,
-                step,
-                newest,
-            } => Some(older(read, saved.as_ref(), step, &newest)),
-            Lineage::Changed { saved } => {
-                let before = same_path
-                    .iter()
-                    .rev()
-                    .find(|save| save.digest == saved.digest);
-                let before = before
-                    .and_then(|save| save.summary)
-                    .and_then(|blob| store.blob(&blob).ok().flatten());
-                let before = before.and_then(|bytes| CheckpointSummary::decode(&bytes).ok());
-                Some(changed(read, &saved, before.as_ref()))
-            }
+            Origin::Wrong(finding) => Some(*finding),
         })
-    }
-}
-
-fn to_saved(save: &IndexedSave) -> Saved {
-    Saved {
-        run: save.run.clone(),
-        step: save.step,
-        path: save.path.clone(),
-        digest: save.digest,
-        at: save.at_us.saturating_mul(1000),
-    }
-}
-
-fn at_step(step: Option<u64>) -> String {
-    step.map_or_else(String::new, |step| format!(" at step {step}"))
-}
-
-fn older(read: &ReadFile, saved: Option<&Saved>, step: Option<u64>, newest: &Saved) -> Finding {
-    let step = step.map_or_else(|| "step unknown".to_owned(), |step| format!("step {step}"));
-    let origin = saved.map_or_else(
-        || "no recorded run saved these bytes".to_owned(),
-        |saved| {
-            format!(
-                "these bytes were saved as {} by run {}{}",
-                saved.path,
-                saved.run,
-                at_step(saved.step)
-            )
-        },
-    );
-    Finding {
-        rule: Rule::CheckpointOlder,
-        grade: Grade::Observed,
-        what: format!(
-            "{} holds the checkpoint of an earlier step: {step}",
-            read.path
-        ),
-        details: vec![
-            origin,
-            format!(
-                "what belongs there was saved by run {}{}: {}",
-                newest.run,
-                at_step(newest.step),
-                newest.digest.short()
-            ),
-        ],
-        path: Some(read.path.clone()),
-        step: Some(0),
-        rank: None,
-        earlier: Some(newest.run.clone()),
-        evidence: Vec::new(),
-        innocent: vec![
-            "somebody went back to an earlier checkpoint on purpose and kept the newer name"
-                .to_owned(),
-        ],
-    }
-}
-
-fn changed(read: &ReadFile, saved: &Saved, before: Option<&CheckpointSummary>) -> Finding {
-    let now = read
-        .digest
-        .map_or_else(String::new, |digest| digest.short());
-    let mut details = vec![format!(
-        "run {} saved it{} with digest {}; loaded now: {now}",
-        saved.run,
-        at_step(saved.step),
-        saved.digest.short(),
-    )];
-    match (before, read.summary.as_ref()) {
-        (Some(before), Some(after)) => {
-            let comparison = compare(before, after);
-            details.push(comparison.describe());
-            details.extend(
-                comparison
-                    .changed
-                    .iter()
-                    .skip(1)
-                    .take(TENSORS_TOLD - 1)
-                    .map(TensorChange::describe),
-            );
-        }
-        (None, _) => details.push(
-            "which tensors differ is not known: no summary was recorded when it was saved"
-                .to_owned(),
-        ),
-        (_, None) => details.push(
-            "which tensors differ is not known: it cannot be read as a checkpoint now".to_owned(),
-        ),
-    }
-    Finding {
-        rule: Rule::CheckpointChanged,
-        grade: Grade::Observed,
-        what: format!("{} is not what run {} saved{}", read.path, saved.run, at_step(saved.step)),
-        details,
-        path: Some(read.path.clone()),
-        step: Some(0),
-        rank: None,
-        earlier: Some(saved.run.clone()),
-        evidence: Vec::new(),
-        innocent: vec!["it was written again by a program that did not run under guard (an export, an average, a repair)".to_owned()],
     }
 }

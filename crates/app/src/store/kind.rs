@@ -141,7 +141,10 @@ pub(crate) fn blobs_of(entry: &Entry) -> Vec<(Digest, BlobKind)> {
                 Body::Act(Act::WaysIn { .. } | Act::EnvironmentChecked(_)) => {
                     BlobKind::Environments
                 }
-                Body::Finding(_) | Body::Gap(_) | Body::Load(_) | Body::Act(Act::Replayed(_)) => {
+                Body::Finding(_)
+                | Body::Gap(_)
+                | Body::Load(_)
+                | Body::Act(Act::Replayed(_) | Act::Bisected(_) | Act::Audited(_)) => {
                     BlobKind::Evidence
                 }
                 Body::Act(_) => BlobKind::Launches,

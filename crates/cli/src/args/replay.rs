@@ -1,4 +1,4 @@
-//! `taintline replay` and `taintline audit`.
+//! `taintline replay`, `taintline bisect` and `taintline audit`.
 
 use std::path::PathBuf;
 
@@ -8,11 +8,42 @@ use super::Json;
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Replay {
+    #[command(flatten)]
+    pub(crate) how: How,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Bisect {
+    #[command(flatten)]
+    pub(crate) how: How,
+    /// Put back what differs between the run and the replay, all of it and half by half, to see what brings the recorded step about. This
+    /// executes what differs, in a process that can write to its own folders only.
+    #[arg(long)]
+    pub(crate) put_back: bool,
+    /// Only say how many replays it would take.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    #[command(flatten)]
+    pub(crate) json: Json,
+}
+
+/// Which steps of which run are computed again, and where.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct How {
     /// Name, id, or beginning of the id of the run; `last` is the newest.
     pub(crate) run: String,
     /// Steps that are wanted: `N`, or `A..B` with both ends. All by default.
     #[arg(long, value_name = "STEPS", value_parser = steps)]
     pub(crate) steps: Option<(u64, u64)>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// Where, with which code and from where it is computed again.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Place {
     /// Interpreter of the environment to replay in; the one that the run had by default. It is checked before.
     #[arg(long, value_name = "PYTHON")]
     pub(crate) env: Option<PathBuf>,
@@ -35,14 +66,30 @@ pub(crate) struct Replay {
     /// Print nothing while it runs.
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    #[command(flatten)]
-    pub(crate) json: Json,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
     /// Tell how many steps must be computed again for a stated chance to catch a stated rate of tampering.
     Plan(AuditPlan),
+    /// Draw stretches of a run at random, compute them again when the machine is idle, and say what that tells of the whole.
+    Run(AuditRun),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AuditRun {
+    /// The run: name, id, beginning of the id, or `last`. Without it, one is drawn of those that nobody audited.
+    pub(crate) run: Option<String>,
+    /// The chance of a miss that is left.
+    #[arg(long, value_name = "CHANCE", default_value = "0.05", value_parser = chance)]
+    pub(crate) miss: f64,
+    /// The share of the steps that is tampered with.
+    #[arg(long, value_name = "SHARE", default_value = "0.01", value_parser = chance)]
+    pub(crate) rate: f64,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) json: Json,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -38,6 +38,7 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
         Command::Show(show) => read::show(&surroundings, &show),
         Command::Diff(diff) => read::diff(&surroundings, &diff),
         Command::Replay(args) => replay::replay(&surroundings, args),
+        Command::Bisect(args) => replay::bisect(&surroundings, args),
         Command::Audit(args) => replay::audit(&surroundings, args),
         Command::Convert(convert) => convert::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),

@@ -1,34 +1,49 @@
-//! `taintline replay` and `taintline audit`.
+//! `taintline replay`, `taintline bisect` and `taintline audit`.
 
 use app::AppError;
 use app::place::Surroundings;
-use app::replay::{PlanRequest, ReplayRequest, plan, replay as again};
+use app::replay::{
+    AuditRequest, BisectRequest, PlanRequest, ReplayRequest, audit as drawn, bisect as halved,
+    plan, replay as again,
+};
 use domain::replay::ReplayVerdict;
+use report::bisect::BisectOutcome;
 use report::plain;
 
-use crate::args::{Audit, Replay};
+use crate::args::{Audit, AuditPlan, AuditRun, Bisect, How, Place, Replay};
 use crate::exit::Exit;
 use crate::screen::message;
 
-/// Computes steps of a run again.
-pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, AppError> {
-    let words = args.resume.as_deref().unwrap_or_default();
-    let request = ReplayRequest {
-        run: args.run,
-        steps: args.steps,
-        env: args.env,
-        accept_environment: args.accept_environment,
-        code: args.code,
+fn request(run: String, steps: Option<(u64, u64)>, place: Place) -> ReplayRequest {
+    let words = place.resume.as_deref().unwrap_or_default();
+    ReplayRequest {
+        run,
+        steps,
+        env: place.env,
+        accept_environment: place.accept_environment,
+        code: place.code,
         resume: words.split_whitespace().map(str::to_owned).collect(),
-        threads: args.threads,
-        keep: args.keep,
-    };
-    let quiet = args.quiet;
-    let mut progress = |text: &str| {
+        threads: place.threads,
+        keep: place.keep,
+    }
+}
+
+fn of(how: How) -> ReplayRequest {
+    request(how.run, how.steps, how.place)
+}
+
+fn progress(quiet: bool) -> impl FnMut(&str) {
+    move |text| {
         if !quiet {
             message(&format!("taintline  {}\n", report::sanitise(text)));
         }
-    };
+    }
+}
+
+/// Computes steps of a run again.
+pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, AppError> {
+    let mut progress = progress(args.how.place.quiet);
+    let request = of(args.how);
     let view = again(surroundings, &request, &mut progress)?;
     super::show(&view, args.json.json, plain::replayed);
     Ok(match view.verdict {
@@ -39,9 +54,51 @@ pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, 
     })
 }
 
-/// Plans an audit.
+/// Finds the first bad step and its cause.
+pub(crate) fn bisect(surroundings: &Surroundings, args: Bisect) -> Result<Exit, AppError> {
+    let mut progress = progress(args.how.place.quiet);
+    let request = BisectRequest {
+        replay: of(args.how),
+        put_back: args.put_back,
+        plan: args.plan,
+    };
+    let view = halved(surroundings, &request, &mut progress)?;
+    let Some(view) = view else {
+        return Ok(Exit::Clean);
+    };
+    super::show(&view, args.json.json, plain::bisected);
+    Ok(match view.outcome {
+        BisectOutcome::Nothing => Exit::Clean,
+        BisectOutcome::Cause | BisectOutcome::Step => Exit::Found,
+        BisectOutcome::CannotTest => Exit::Incomplete,
+    })
+}
+
+/// Plans an audit, or makes one.
 pub(crate) fn audit(surroundings: &Surroundings, args: Audit) -> Result<Exit, AppError> {
-    let Audit::Plan(args) = args;
+    match args {
+        Audit::Plan(args) => planned(surroundings, args),
+        Audit::Run(args) => audited(surroundings, args),
+    }
+}
+
+fn audited(surroundings: &Surroundings, args: AuditRun) -> Result<Exit, AppError> {
+    let mut progress = progress(args.place.quiet);
+    let request = AuditRequest {
+        replay: request(args.run.unwrap_or_default(), None, args.place),
+        rate: args.rate,
+        miss: args.miss,
+    };
+    let view = drawn(surroundings, &request, &mut progress)?;
+    super::show(&view, args.json.json, plain::audited);
+    Ok(match view.verdict {
+        ReplayVerdict::Same => Exit::Clean,
+        ReplayVerdict::Differs => Exit::Found,
+        ReplayVerdict::CannotTest => Exit::Incomplete,
+    })
+}
+
+fn planned(surroundings: &Surroundings, args: AuditPlan) -> Result<Exit, AppError> {
     let request = PlanRequest {
         run: args.run,
         rate: args.rate,

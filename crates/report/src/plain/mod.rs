@@ -1,6 +1,7 @@
 //! Views laid out as plain text. Every string of a view passes through the sanitiser on its way out.
 
 mod audit;
+mod bisect;
 mod convert;
 mod diff;
 mod environment;
@@ -19,12 +20,13 @@ mod weights;
 mod witness;
 
 pub use audit::{audit, exchanged, head, rotated};
+pub use bisect::bisected;
 pub use convert::converted;
 pub use diff::diff;
 pub use environment::{env_baseline, env_checked};
 pub use finding::{finding, found};
 pub use ledger::{entries, entry, proof, proved};
-pub use replay::{audit_planned, replayed};
+pub use replay::{audit_planned, audited, replayed};
 pub use runs::runs;
 pub use seal::{sealed, verified};
 pub use show::show;

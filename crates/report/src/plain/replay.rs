@@ -4,9 +4,13 @@ use domain::replay::{ReplayVerdict, ReplayWay};
 
 use super::{field, finding, plural};
 use crate::environment::EnvVerdict;
-use crate::replay::{AuditPlanView, ReplayEnvironment, ReplayLine, ReplayView};
+use crate::replay::{
+    AuditLine, AuditPlanView, AuditRunView, BandView, ReplayEnvironment, ReplayLine, ReplayView,
+};
 use crate::sanitise;
 
+/// Parts of the band that are named.
+const BAND_MAX: usize = 5;
 /// Files of the environment that are named.
 const FILES_MAX: usize = 5;
 
@@ -47,6 +51,9 @@ pub fn replayed(view: &ReplayView) -> String {
     if let Some(repeated) = view.repeated {
         text.push_str(&field("repeated", repeated));
     }
+    if let Some(band) = &view.band {
+        text.push_str(&banded(band));
+    }
     for found in &view.again {
         text.push_str(&field("found again", &found.what));
     }
@@ -63,6 +70,30 @@ pub fn replayed(view: &ReplayView) -> String {
     ));
     if let Some((log, number)) = &view.ledger {
         text.push_str(&field("recorded", &format!("{log}, entry {number}")));
+    }
+    text
+}
+
+/// How far honest computations lie apart, and where the record comes nearest to its limits.
+fn banded(band: &BandView) -> String {
+    let mut text = field(
+        "band",
+        &format!(
+            "learnt from clean replays with {}; {} tell of weights",
+            band.replays.join("; "),
+            plural(band.told, "record")
+        ),
+    );
+    let mut nearest: Vec<_> = band.parts.iter().collect();
+    nearest.sort_by(|one, other| (other.record / other.limit).total_cmp(&(one.record / one.limit)));
+    for part in nearest.iter().take(BAND_MAX) {
+        text.push_str(&field(
+            "",
+            &format!(
+                "{} {} at step {}: {:.1e} from the nearest, limit {:.1e} (clean ones up to {:.1e} apart)",
+                part.part, part.of, part.step, part.record, part.limit, part.clean
+            ),
+        ));
     }
     text
 }
@@ -119,6 +150,84 @@ pub(super) fn line(replay: &ReplayLine) -> String {
         way(replay.way),
         replay.who
     )
+}
+
+/// An audit in one line.
+pub(super) fn audit_line(audit: &AuditLine) -> String {
+    let (log, number) = &audit.ledger;
+    format!(
+        "{} ({} of {}, by {}; {log}, entry {number})",
+        concluded(audit.verdict, audit.step, audit.rate, audit.chance),
+        plural(audit.compared, "record"),
+        plural(audit.recorded, "recorded step"),
+        audit.who
+    )
+}
+
+fn concluded(verdict: ReplayVerdict, step: Option<u64>, rate: f64, chance: f64) -> String {
+    match (verdict, step) {
+        (ReplayVerdict::Same, _) => format!(
+            "cleared by replay; the chance to have missed tampering with {} % of the steps is {:.2} %",
+            rate * 100.0,
+            chance * 100.0
+        ),
+        (ReplayVerdict::Differs, Some(step)) => {
+            format!("affected from step {step} on, at the latest")
+        }
+        (ReplayVerdict::Differs, None) => "affected".to_owned(),
+        (ReplayVerdict::CannotTest, _) => "could not be tested".to_owned(),
+    }
+}
+
+/// What an audit says.
+pub fn audited(view: &AuditRunView) -> String {
+    let run = sanitise(&view.run);
+    let step = view.finding.as_ref().and_then(|found| found.step);
+    let word = match view.verdict {
+        ReplayVerdict::Same => "CLEARED",
+        ReplayVerdict::Differs => "AFFECTED",
+        ReplayVerdict::CannotTest => "CANNOT TEST",
+    };
+    let mut text = format!(
+        "{word} {run}: {}\n",
+        concluded(view.verdict, step, view.rate, view.chance)
+    );
+    if let Some(found) = &view.finding {
+        text.push_str(&finding(found));
+    }
+    for stretch in &view.stretches {
+        let verdict = match stretch.verdict {
+            ReplayVerdict::Same => "as recorded",
+            ReplayVerdict::Differs => "differs",
+            ReplayVerdict::CannotTest => "could not be tested",
+        };
+        text.push_str(&field(
+            "drawn",
+            &format!(
+                "steps {} to {}: {verdict} ({}, {:.1} s)",
+                stretch.first,
+                stretch.last,
+                plural(stretch.compared, "record"),
+                stretch.seconds
+            ),
+        ));
+    }
+    let of = format!(
+        "{} of {} between checkpoints; {} of {}",
+        view.stretches.len(),
+        plural(view.stretches_total, "stretch").replace("stretchs", "stretches"),
+        plural(view.compared, "record"),
+        plural(view.recorded, "recorded step")
+    );
+    text.push_str(&field("computed", &of));
+    for gap in &view.limits {
+        text.push_str(&field("limit", &format!("{}: {}", gap.what, gap.why)));
+    }
+    text.push_str(&field("cost", &format!("{:.1} s", view.seconds)));
+    if let Some((log, number)) = &view.ledger {
+        text.push_str(&field("recorded", &format!("{log}, entry {number}")));
+    }
+    text
 }
 
 /// How many steps an audit needs.

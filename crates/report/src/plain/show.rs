@@ -61,6 +61,9 @@ pub fn show(view: &RunView) -> String {
     for replay in &view.replays {
         text.push_str(&field("replayed", &super::replay::line(replay)));
     }
+    for audit in &view.audits {
+        text.push_str(&field("audited", &super::replay::audit_line(audit)));
+    }
     for gap in &view.gaps {
         text.push_str(&field(
             "not recorded",

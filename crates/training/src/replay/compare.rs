@@ -52,6 +52,30 @@ pub enum Part {
 }
 
 impl Part {
+    /// Whether it is the same to the last bit on every machine: what is drawn, chosen and counted, not what is added up.
+    #[must_use]
+    pub fn is_exact(self) -> bool {
+        matches!(
+            self,
+            Self::Batches
+                | Self::Rates
+                | Self::RandomBefore
+                | Self::Passes
+                | Self::Random
+                | Self::RandomOfPython
+                | Self::RandomOfNumpy
+        )
+    }
+
+    /// Whether it is told of each sampled parameter.
+    #[must_use]
+    pub fn is_of_tensors(self) -> bool {
+        matches!(
+            self,
+            Self::Weights | Self::State | Self::Gradients | Self::WeightsBehind | Self::StateBehind
+        )
+    }
+
     /// In words.
     pub fn words(self) -> &'static str {
         match self {

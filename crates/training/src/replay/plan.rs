@@ -22,7 +22,12 @@ pub fn miss(steps: u64, tampered: u64, drawn: u64) -> f64 {
 /// The fewest of `steps` that must be drawn so that at most `chance` is left to miss tampering with the share `rate` of them; all of them at most.
 #[must_use]
 pub fn needed(steps: u64, rate: f64, chance: f64) -> u64 {
-    let tampered = tampered(steps, rate);
+    fewest(steps, tampered(steps, rate), chance)
+}
+
+/// The fewest of `steps` that must be drawn so that at most `chance` is left to miss all `tampered` ones.
+#[must_use]
+pub fn fewest(steps: u64, tampered: u64, chance: f64) -> u64 {
     let (mut enough, mut few) = (steps, 0);
     if miss(steps, tampered, few) <= chance {
         return 0;
