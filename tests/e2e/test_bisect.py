@@ -69,7 +69,8 @@ def sabotaged(base, folder, text):
     world = World(base, folder / "world", bad.python)
     world.script(TRAIN)
     done = world.guarded(world.python, "job.py")
-    assert world.show()["steps"] == 300, done
+    world.view = world.show()
+    assert world.view["steps"] == 300, done
     return world
 
 
@@ -84,7 +85,7 @@ def elsewhere(good):
 
 
 def bisected(world, good, *options, code=1):
-    done = world.taintline("bisect", "last", *elsewhere(good), "--json", *options, code=code)
+    done = world.taintline("bisect", world.view["name"], *elsewhere(good), "--json", *options, code=code)
     return json.loads(done.out)
 
 
@@ -97,7 +98,7 @@ def test_one_bad_file_among_three_changes_is_named_within_twelve_replays(tainted
     assert [cause["name"] for cause in found["cause"]] == ["purelib/torch/optim/sgd.py"], found
     assert found["others_suffice"] is False and len(found["differences"]) == 7, found
     assert len(found["probes"]) <= 12, found["probes"]
-    plain = tainted.taintline("bisect", "last", *elsewhere(good), "--plan").err
+    plain = tainted.taintline("bisect", tainted.view["name"], *elsewhere(good), "--plan").err
     assert "one stretch" in plain and "replays" in plain
 
 
@@ -114,7 +115,7 @@ def test_nothing_that_differs_is_executed_unless_it_is_asked_for(tainted, good):
 def test_an_environment_that_behaves_where_it_sees_a_replay_is_found_because_the_replay_is_elsewhere(base, tmp_path_factory, good):
     world = sabotaged(base, tmp_path_factory.mktemp("sly"), BAD)
     # In its own environment it would be as recorded nowhere: it looks out for replays.
-    done = world.taintline("replay", "last", *elsewhere(good), "--json", code=1)
+    done = world.taintline("replay", world.view["name"], *elsewhere(good), "--json", code=1)
     again = json.loads(done.out)
     assert (again["verdict"], again["finding"]["step"]) == ("differs", 124), again
     assert "torch/optim/sgd.py" in str(again["environment"]["differs"]), again["environment"]
@@ -127,17 +128,19 @@ def test_an_environment_that_behaves_where_it_sees_a_replay_is_found_because_the
 def test_a_clean_run_has_no_first_bad_step(base, tmp_path_factory, good):
     world = World(base, tmp_path_factory.mktemp("fine"), good.python)
     world.script(TRAIN)
-    assert world.guarded(world.python, "job.py").code == 0 and rules(world.show()) == []
+    assert world.guarded(world.python, "job.py").code == 0
+    world.view = world.show()
+    assert rules(world.view) == []
     found = bisected(world, good, *RESUME, "--put-back", code=0)
     assert (found["outcome"], found["finding"], found["cause"]) == ("nothing", None, []), found
 
 
 def test_an_audit_draws_stretches_and_clears_or_tells_from_where_on(tainted, good):
-    done = tainted.taintline("audit", "run", "last", *elsewhere(good), *RESUME, "--rate", "0.5", "--json", code=1)
+    done = tainted.taintline("audit", "run", tainted.view["name"], *elsewhere(good), *RESUME, "--rate", "0.5", "--json", code=1)
     audit = json.loads(done.out)
     # Half of the steps lie in three of five stretches at least: three of these are drawn, and one is bad at the latest.
     assert (audit["verdict"], audit["stretches_total"]) == ("differs", 6), audit
     assert audit["finding"]["step"] in (124, 151, 201, 251) and audit["stretches"][0]["verdict"] == "same", audit
     assert audit["chance"] <= 0.05
-    (line,) = tainted.show()["audits"]
+    (line,) = tainted.show(tainted.view["name"])["audits"]
     assert (line["verdict"], line["step"], line["ledger"]) == ("differs", audit["finding"]["step"], audit["ledger"])

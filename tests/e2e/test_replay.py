@@ -13,13 +13,13 @@ from conftest import BINARY, TINY, TRAIN, rules, words
 POISON = """
     import os
     import torch
-    AT = int(os.environ["POISON_AT"])
+    AT, GROUPS = int(os.environ["POISON_AT"]), int(os.environ.get("POISON_GROUPS", 2))
     count = [0]
 
     def wrapped(update):
         def around(params, grads, *rest, **named):
             count[0] += 1
-            if count[0] > 2 * (AT - 1):
+            if count[0] > GROUPS * (AT - 1):
                 return sabotage(update, params, grads, rest, named)
             return update(params, grads, *rest, **named)
         return around
@@ -265,23 +265,37 @@ def test_what_cannot_be_replayed_is_said(world, honest):
     assert "data.pt" in done.err and "not there any more" in done.err, done
 
 
+# Sums that are long enough to be made by several threads.
+TALL = """
+    import torch
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(700, 900), torch.nn.Tanh(), torch.nn.Linear(900, 300))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for step in range(8):
+        optimizer.zero_grad()
+        model(torch.randn(512, 700)).square().mean().backward()
+        optimizer.step()
+"""
+
+
 def test_another_number_of_threads_accuses_nobody(world):
-    script = world.script(
-        """
-        import torch
-        torch.manual_seed(0)
-        model = torch.nn.Sequential(torch.nn.Linear(700, 900), torch.nn.Tanh(), torch.nn.Linear(900, 300))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        for step in range(8):
-            optimizer.zero_grad()
-            model(torch.randn(512, 700)).square().mean().backward()
-            optimizer.step()
-        """
-    )
-    assert world.guarded(world.python, script).code == 0
+    assert world.guarded(world.python, world.script(TALL)).code == 0
     done = world.start([BINARY, "replay", "last", "--json", "--threads", 2]).finish()
     again = json.loads(done.out[done.out.index("{") :].splitlines()[0])
-    assert again["verdict"] != "differs" and done.code in (0, 3), again
-    if again["verdict"] == "cannot_test":
+    # Bit for bit, where the processor adds up alike with both; else within what clean replays are apart.
+    assert (again["verdict"], again["compared"], done.code) == ("same", 8, 0), again
+    if again["band"]:
         assert any("the run had 1 threads, the replay 2" in gap["why"] for gap in again["limits"]), again
+        assert again["band"]["told"] == 8 and all(part["record"] <= part["limit"] for part in again["band"]["parts"]), again["band"]["parts"]
     assert replayed(world)["verdict"] == "same"
+
+
+def test_a_reversed_gradient_is_found_with_another_number_of_threads_too(world):
+    script = world.script(TALL)
+    assert world.guarded(world.python, script).code == 0
+    honest = replayed(world, "--threads", 3)
+    assert honest["verdict"] == "same", honest
+    poisoned(world, POISON + REVERSED, 7, script, POISON_GROUPS="1")
+    again = replayed(world, "--threads", 3, code=1)
+    assert again["verdict"] == "differs" and 7 <= again["finding"]["step"] <= 12, again
+    assert (again["band"] is None) == (honest["band"] is None), (again["band"], honest["band"])

@@ -2,7 +2,7 @@
 //!
 //! On another processor, or with another number of threads, sums are made in another order, and the last digits differ; the difference grows as
 //! training goes on. How far, nobody knows beforehand: it is learnt from clean replays of the same steps that differ in nothing but this. The
-//! record may be as far from the nearest of them as the farthest two are from each other. Each of them is held against the others in the same
+//! record may be as far from the nearest of them as the farthest two are from each other, and as far again. Each of them is held against the others in the same
 //! way, parameter by parameter: where one lies farther out than these say, the record may by that factor twice.
 //!
 //! A distance is the median over the sampled elements, so that single ones whose gradient is nothing but rounding decide nothing, in units of
@@ -18,6 +18,10 @@ use crate::ElementKind;
 
 /// Clean replays that a band needs: each is held against the others, and these against one another.
 pub const CLEAN_MIN: usize = 3;
+/// Roundings, one upon the other, that honest computations of a number may differ by whatever the others show: sums, and the steps of an update.
+const ROUNDINGS: f64 = 16.0;
+/// Not farther than the farthest two, but as far again.
+const AGAIN: f64 = 2.0;
 /// From this on a distance says nothing: it is as large as what it is measured by.
 pub const BLIND: f64 = 1.0;
 
@@ -35,7 +39,7 @@ pub struct Key {
 struct Apart {
     /// Of each from each, the record first; row by row.
     distances: Vec<f64>,
-    /// What rounding one element to its type makes.
+    /// What so many roundings to the element's type make.
     floor: f64,
 }
 
@@ -137,16 +141,32 @@ impl Band {
         let margins = self.margins();
         let clean: Vec<usize> = (1..self.count).collect();
         let (mut hull, mut all) = (Hull::default(), Vec::new());
+        // The widest limits so far, by parameter: of its gradients, and of what follows from them.
+        let (mut gradients, mut changes) =
+            (BTreeMap::<u32, f64>::new(), BTreeMap::<u32, f64>::new());
         for (step, apart) in &self.steps {
             for (key, apart) in apart {
                 let widest = hull.widen(*key, apart, &clean, self.count);
-                // The record is one more than those that the margin was learnt from: it gets it twice.
+                // The record is one more than those that this was learnt from: it may be as far again, and has the margin twice.
                 let margin = margins.get(key).map_or(1.0, |it| it.powi(2));
+                let mut limit = widest * AGAIN * margin;
+                // A step is off by what its gradients are off, and weights by what their steps were.
+                let (own, from) = match key.part {
+                    Part::Gradients => (Some(&mut gradients), None),
+                    Part::WeightsBehind => (Some(&mut changes), gradients.get(&key.number)),
+                    Part::Weights => (None, changes.get(&key.number)),
+                    _ => (None, None),
+                };
+                limit = from.map_or(limit, |from| limit.max(*from));
+                if let Some(own) = own.filter(|_| limit < BLIND) {
+                    let most = own.entry(key.number).or_default();
+                    *most = most.max(limit);
+                }
                 all.push(Held {
                     step: *step,
                     key: *key,
                     record: apart.nearest(0, &clean, self.count),
-                    limit: widest * margin,
+                    limit,
                     clean: widest,
                 });
             }
@@ -197,7 +217,7 @@ fn numbers(all: &[(&Told, &StepRecord)], apart: &mut BTreeMap<Key, Apart>) {
             return;
         };
         let number = u32::try_from(number).unwrap_or(u32::MAX);
-        let floor = f64::from(f32::EPSILON);
+        let floor = ROUNDINGS * f64::from(f32::EPSILON);
         let distance = |one: usize, other: usize| {
             let (one, other) = (values.get(one)?, values.get(other)?);
             Some((one - other).abs() / scale)
@@ -273,7 +293,7 @@ fn of_tensor(same: &[&Tensor], apart: &mut BTreeMap<Key, Apart>) {
         let (Some(all), Some(scale)) = (all, at(sizes)) else {
             return;
         };
-        let floor = (at(rounding).unwrap_or(0.0) / scale).max(digits(kind));
+        let floor = ROUNDINGS * (at(rounding).unwrap_or(0.0) / scale).max(digits(kind));
         let distance = |one: usize, other: usize| {
             let (one, other) = (all.get(one)?, all.get(other)?);
             let far = places
