@@ -287,15 +287,9 @@ def test_another_number_of_threads_accuses_nobody(world):
     if again["band"]:
         assert any("the run had 1 threads, the replay 2" in gap["why"] for gap in again["limits"]), again
         assert again["band"]["told"] == 8 and all(part["record"] <= part["limit"] for part in again["band"]["parts"]), again["band"]["parts"]
-    assert replayed(world)["verdict"] == "same"
 
 
 def test_a_reversed_gradient_is_found_with_another_number_of_threads_too(world):
-    script = world.script(TALL)
-    assert world.guarded(world.python, script).code == 0
-    honest = replayed(world, "--threads", 3)
-    assert honest["verdict"] == "same", honest
-    poisoned(world, POISON + REVERSED, 7, script, POISON_GROUPS="1")
+    poisoned(world, POISON + REVERSED, 7, world.script(TALL), POISON_GROUPS="1")
     again = replayed(world, "--threads", 3, code=1)
     assert again["verdict"] == "differs" and 7 <= again["finding"]["step"] <= 12, again
-    assert (again["band"] is None) == (honest["band"] is None), (again["band"], honest["band"])
