@@ -99,6 +99,9 @@ pub enum AppError {
     /// A replay.
     #[error(transparent)]
     Replay(Box<crate::replay::ReplayError>),
+    /// A job for another machine, or its answer.
+    #[error(transparent)]
+    Job(Box<crate::replay::JobError>),
     /// A statement about a run.
     #[error(transparent)]
     Attest(#[from] crate::attest::AttestError),
@@ -185,6 +188,7 @@ impl AppError {
             Self::Approve(error) => error.hint(),
             Self::Spec(error) => error.hint(),
             Self::Replay(error) => error.hint(),
+            Self::Job(error) => error.hint(),
             _ => None,
         }
     }

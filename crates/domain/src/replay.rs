@@ -107,4 +107,10 @@ pub struct Replayed {
     pub transcript: Digest,
     /// Who.
     pub person: Person,
+    /// The key that signed the answer, where another machine replayed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_by: Option<String>,
+    /// Digest of the statement of the job that was answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Digest>,
 }

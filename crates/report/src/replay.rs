@@ -61,6 +61,29 @@ pub struct ReplayView {
     pub ledger: Option<(String, u64)>,
 }
 
+/// A job for another machine, or its answer.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobView {
+    /// `taintline.replay-job/1`.
+    pub schema: &'static str,
+    /// `job`, `answer` or `accepted`.
+    pub what: &'static str,
+    /// The file.
+    pub file: String,
+    /// Name of the run.
+    pub run: String,
+    /// The key that signed it.
+    pub key: String,
+    /// The same, as PEM: what the other side must have from somewhere else than this file.
+    pub public: String,
+    /// Parts that it holds.
+    pub members: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Log and number of the entry, of an answer that was accepted.
+    pub ledger: Option<(String, u64)>,
+}
+
 /// A replay in the view of its run.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReplayLine {
@@ -80,6 +103,8 @@ pub struct ReplayLine {
     pub rank: Option<u32>,
     /// Who replayed.
     pub who: String,
+    /// The key that signed the answer, where another machine did; null where it was this store's.
+    pub signed_by: Option<String>,
     /// Log and number of the entry.
     pub ledger: (String, u64),
 }

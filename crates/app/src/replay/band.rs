@@ -14,6 +14,9 @@ use super::verdict::{Parting, StepParting};
 use super::{Once, ReplayRequest, Task, words};
 use crate::error::AppError;
 
+/// Records of steps that are held in memory at once.
+const ROWS_MAX: usize = 20_000;
+
 /// In what a replay is meant to be another than the first, so that its last digits are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Variation {
@@ -196,6 +199,9 @@ impl<'a> Judge<'a> {
                 continue;
             }
             self.wanted += 1;
+            if self.rows.len() >= ROWS_MAX {
+                continue;
+            }
             let key = (step.optimizer, number);
             let at: Option<Vec<usize>> = places.iter().map(|it| it.get(&key).copied()).collect();
             let Some(at) = at else { continue };
@@ -303,6 +309,12 @@ impl<'a> Judge<'a> {
                 what: part.words().to_owned(),
                 why: "clean replays differ from each other in them: they are not compared"
                     .to_owned(),
+            });
+        }
+        if self.rows.len() >= ROWS_MAX {
+            limits.push(Gap {
+                what: format!("steps behind the first {ROWS_MAX} records"),
+                why: "they are too many for one band: ask for fewer with --steps".to_owned(),
             });
         }
         let end = self.parting.as_ref().map_or(u64::MAX, |it| it.number);

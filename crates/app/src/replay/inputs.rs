@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use domain::entry::{Code, Kind, Load};
 use domain::kept::KeptFile;
 use domain::{Digest, Gap, Hasher, PathText};
+use ledger::Store;
 
 use super::place::{Workplace, is_below, tidy};
 use super::{ReplayError, Subject, Task, disk};
@@ -79,6 +80,10 @@ fn source(subject: &Subject<'_>, path: &Path, digest: &Digest) -> Option<PathBuf
         return Some(path.to_owned());
     }
     let store = &subject.reading.store;
+    let sent = beside(store).join(digest.to_string());
+    if is(&sent) {
+        return Some(sent);
+    }
     for kept in &subject.record.kept {
         let list = store.blob(&kept.list).ok().flatten().unwrap_or_default();
         let files = list.split(|byte| *byte == b'\n');
@@ -93,6 +98,35 @@ fn source(subject: &Subject<'_>, path: &Path, digest: &Digest) -> Option<PathBuf
         }
     }
     None
+}
+
+/// Where a store that was laid out for a job has data and checkpoints, by their digests.
+pub(super) fn beside(store: &Store) -> PathBuf {
+    store.root().join("inputs")
+}
+
+/// Files of data and checkpoints that the replay takes, as far as they are there with the recorded bytes.
+pub(super) fn found(task: &Task<'_>) -> Vec<(Digest, PathBuf)> {
+    let record = &task.subject.record;
+    let loads = inputs(task).into_iter();
+    let mut wanted: Vec<(PathBuf, Option<Digest>)> = loads
+        .map(|load| (path_of(&load.path), load.digest))
+        .collect();
+    let mut writes = record.writes.iter().map(|(_, write)| write);
+    let at = task
+        .segment
+        .checkpoint
+        .and_then(|at| writes.clone().nth(at));
+    if let Some(at) = at {
+        let with_it = writes.by_ref().filter(|write| write.step == at.step);
+        wanted.extend(with_it.map(|write| (path_of(&write.path), write.digest)));
+    }
+    let all = wanted.into_iter();
+    all.filter_map(|(path, digest)| {
+        let digest = digest?;
+        Some((digest, source(task.subject, &path, &digest)?))
+    })
+    .collect()
 }
 
 pub(super) fn digest_of(path: &Path) -> Option<Digest> {

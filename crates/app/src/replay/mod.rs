@@ -10,6 +10,7 @@ mod band;
 mod bisect;
 mod differences;
 mod inputs;
+mod job;
 mod lineage;
 mod overlay;
 mod place;
@@ -36,6 +37,7 @@ use crate::record::RunRecord;
 pub(crate) use audit::audits_of;
 pub use audit::{AuditRequest, audit};
 pub use bisect::{BisectRequest, bisect};
+pub use job::{JobError, JobRequest, accept, run_job, write_job};
 pub use plan::{PlanRequest, plan};
 pub(crate) use shown::of_run;
 

@@ -31,6 +31,7 @@ pub(crate) fn of_run(reading: &Reading, run: RunId) -> Result<Vec<ReplayLine>, A
                 step: replayed.step,
                 rank: replayed.rank,
                 who: format!("{}@{}", replayed.person.user, replayed.person.host),
+                signed_by: replayed.signed_by.clone(),
                 ledger: (log, number),
             });
         }

@@ -621,6 +621,8 @@ pub(super) fn record(
         report: store.put_blob(&report)?,
         transcript,
         person: crate::run::person(),
+        signed_by: None,
+        job: None,
     }));
     let keys = subject.surroundings.keys()?;
     let writer = writing::open(store, &keys)?;

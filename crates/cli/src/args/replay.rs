@@ -8,8 +8,29 @@ use super::Json;
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Replay {
+    /// Name, id, or beginning of the id of the run; `last` is the newest.
+    #[arg(required_unless_present_any = ["job", "accept"])]
+    pub(crate) run: Option<String>,
+    /// Steps that are wanted: `N`, or `A..B` with both ends. All by default.
+    #[arg(long, value_name = "STEPS", value_parser = steps)]
+    pub(crate) steps: Option<(u64, u64)>,
     #[command(flatten)]
-    pub(crate) how: How,
+    pub(crate) place: Place,
+    /// Compute nothing: write a signed file with all that another machine needs for it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["job", "accept"])]
+    pub(crate) write_job: Option<PathBuf>,
+    /// Execute such a file. It holds code: only one by a key that is believed is executed.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "accept"])]
+    pub(crate) job: Option<PathBuf>,
+    /// Where the signed answer to the job goes.
+    #[arg(long, value_name = "FILE", requires = "job")]
+    pub(crate) answer: Option<PathBuf>,
+    /// Take an answer into the ledger.
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
+    pub(crate) accept: Option<PathBuf>,
+    /// A public key that is believed; your own by default.
+    #[arg(long, value_name = "PEM")]
+    pub(crate) key: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) json: Json,
 }

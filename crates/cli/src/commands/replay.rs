@@ -1,10 +1,12 @@
 //! `taintline replay`, `taintline bisect` and `taintline audit`.
 
+use std::path::PathBuf;
+
 use app::AppError;
 use app::place::Surroundings;
 use app::replay::{
-    AuditRequest, BisectRequest, PlanRequest, ReplayRequest, audit as drawn, bisect as halved,
-    plan, replay as again,
+    AuditRequest, BisectRequest, JobRequest, PlanRequest, ReplayRequest, accept, audit as drawn,
+    bisect as halved, plan, replay as again, run_job, write_job,
 };
 use domain::replay::ReplayVerdict;
 use report::bisect::BisectOutcome;
@@ -40,12 +42,38 @@ fn progress(quiet: bool) -> impl FnMut(&str) {
     }
 }
 
-/// Computes steps of a run again.
+/// Computes steps of a run again, here or for another machine.
 pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, AppError> {
-    let mut progress = progress(args.how.place.quiet);
-    let request = of(args.how);
-    let view = again(surroundings, &request, &mut progress)?;
-    super::show(&view, args.json.json, plain::replayed);
+    let mut progress = progress(args.place.quiet);
+    let as_json = args.json.json;
+    let request = request(args.run.unwrap_or_default(), args.steps, args.place);
+    if let Some(file) = &args.write_job {
+        let view = write_job(surroundings, &request, file)?;
+        super::show(&view, as_json, plain::job);
+        return Ok(Exit::Clean);
+    }
+    let of_file = |file: PathBuf| JobRequest {
+        file,
+        answer: args.answer,
+        keys: args.key,
+        replay: request.clone(),
+    };
+    if let Some(file) = args.accept {
+        let view = accept(surroundings, &of_file(file))?;
+        super::show(&view, as_json, plain::job);
+        return Ok(Exit::Clean);
+    }
+    let view = match args.job {
+        Some(file) => {
+            let (view, answer) = run_job(surroundings, &of_file(file), &mut progress)?;
+            if let Some(answer) = answer {
+                message(&plain::job(&answer));
+            }
+            view
+        }
+        None => again(surroundings, &request, &mut progress)?,
+    };
+    super::show(&view, as_json, plain::replayed);
     Ok(match view.verdict {
         ReplayVerdict::Same if view.missing > 0 => Exit::Incomplete,
         ReplayVerdict::Same => Exit::Clean,

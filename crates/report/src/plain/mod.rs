@@ -26,7 +26,7 @@ pub use diff::diff;
 pub use environment::{env_baseline, env_checked};
 pub use finding::{finding, found};
 pub use ledger::{entries, entry, proof, proved};
-pub use replay::{audit_planned, audited, replayed};
+pub use replay::{audit_planned, audited, job, replayed};
 pub use runs::runs;
 pub use seal::{sealed, verified};
 pub use show::show;

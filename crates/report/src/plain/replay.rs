@@ -5,7 +5,8 @@ use domain::replay::{ReplayVerdict, ReplayWay};
 use super::{field, finding, plural};
 use crate::environment::EnvVerdict;
 use crate::replay::{
-    AuditLine, AuditPlanView, AuditRunView, BandView, ReplayEnvironment, ReplayLine, ReplayView,
+    AuditLine, AuditPlanView, AuditRunView, BandView, JobView, ReplayEnvironment, ReplayLine,
+    ReplayView,
 };
 use crate::sanitise;
 
@@ -134,6 +135,32 @@ fn environment(view: &ReplayEnvironment) -> String {
     format!("{}: {vouched}; {same}", view.prefix)
 }
 
+/// A job for another machine, or its answer.
+pub fn job(view: &JobView) -> String {
+    let run = sanitise(&view.run);
+    let mut text = match view.what {
+        "accepted" => format!("accepted: the answer about {run}\n"),
+        "answer" => format!("answer about {run}\n"),
+        _ => format!("job for {run}\n"),
+    };
+    text.push_str(&field("file", &view.file));
+    let size = format!(
+        "{}, {}",
+        plural(view.members, "part"),
+        plural(view.bytes, "byte")
+    );
+    text.push_str(&field("holds", &size));
+    text.push_str(&field("signed by", &view.key));
+    if view.what != "accepted" {
+        // Whoever takes it needs this key, and not from the file itself.
+        text.push_str(&view.public);
+    }
+    if let Some((log, number)) = &view.ledger {
+        text.push_str(&field("recorded", &format!("{log}, entry {number}")));
+    }
+    text
+}
+
 /// A replay in one line.
 pub(super) fn line(replay: &ReplayLine) -> String {
     let what = match (replay.verdict, replay.step) {
@@ -145,8 +172,10 @@ pub(super) fn line(replay: &ReplayLine) -> String {
         (ReplayVerdict::CannotTest, _) => "could not be tested".to_owned(),
     };
     let (log, number) = &replay.ledger;
+    let signed = replay.signed_by.as_ref();
+    let signed = signed.map_or_else(String::new, |key| format!(", signed by key {key}"));
     format!(
-        "{what} ({}, by {}; {log}, entry {number})",
+        "{what} ({}, by {}{signed}; {log}, entry {number})",
         way(replay.way),
         replay.who
     )
