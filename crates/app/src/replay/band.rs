@@ -323,7 +323,8 @@ impl<'a> Judge<'a> {
             if held.tells() && held.step <= end {
                 let of = (*rank, *optimizer, held.step);
                 parts.insert((held.key.part, of));
-                if held.key.part.is_of_tensors() {
+                // Steps may be alike while the weights that they are made on are not.
+                if held.key.part == Part::Weights {
                     told.insert(of);
                 }
             }
