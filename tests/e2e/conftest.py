@@ -56,8 +56,8 @@ class Running:
                 return line.rstrip("\n")
         raise AssertionError(f"no line {start!r} in {self.lines}\n{self.process.stderr.read()}")
 
-    def finish(self):
-        out, err = self.process.communicate(timeout=180)
+    def finish(self, seconds=180):
+        out, err = self.process.communicate(timeout=seconds)
         return Done(code_of(self.process), "".join(self.lines) + out, err)
 
 
@@ -121,8 +121,8 @@ class World:
         path.write_text(textwrap.dedent(text))
         return path
 
-    def taintline(self, *arguments, code=0):
-        done = self.start([BINARY, *arguments]).finish()
+    def taintline(self, *arguments, code=0, seconds=180):
+        done = self.start([BINARY, *arguments]).finish(seconds)
         assert done.code == code, done
         return done
 

@@ -86,7 +86,7 @@ def elsewhere(good):
 
 
 def bisected(world, good, *options, code=1):
-    done = world.taintline("bisect", world.view["name"], *elsewhere(good), "--json", *options, code=code)
+    done = world.taintline("bisect", world.view["name"], *elsewhere(good), "--json", *options, code=code, seconds=900)
     return json.loads(done.out)
 
 
@@ -137,7 +137,7 @@ def test_a_clean_run_has_no_first_bad_step(base, tmp_path_factory, good):
 
 
 def test_an_audit_draws_stretches_and_clears_or_tells_from_where_on(tainted, good):
-    done = tainted.taintline("audit", "run", tainted.view["name"], *elsewhere(good), *RESUME, "--rate", "0.5", "--json", code=1)
+    done = tainted.taintline("audit", "run", tainted.view["name"], *elsewhere(good), *RESUME, "--rate", "0.5", "--json", code=1, seconds=900)
     audit = json.loads(done.out)
     # Half of the steps lie in three of five stretches at least: three of these are drawn, and one is bad at the latest.
     assert (audit["verdict"], audit["stretches_total"]) == ("differs", 6), audit

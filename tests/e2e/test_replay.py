@@ -89,7 +89,7 @@ def poisoned(world, text, at, *command, **extra):
 
 
 def replayed(world, *options, run="last", code=0):
-    return json.loads(world.taintline("replay", run, "--json", *options, code=code).out)
+    return json.loads(world.taintline("replay", run, "--json", *options, code=code, seconds=600).out)
 
 
 @pytest.fixture(scope="module")
@@ -318,7 +318,7 @@ TALL = """
 
 def test_another_number_of_threads_accuses_nobody(world):
     assert world.guarded(world.python, world.script(TALL)).code == 0
-    done = world.start([BINARY, "replay", "last", "--json", "--threads", 2]).finish()
+    done = world.start([BINARY, "replay", "last", "--json", "--threads", 2]).finish(600)
     again = json.loads(done.out[done.out.index("{") :].splitlines()[0])
     # Bit for bit, where the processor adds up alike with both; else within what clean replays are apart.
     assert (again["verdict"], again["compared"], done.code) == ("same", 8, 0), again
