@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--clean", action="store_true")
     parser.add_argument("--threads")
     parser.add_argument("variants", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     binary, folder = arguments.binary.resolve(), arguments.folder.resolve()
     threads = ["--threads", arguments.threads] if arguments.threads else []
     python = os.environ.get("TAINTLINE_TEST_PYTHON", sys.executable)
