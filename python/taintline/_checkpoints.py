@@ -19,6 +19,8 @@ def install(sensor, torch):
     sensor.watcher_add("safetensors", lambda: checkpoints.safetensors)
     sensor.watcher_add("safetensors.torch", lambda: checkpoints.safetensors_torch)
     sensor.watcher_add("torch.distributed.checkpoint", lambda: checkpoints.distributed)
+    for package in ("lightning.fabric", "lightning_fabric"):
+        sensor.watcher_add(f"{package}.utilities.cloud_io", lambda: checkpoints.lightning)
 
 
 class Checkpoints:
@@ -71,6 +73,8 @@ class Checkpoints:
 
     def saved(self, path_in, args, kwargs, way):
         self._tell("saved", path_in, args, kwargs, way)
+        if self.sensor.recheck is not None and self.sensor.recheck.replay is not None:
+            self.sensor.recheck.replay.saved()
 
     def loading(self, path_in, args, kwargs, way):
         if self.sensor.recheck is not None:
@@ -134,6 +138,13 @@ class Checkpoints:
 
         body = {"__doc__": original.__doc__, "__module__": original.__module__, "__wrapped__": original}
         return SafeOpen(original.__name__, (), body)
+
+    def lightning(self, module):
+        """Lightning gives torch a buffer, and writes the file itself."""
+        try:
+            self.wrap((module,), "_atomic_save", "torch", saving=True, position=1, names=("filepath",))
+        except Exception as error:
+            self.sensor.gap("Lightning's checkpoints", error)
 
     def distributed(self, module):
         saver = sys.modules.get("torch.distributed.checkpoint.state_dict_saver")

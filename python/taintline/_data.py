@@ -45,6 +45,8 @@ class Data:
         self.by_fetcher = weakref.WeakKeyDictionary()
         self.sets = {}
         self.count = self.told = 0
+        # The replay, where this is one: batches of steps that are not computed are not told.
+        self.standing = None
         # Which samples are looked at is nobody's business.
         self.key = int.from_bytes(os.urandom(8), "little") | 1
         generator = torch.Generator().manual_seed(KNOWN_SEED)
@@ -171,6 +173,8 @@ class Data:
     def _tell(self, known, indices, batch):
         number = known.batches
         known.batches += 1
+        if self.standing is not None and self.standing.stands is not None:
+            return
         if self.told >= BATCHES_MAX or self.sensor.ended:
             if self.told == BATCHES_MAX:
                 self.sensor.gap("batches as they are read", f"more than {BATCHES_MAX} between two steps are not told")

@@ -120,6 +120,8 @@ class Roots:
                 if roots is None or compiling() or not recording() or not roots.enter(self, args, kwargs):
                     return super(kind, self).__call__(*args, **kwargs)
                 try:
+                    if roots.steps.stands():
+                        return roots.steps.replay.stands.forward(super(kind, self).__call__, self, args, kwargs)
                     return super(kind, self).__call__(*args, **kwargs)
                 finally:
                     roots.leave()
@@ -130,6 +132,8 @@ class Roots:
                 if roots is None or compiling() or not recording() or not roots.enter(self, args, kwargs):
                     return own(self, *args, **kwargs)
                 try:
+                    if roots.steps.stands():
+                        return roots.steps.replay.stands.forward(functools.partial(own, self), self, args, kwargs)
                     return own(self, *args, **kwargs)
                 finally:
                     roots.leave()

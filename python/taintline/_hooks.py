@@ -37,6 +37,7 @@ def _train(sensor, torch):
     _wrap_loads(steps.recheck, torch.nn.Module)
     _schedules.install(steps.schedules, torch)
     steps.data = sensor.data = _data.Data(sensor, torch, steps.recorder, steps.spans)
+    steps.data.standing = steps.replay
     _data.install(steps.data)
     _metrics.install(sensor, steps.recorder)
     sensor.watcher_add("torch._dynamo.eval_frame", steps.roots.compiled_module)

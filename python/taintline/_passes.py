@@ -113,12 +113,13 @@ class Passes:
         # Backward passes of the last three steps, and of all of them if they had as many.
         self.counts, self.usual = (), 0
         self.equal, self.strided = torch.equal, torch.strided
-        self._clear()
+        self.forget()
 
     def __reduce__(self):
         return (type(None), ())
 
-    def _clear(self):
+    def forget(self):
+        """What was counted belongs to no further step."""
         self.forwards = self.evaluating = self.backwards = 0
         self.ends, self.unknown, self.autocast = [], False, None
 
@@ -370,7 +371,7 @@ class Passes:
         self.counts = (*self.counts[-2:], self.backwards)
         self.usual = self.backwards if self.counts.count(self.backwards) == 3 else 0
         told = ((self.forwards, self.evaluating, self.backwards), path, ends, self.unknown, self.autocast)
-        self._clear()
+        self.forget()
         return told
 
 

@@ -2,7 +2,7 @@
 
 What is wanted stands in a file of the replay's own, a JSON object with the ranks: `base` (steps that were made before this process, for optimizers
 that do not count them), `last` (optimizer and step behind which the process ends; absent where it is to go on), `threads` (that torch keeps to, whatever the script
-says; absent where that is left to it) and `picks` (by optimizer and step: parameters by number, with positions).
+says; absent where that is left to it), `restore` (files of a checkpoint, and by optimizer the steps that stand before it; see `_standing`) and `picks` (by optimizer and step: parameters by number, with positions).
 """
 
 import json
@@ -10,12 +10,13 @@ import os
 import sys
 
 from ._spans import Unseen
+from ._standing import Standing
 
 
 class Replay:
     """What this process is to do, and the optimizers that it has seen begin."""
 
-    def __init__(self, sensor, plan):
+    def __init__(self, sensor, torch, plan):
         self.sensor = sensor
         self.base = int(plan.get("base", 0))
         last = plan.get("last")
@@ -28,6 +29,11 @@ class Replay:
         self.begun = set()
         self.threads = plan.get("threads")
 
+        # Before the state of a checkpoint was put in: what stands for the steps there.
+        restore = plan.get("restore")
+        self.stands = None if restore is None else Standing(self, torch, restore)
+        self.put_in = self.stands
+
     def __reduce__(self):
         return (type(None), ())
 
@@ -36,6 +42,16 @@ class Replay:
         if self.threads:
             torch.set_num_threads(int(self.threads))
             torch.set_num_threads = lambda _: None
+
+    def saved(self):
+        """The script has saved something: where that was behind the state that was put in, random numbers go on from there."""
+        if self.stands is None and self.put_in is not None:
+            self.put_in.draw_from()
+
+    def goes_on(self):
+        """The script makes its next forward pass."""
+        if self.stands is None:
+            self.put_in = None
 
     def before_step(self, steps, optimizer):
         """Tells what stands before the first step of each optimizer."""
@@ -81,7 +97,7 @@ def begin(sensor, torch):
         plan = ranks.get(os.environ.get("RANK", "0"))
         if plan is None:
             raise LookupError("this rank is not in it")
-        replay = Replay(sensor, plan)
+        replay = Replay(sensor, torch, plan)
         replay.bound(torch)
         return replay
     except Exception as error:

@@ -84,6 +84,8 @@ class Steps:
     def forward_starts(self, args, kwargs, model, whole):
         now = self.clock.turn(FORWARD)
         self.forwards += 1
+        if self.replay is not None:
+            self.replay.goes_on()
         try:
             tensors = self.spans.batch(args, kwargs)
             if tensors:
@@ -165,6 +167,8 @@ class Steps:
         """Torch's hook: the gradients are as they will be used."""
         if self.compiling():
             return
+        if self.stands():
+            return self.replay.stands.before_step(optimizer, args, kwargs)
         now = self.clock.turn(OPTIMIZER)
         self.device.drain()
         if self.replay is not None:
@@ -200,6 +204,9 @@ class Steps:
         """Torch's hook: the step is done."""
         if self.compiling():
             return
+        if self.stands():
+            self._stood(optimizer)
+            return
         now = self.clock.turn(DATA)
         try:
             interval = None if self.ended is None else now - self.ended
@@ -215,6 +222,28 @@ class Steps:
             self.sensor.gap("steps", error)
         self.clock.leave(now)
 
+    def stands(self):
+        """Whether this is a replay whose steps are not computed yet."""
+        return self.replay is not None and self.replay.stands is not None
+
+    def _stood(self, optimizer):
+        """A step that was not computed is not told."""
+        now = self.clock.turn(DATA)
+        self.recorder.forget()
+        self.passes.forget()
+        self.clock.take(now)
+        self.forwards = self.backwards = 0
+        self.replay.stands.after_step(self, optimizer)
+        self.clock.leave(now)
+
+    def of(self, optimizer):
+        """What is remembered of `optimizer`."""
+        known = self.known.get(optimizer)
+        if known is None:
+            known = self.known[optimizer] = Known(self.optimizers)
+            self.optimizers += 1
+        return known
+
     def _sampled(self, optimizer):
         try:
             return self.recheck.behind(optimizer)
@@ -226,10 +255,7 @@ class Steps:
         link = self.sensor.live()
         if link is None:
             return
-        known = self.known.get(optimizer)
-        if known is None:
-            known = self.known[optimizer] = Known(self.optimizers)
-            self.optimizers += 1
+        known = self.of(optimizer)
         known.steps += 1
         if link is not self.placed:
             # Where it can be seen from outside how far this process has come.

@@ -19,6 +19,7 @@ mod tidy;
 mod tools;
 
 use crate::failure::{Failure, Outcome};
+use crate::matrix::Matrix;
 use crate::project::Project;
 use crate::sensor::Profile;
 use std::process::ExitCode;
@@ -30,6 +31,8 @@ The chores of Taintline.
   cargo xtask demo [-- ARGS]       set everything up on a fresh machine, then run the demonstration
   cargo xtask test [--quick]       set everything up, then run every check there is; --quick leaves PyTorch out
   cargo xtask matrix [-- --each]   every sabotage on every training, under guard: a table; --each: every sabotage once
+  cargo xtask matrix replay [-- ARGS]
+                                   every sabotage recorded and computed again elsewhere: a table (tests/matrix/replay.py)
   cargo xtask tidy                 the checks of form: floors, dependencies, sizes, headers, paths
 ";
 
@@ -56,8 +59,12 @@ fn dispatch(arguments: &[String]) -> Outcome<()> {
         ["sensor", "--release"] => sensor::run(&Project::find()?, Profile::Release),
         ["demo"] => demo::run(&Project::find()?, &[]),
         ["demo", "--", rest @ ..] => demo::run(&Project::find()?, rest),
-        ["matrix"] => matrix::run(&Project::find()?, &[]),
-        ["matrix", "--", rest @ ..] => matrix::run(&Project::find()?, rest),
+        ["matrix"] => matrix::run(&Project::find()?, Matrix::Guard, &[]),
+        ["matrix", "--", rest @ ..] => matrix::run(&Project::find()?, Matrix::Guard, rest),
+        ["matrix", "replay"] => matrix::run(&Project::find()?, Matrix::Replay, &[]),
+        ["matrix", "replay", "--", rest @ ..] => {
+            matrix::run(&Project::find()?, Matrix::Replay, rest)
+        }
         ["test"] => test::run(&Project::find()?, test::Scope::Full),
         ["test", "--quick"] => test::run(&Project::find()?, test::Scope::Quick),
         ["tidy"] => tidy::run(&Project::find()?),

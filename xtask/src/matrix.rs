@@ -8,8 +8,17 @@ use crate::sensor::{self, Profile};
 use crate::tools;
 use std::fs;
 
-/// Builds, finds or makes the Python of the tests, and runs `tests/matrix/run.py ARGS`.
-pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome<()> {
+/// Which of them.
+#[derive(Clone, Copy)]
+pub(crate) enum Matrix {
+    /// What is told while the training runs.
+    Guard,
+    /// What a replay says.
+    Replay,
+}
+
+/// Builds, finds or makes the Python of the tests, and runs the script with `arguments`.
+pub(crate) fn run(project: &Project, which: Matrix, arguments: &[&str]) -> Outcome<()> {
     tools::require(tools::TO_RUN)?;
     sensor::build_and_lay_out(project, Profile::Release)?;
     let python = python::for_tests()?;
@@ -18,7 +27,10 @@ pub(crate) fn run(project: &Project, arguments: &[&str]) -> Outcome<()> {
         fs::remove_dir_all(&folder).map_err(Failure::io("remove", &folder))?;
     }
     fs::create_dir_all(&folder).map_err(Failure::io("make", &folder))?;
-    let script = project.root.join("tests/matrix/run.py");
+    let script = project.root.join(match which {
+        Matrix::Guard => "tests/matrix/run.py",
+        Matrix::Replay => "tests/matrix/replay.py",
+    });
     let mut matrix = python.command(&[]);
     matrix.arg(script).arg(project.binary()).arg(&folder);
     command::run(matrix.args(arguments))

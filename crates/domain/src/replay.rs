@@ -12,6 +12,8 @@ pub enum ReplayWay {
     Start,
     /// The script resumed from a checkpoint of the run, by its own means.
     Resume,
+    /// The script went through the steps before without computing them; then what a checkpoint of the run holds was put in their place.
+    Substitute,
 }
 
 /// What a replay says of the steps that it was about.

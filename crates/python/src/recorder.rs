@@ -142,6 +142,11 @@ impl Recorder {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = place;
     }
 
+    /// Drops what was collected for a step that is not told.
+    fn forget(&self) {
+        *self.lock() = Pending::default();
+    }
+
     /// Where the thread did not run in this step: phase, microseconds asleep, queued, of all threads, whether disks were used,
     /// whether there are workers.
     fn waited(&self, waits: Vec<(usize, u64, u64, u64, bool, bool)>) {

@@ -53,6 +53,9 @@ pub struct ReplayView {
     pub lineage: Vec<String>,
     /// It could write nowhere but in its own folders.
     pub confined: bool,
+    /// The user that it ran as, where root had it run as another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
     /// What restricts the answer.
     pub limits: Vec<Gap>,
     /// What it cost.

@@ -3,6 +3,7 @@
 //! Drawn are stretches between two checkpoints, because a step can only be computed again from a state. Whoever tampers with a share of the steps is
 //! taken to do it where it is hardest to hit: all of it in the fewest stretches. The first stretch is always among them, beside those that are drawn.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use domain::entry::Act;
@@ -15,7 +16,8 @@ use training::replay::plan;
 use super::bisect::{segments, stretch_words};
 use super::differences::PutBack;
 use super::{
-    ReplayRequest, Segment, Subject, Task, Variation, answered, checked, process, subject,
+    Answered, ReplayRequest, Segment, Subject, Task, Variation, answered, checked, from_start,
+    process, subject,
 };
 use crate::error::AppError;
 use crate::place::Surroundings;
@@ -59,7 +61,8 @@ pub fn audit(
     };
     let subject = subject(&reading, surroundings, &name)?;
     let program = process::program(&subject, request.replay.env.as_deref())?;
-    let all = segments(&subject, &request.replay);
+    let between = (!request.replay.from_start).then(|| super::behind_checkpoint(&request.replay));
+    let all = segments(&subject, &request.replay, between);
     let draw = draw(&all, request)?;
     let Some(first) = draw.chosen.first() else {
         return Err(subject
@@ -128,13 +131,24 @@ fn make(
     progress: &mut dyn FnMut(&str),
 ) -> Result<Made, AppError> {
     let mut made = Made::default();
-    for segment in chosen {
-        progress(&format!("{}: computing again", stretch_words(segment)));
-        let (task, began) = (Task { segment, ..*task }, Instant::now());
-        let (_, judged) = answered(&task, progress)?;
+    let mut left = VecDeque::from(chosen.to_vec());
+    while let Some(segment) = left.pop_front() {
+        progress(&format!("{}: computing again", stretch_words(&segment)));
+        let (task, began) = (
+            Task {
+                segment: &segment,
+                ..*task
+            },
+            Instant::now(),
+        );
+        let Answered {
+            judged,
+            segment: answered,
+            ..
+        } = answered(&task, progress)?;
         made.stretches.push(StretchView {
-            first: segment.base + 1,
-            last: segment.last,
+            first: answered.base + 1,
+            last: answered.last,
             compared: judged.compared(),
             verdict: judged.whole_verdict(),
             seconds: began.elapsed().as_secs_f64(),
@@ -147,6 +161,10 @@ fn make(
         made.finding = judged.finding(&task)?;
         if made.finding.is_some() {
             break;
+        }
+        if let Some(last) = left.back().filter(|_| answered.way != segment.way) {
+            // No state can be put in: what is left is one stretch from the start.
+            left = VecDeque::from([from_start(task.subject, last.last)]);
         }
     }
     Ok(made)
@@ -219,7 +237,7 @@ fn fewest(segments: &[Segment], steps: u64) -> u64 {
 }
 
 /// A number below `end`, each as likely; 0 where there is none.
-fn below(end: u64) -> Result<u64, AppError> {
+pub(super) fn below(end: u64) -> Result<u64, AppError> {
     if end == 0 {
         return Ok(0);
     }

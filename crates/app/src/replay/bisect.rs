@@ -18,8 +18,8 @@ use super::band::Variation;
 use super::differences::{self, Difference, PutBack};
 use super::verdict::{self, Judged, Parting};
 use super::{
-    Once, ReplayRequest, Segment, Subject, Task, checked, computed, inputs, once_more, process,
-    subject,
+    Once, ReplayRequest, Segment, Subject, Task, checked, computed, from_start, inputs, once_more,
+    process, subject,
 };
 use crate::error::AppError;
 use crate::place::Surroundings;
@@ -51,7 +51,9 @@ pub fn bisect(
     let reading = Reading::open(surroundings)?;
     let subject = subject(&reading, surroundings, &request.replay.run)?;
     let program = process::program(&subject, request.replay.env.as_deref())?;
-    let segments = segments(&subject, &request.replay);
+    // A state that is put in may make a difference by itself: halving takes the script's own means.
+    let between = (!request.replay.resume.is_empty()).then_some(ReplayWay::Resume);
+    let segments = segments(&subject, &request.replay, between);
     progress(&plan(&subject, &segments));
     if request.plan {
         return Ok(None);
@@ -89,16 +91,15 @@ pub fn bisect(
     record(&subject, &environment, view).map(Some)
 }
 
-/// From each checkpoint that is still there to the next: where a script does not resume, all of it is one.
-pub(super) fn segments(subject: &Subject<'_>, request: &ReplayRequest) -> Vec<Segment> {
+/// From each checkpoint that is still there to the next, come to in the way `between`; without one all is one stretch.
+pub(super) fn segments(
+    subject: &Subject<'_>,
+    request: &ReplayRequest,
+    between: Option<ReplayWay>,
+) -> Vec<Segment> {
     let (from, to) = request.steps.unwrap_or_else(|| subject.steps.range());
-    let mut starts = vec![Segment {
-        way: ReplayWay::Start,
-        last: to,
-        checkpoint: None,
-        base: subject.steps.range().0.saturating_sub(1),
-    }];
-    if !request.resume.is_empty() {
+    let mut starts = vec![from_start(subject, to)];
+    if let Some(way) = between {
         let mut end = to;
         let mut later = Vec::new();
         while let Some((checkpoint, step)) = inputs::checkpoint_before(subject, end) {
@@ -106,7 +107,7 @@ pub(super) fn segments(subject: &Subject<'_>, request: &ReplayRequest) -> Vec<Se
                 break;
             }
             later.push(Segment {
-                way: ReplayWay::Resume,
+                way,
                 last: to,
                 checkpoint: Some(checkpoint),
                 base: step,

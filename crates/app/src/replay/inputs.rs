@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use domain::entry::{Code, Kind, Load};
 use domain::kept::KeptFile;
+use domain::replay::ReplayWay;
 use domain::{Digest, Gap, Hasher, PathText};
 use ledger::Store;
 
@@ -36,6 +37,10 @@ pub(super) struct Laid {
     pub(super) limits: Vec<Gap>,
     /// Folders and files of the run that are mirrored.
     pub(super) mirrored: Vec<PathBuf>,
+    /// Files that are read where they are.
+    pub(super) in_place: Vec<PathBuf>,
+    /// Files of the checkpoint that is put in, where the script cannot come upon them.
+    pub(super) put_in: Vec<PathBuf>,
 }
 
 /// A path of the record.
@@ -153,6 +158,8 @@ pub(super) fn lay_out(task: &Task<'_>, place: &Workplace) -> Result<Laid, Replay
         data: 0,
         limits: Vec::new(),
         mirrored: vec![project.clone()],
+        in_place: Vec::new(),
+        put_in: Vec::new(),
     };
     let cwd = place.mirror(&path_of(&subject.command.cwd));
     std::fs::create_dir_all(&cwd).map_err(disk(&cwd))?;
@@ -398,12 +405,19 @@ fn data(
     };
     laid.data += 1;
     if laid.mirrored.iter().any(|folder| is_below(path, folder)) {
-        return bring(place, path, &found).map_err(|error| error.to_string());
+        return bring(laid, place, path, &found).map_err(|error| error.to_string());
     }
     if found != path {
         return Err("other bytes stand there now".to_owned());
     }
-    Ok(())
+    laid.in_place.push(found);
+    // A script may come to it by its own place, which is mirrored.
+    let file = place.mirror(path);
+    if file.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let linked = place.prepare(&file).map_err(|error| error.to_string());
+    linked.and_then(|()| std::os::unix::fs::symlink(path, &file).map_err(|error| error.to_string()))
 }
 
 fn known_by_times(load: &Load, path: &Path) -> Result<(), String> {
@@ -423,17 +437,26 @@ fn known_by_times(load: &Load, path: &Path) -> Result<(), String> {
 }
 
 /// A copy of `found`, or a link to it, where the replay looks for `path`.
-fn bring(place: &Workplace, path: &Path, found: &Path) -> Result<(), ReplayError> {
-    let file = place.mirror(path);
+fn bring(laid: &mut Laid, place: &Workplace, path: &Path, found: &Path) -> Result<(), ReplayError> {
+    bring_to(laid, place, &place.mirror(path), found)
+}
+
+fn bring_to(
+    laid: &mut Laid,
+    place: &Workplace,
+    file: &Path,
+    found: &Path,
+) -> Result<(), ReplayError> {
     if file.symlink_metadata().is_ok() {
         return Ok(());
     }
-    place.prepare(&file)?;
+    place.prepare(file)?;
     let size = std::fs::metadata(found).map_err(disk(found))?.len();
     if size <= COPY_BYTES_MAX {
-        return std::fs::copy(found, &file).map(drop).map_err(disk(&file));
+        return std::fs::copy(found, file).map(drop).map_err(disk(file));
     }
-    std::os::unix::fs::symlink(found, &file).map_err(disk(&file))
+    laid.in_place.push(found.to_owned());
+    std::os::unix::fs::symlink(found, file).map_err(disk(file))
 }
 
 /// The checkpoint that the segment begins with, and what was saved with it, as far as it is still there.
@@ -454,7 +477,13 @@ fn checkpoint(task: &Task<'_>, place: &Workplace, laid: &mut Laid) -> Result<(),
         let path = path_of(&write.path);
         let found = (write.digest).and_then(|digest| source(task.subject, &path, &digest));
         if let Some(found) = found {
-            bring(place, &path, &found)?;
+            if task.segment.way == ReplayWay::Substitute {
+                let file = place.at("state").join(laid.put_in.len().to_string());
+                bring_to(laid, place, &file, &found)?;
+                laid.put_in.push(file);
+            } else {
+                bring(laid, place, &path, &found)?;
+            }
             laid.data += 1;
         } else {
             laid.limits.push(Gap {

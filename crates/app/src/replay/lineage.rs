@@ -2,6 +2,7 @@
 
 use domain::Gap;
 use domain::entry::{Kind, Load};
+use domain::replay::ReplayWay;
 use training::checkpoint::CheckpointSummary;
 
 use super::steps::Recorded;
@@ -67,6 +68,8 @@ fn follow(task: &Task<'_>, once: &Once, load: &Load, began: &mut Began) -> Resul
         }
     };
     let step = save.step.unwrap_or(0);
+    // What stood before the first step is seen only of a process that began there.
+    let seen = task.segment.way == ReplayWay::Start;
     began.lines.push(format!(
         "{} is as run {} saved it behind step {step}",
         load.path, save.run
@@ -75,7 +78,7 @@ fn follow(task: &Task<'_>, once: &Once, load: &Load, began: &mut Began) -> Resul
         return Ok(());
     };
     let before = Recorded::read(&reading.store, &reading.record(&found)?);
-    for (rank, again) in &once.steps.ranks {
+    for (rank, again) in once.steps.ranks.iter().filter(|_| seen) {
         let steps = before.ranks.get(rank).into_iter().flatten();
         for told in steps.filter(|told| told.step == step) {
             let first = again.iter().find(|it| it.optimizer == told.optimizer);

@@ -18,13 +18,15 @@ mod plan;
 mod process;
 mod shown;
 mod steps;
+mod user;
 mod verdict;
 mod words;
+mod written;
 
 use std::path::PathBuf;
 
 use domain::entry::Command;
-use domain::replay::ReplayWay;
+use domain::replay::{ReplayVerdict, ReplayWay};
 use report::replay::ReplayView;
 
 use crate::env::EnvError;
@@ -53,6 +55,8 @@ pub struct ReplayRequest {
     pub run: String,
     /// First and last step that are wanted; all by default.
     pub steps: Option<(u64, u64)>,
+    /// Instead: a stretch of this share of the steps, drawn at random.
+    pub sample: Option<f64>,
     /// Interpreter of the environment to replay in; the recorded one by default.
     pub env: Option<PathBuf>,
     /// Replay in it although its check found something.
@@ -61,6 +65,8 @@ pub struct ReplayRequest {
     pub code: Option<String>,
     /// Arguments by which the script resumes; `{checkpoint}` stands for the file.
     pub resume: Vec<String>,
+    /// Begin where the run began, although a checkpoint could be put in.
+    pub from_start: bool,
     /// Threads for each process, instead of what was recorded.
     pub threads: Option<u32>,
     /// Where the folders of the replay are made, and left.
@@ -210,6 +216,7 @@ pub fn replay(
 ) -> Result<ReplayView, AppError> {
     let reading = Reading::open(surroundings)?;
     let subject = subject(&reading, surroundings, &request.run)?;
+    let request = &drawn(&subject, request)?;
     let segment = segment(&subject, request)?;
     let program = process::program(&subject, request.env.as_deref())?;
     progress(&format!(
@@ -231,8 +238,12 @@ pub fn replay(
         variation: Variation::of(request),
         back: &nothing,
     };
-    let (once, judged) = answered(&task, progress)?;
-    verdict::record(&task, &once, &environment, judged)
+    let answered = answered(&task, progress)?;
+    let task = Task {
+        segment: &answered.segment,
+        ..task
+    };
+    verdict::record(&task, &answered.once, &environment, answered.judged)
 }
 
 /// Computes the segment again.
@@ -244,17 +255,44 @@ fn computed(task: &Task<'_>) -> Result<(Once, verdict::Judged), AppError> {
     Ok((once, judged))
 }
 
+/// What was computed in the end, and what it says.
+struct Answered {
+    once: Once,
+    judged: verdict::Judged,
+    segment: Segment,
+}
+
 /// Computes the segment again, as often as an answer takes.
-fn answered(
-    task: &Task<'_>,
-    progress: &mut dyn FnMut(&str),
-) -> Result<(Once, verdict::Judged), AppError> {
+fn answered(task: &Task<'_>, progress: &mut dyn FnMut(&str)) -> Result<Answered, AppError> {
     let (once, mut judged) = computed(task)?;
-    once_more(task, &once, &mut judged, progress)?;
+    // Where a state was put in and the steps part, that may be why: then there is nothing to clear up.
+    let put_in = task.segment.way == ReplayWay::Substitute;
+    if !put_in {
+        once_more(task, &once, &mut judged, progress)?;
+    }
     if judged.is_by_rounding() {
         judged.within(band::learn(task, &once, progress)?);
     }
-    Ok((once, judged))
+    if put_in && judged.whole_verdict() != ReplayVerdict::Same {
+        let why = judged.unfit(process::own_record(task, &once.place)?.record.gaps);
+        drop(once); // its folders
+        progress("computing from the start instead");
+        let segment = from_start(task.subject, task.segment.last);
+        let mut answered = answered(
+            &Task {
+                segment: &segment,
+                ..*task
+            },
+            progress,
+        )?;
+        answered.judged.limited(why);
+        return Ok(answered);
+    }
+    Ok(Answered {
+        once,
+        judged,
+        segment: task.segment.clone(),
+    })
 }
 
 /// Computes once more what differs, to see whether it agrees with itself.
@@ -312,7 +350,7 @@ impl Task<'_> {
             ..*self
         };
         let laid = inputs::lay_out(&task, &place)?;
-        steps::write_plan(&task, &place)?;
+        steps::write_plan(&task, &place, &laid)?;
         let ended = process::start(&task, &place, &laid)?;
         let steps = process::told(&task, &place)?;
         Ok(Once {
@@ -353,7 +391,26 @@ fn subject<'a>(
     })
 }
 
-/// From where to where: from the last checkpoint before the first step that is wanted, where the script can resume from one.
+/// With the steps that are drawn, where a share of them is wanted.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a share of a count of steps"
+)]
+fn drawn(subject: &Subject<'_>, request: &ReplayRequest) -> Result<ReplayRequest, AppError> {
+    let mut request = request.clone();
+    if let Some(share) = request.sample {
+        let (from, to) = subject.steps.range();
+        let all = (to - from).saturating_add(1);
+        let length = ((all as f64 * share).ceil() as u64).clamp(1, all);
+        let first = from + audit::below(all - length + 1)?;
+        request.steps = Some((first, first + length - 1));
+    }
+    Ok(request)
+}
+
+/// From where to where: from the last checkpoint before the first step that is wanted, where one is still there.
 fn segment(subject: &Subject<'_>, request: &ReplayRequest) -> Result<Segment, AppError> {
     let (from, to) = subject.steps.range();
     let (first, last) = request.steps.unwrap_or((from, to));
@@ -367,23 +424,36 @@ fn segment(subject: &Subject<'_>, request: &ReplayRequest) -> Result<Segment, Ap
         }
         .into());
     }
-    let before = (!request.resume.is_empty() && first > from)
+    let before = (!request.from_start && first > from)
         .then(|| inputs::checkpoint_before(subject, first))
         .flatten();
     Ok(match before {
         Some((checkpoint, step)) => Segment {
-            way: ReplayWay::Resume,
+            way: behind_checkpoint(request),
             last,
             checkpoint: Some(checkpoint),
             base: step,
         },
-        None => Segment {
-            way: ReplayWay::Start,
-            last,
-            checkpoint: None,
-            base: from.saturating_sub(1),
-        },
+        None => from_start(subject, last),
     })
+}
+
+/// How a replay comes to the steps behind a checkpoint.
+fn behind_checkpoint(request: &ReplayRequest) -> ReplayWay {
+    if request.resume.is_empty() {
+        ReplayWay::Substitute
+    } else {
+        ReplayWay::Resume
+    }
+}
+
+fn from_start(subject: &Subject<'_>, last: u64) -> Segment {
+    Segment {
+        way: ReplayWay::Start,
+        last,
+        checkpoint: None,
+        base: subject.steps.range().0.saturating_sub(1),
+    }
 }
 
 /// The environment, checked before anything of it is started.

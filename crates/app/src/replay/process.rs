@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use domain::Gap;
 use domain::entry::Variable;
+use domain::replay::ReplayWay;
 
 use super::band::Instructions;
 use super::inputs::{Laid, absolute, path_of};
 use super::place::{Workplace, is_below, name_of};
 use super::steps::Recorded;
-use super::{ReplayError, Subject, Task, disk};
+use super::{ReplayError, Subject, Task, disk, user};
 use crate::error::AppError;
 use crate::place::Surroundings;
 use crate::present::unsealed;
@@ -79,6 +80,8 @@ pub(super) struct Ended {
     pub(super) timed_out: bool,
     pub(super) wall: Duration,
     pub(super) confined: bool,
+    /// The number of the user that it ran as, where that is another.
+    pub(super) user: Option<u32>,
     pub(super) limits: Vec<Gap>,
     /// The last lines that it wrote to standard error.
     pub(super) said: String,
@@ -196,7 +199,7 @@ pub(super) fn start(task: &Task<'_>, place: &Workplace, laid: &Laid) -> Result<E
         let path = place.at(name);
         File::create(&path).map_err(disk(&path))
     };
-    let mut command = Command::new(binary);
+    let mut command = Command::new(&binary);
     command
         .args(["--store".as_ref(), place.at("store").as_os_str()])
         // What a checkpoint would do beside giving data is not part of what is to be shown.
@@ -204,11 +207,19 @@ pub(super) fn start(task: &Task<'_>, place: &Workplace, laid: &Laid) -> Result<E
         .args(["--exit-code", "command", "--"])
         .args(arguments(task, place, laid))
         .env_clear()
-        .envs(variables)
         .current_dir(&cwd)
         .stdin(Stdio::null())
         .stdout(said("out")?)
         .stderr(said("err")?);
+    let sensor = subject.surroundings.sensor()?;
+    let (user, limit) = user::choose(place, laid, task.program, &[&binary, &sensor])?;
+    limits.extend(limit);
+    if let Some(id) = user {
+        // No account has its number: programs that ask for its name find one here.
+        command.env("LOGNAME", "replay");
+        user::as_user(&mut command, id);
+    }
+    command.envs(variables);
     let confined = host::sandbox::confine_writes(&mut command, &[place.root()]);
     if !confined {
         limits.push(Gap {
@@ -229,6 +240,7 @@ pub(super) fn start(task: &Task<'_>, place: &Workplace, laid: &Laid) -> Result<E
         timed_out,
         wall: began.elapsed(),
         confined,
+        user,
         limits,
         said: last_words(&place.at("err")),
     })
@@ -319,6 +331,7 @@ fn arguments(task: &Task<'_>, place: &Workplace, laid: &Laid) -> Vec<OsString> {
     if let Some((_, write)) = task
         .segment
         .checkpoint
+        .filter(|_| task.segment.way == ReplayWay::Resume)
         .and_then(|number| writes.get(number))
     {
         let checkpoint = place.mirror(&path_of(&write.path));

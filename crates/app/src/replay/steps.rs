@@ -1,12 +1,15 @@
 //! The recorded steps of a run, by rank, and what the replaying processes are told of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use domain::StepRecord;
+use domain::replay::ReplayWay;
 use ledger::Store;
 use serde::Serialize;
 use training::replay::sampled::Told;
 
+use super::inputs::Laid;
 use super::place::Workplace;
 use super::{ReplayError, Task, disk};
 use crate::present::steps_of;
@@ -104,23 +107,39 @@ struct RankPlan {
     /// Threads that torch keeps to, whatever the script says.
     #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<u32>,
+    /// The state that is put in, and the steps before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restore: Option<Restore>,
     picks: BTreeMap<String, BTreeMap<String, Picks>>,
 }
 
+#[derive(Serialize)]
+struct Restore {
+    files: Vec<PathBuf>,
+    /// Steps that are not computed, by optimizer.
+    steps: BTreeMap<String, u64>,
+}
+
 /// Where the recorded run looked, and where the replay ends.
-pub(super) fn write_plan(task: &Task<'_>, place: &Workplace) -> Result<(), ReplayError> {
+pub(super) fn write_plan(
+    task: &Task<'_>,
+    place: &Workplace,
+    laid: &Laid,
+) -> Result<(), ReplayError> {
     let segment = task.segment;
     let (_, end) = task.subject.steps.range();
     let mut ranks = BTreeMap::new();
     for (rank, steps) in &task.subject.steps.ranks {
         let (mut told, mut picks) = (Told::default(), BTreeMap::<_, BTreeMap<_, _>>::new());
-        let mut last = None;
+        let (mut last, mut before) = (None, BTreeMap::<String, u64>::new());
         for (step, number) in steps.iter().zip(numbers(steps)) {
             told.hear(step);
             if (segment.base + 1..=segment.last).contains(&number) {
                 let of = picks.entry(step.optimizer.to_string()).or_default();
                 of.insert(number.to_string(), told.positions(step));
                 last = Some((step.optimizer, number));
+            } else if number <= segment.base {
+                *before.entry(step.optimizer.to_string()).or_default() += 1;
             }
         }
         // To the end of the run, so that what it saves there is saved again.
@@ -129,6 +148,10 @@ pub(super) fn write_plan(task: &Task<'_>, place: &Workplace) -> Result<(), Repla
             base: segment.base,
             last,
             threads: task.variation.threads,
+            restore: (segment.way == ReplayWay::Substitute).then(|| Restore {
+                files: laid.put_in.clone(),
+                steps: before,
+            }),
             picks,
         };
         ranks.insert(rank.to_string(), plan);

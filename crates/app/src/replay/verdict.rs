@@ -1,28 +1,29 @@
 //! What follows from a replay, and how it is recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-use domain::entry::{Act, Kind, Write};
-use domain::replay::{ReplayVerdict, Replayed};
+use domain::entry::{Act, Kind};
+use domain::replay::{ReplayVerdict, ReplayWay, Replayed};
 use domain::{Digest, Finding, Gap, Grade, PathText, Rule, StepRecord};
 use ledger::Store;
 use report::environment::EnvCheckView;
 use report::replay::{BandView, ReplayCost, ReplayEnvironment, ReplayView};
-use training::checkpoint::CheckpointSummary;
 use training::replay::compare::{self, Cause, How, Part};
 use training::replay::sampled::{self, Told};
-use training::replay::saved;
 
 use super::band::Banded;
 use super::inputs::path_of;
 use super::lineage::Began;
 use super::steps::{Recorded, numbers};
-use super::{Once, Task, process, words};
+use super::{Once, Task, process, words, written};
 use crate::error::AppError;
 use crate::record::RunRecord;
 use crate::{acts, writing};
 
+/// What the sensor calls it where it cannot put a state in.
+const PUT_IN: &str = "state of the checkpoint";
+/// Names within checkpoints that are named.
+const NAMES_MAX: usize = 10;
 /// Files of the environment that are named when it is another.
 const FILES_NAMED: usize = 20;
 
@@ -126,15 +127,27 @@ impl Judged {
         Some(parting.step()? + behind)
     }
 
+    /// What was saved, beside what the replay saves.
+    fn saved(&mut self, written: written::Written) {
+        if written.compared > 0 {
+            *self.parts.entry(Part::Written).or_default() += written.compared;
+        }
+        self.parting = written.first;
+        if written.unread > 0 {
+            self.limits.push(Gap {
+                what: format!("{} saved checkpoints", written.unread),
+                why: "they have other bytes, and not all that they hold was seen".to_owned(),
+            });
+        }
+    }
+
     /// Whether a second replay is as the first.
     pub(super) fn agrees_with(&mut self, task: &Task<'_>, first: &Once, second: &Once) {
         let end = self.first_difference().unwrap_or(u64::MAX);
         let other = Walk::new(task, &first.steps, &second.steps, end).all();
         let apart = match (&other.parting, &self.parting) {
             (Some(parting), _) => Some(format!("at step {}", parting.step().unwrap_or(0))),
-            (None, Some(Parting::Written { path, step, .. })) => {
-                saved_alike(task, first, second, (&path_of(path), *step)).err()
-            }
+            (None, Some(Parting::Written { .. })) => self.saved_alike(task, first, second).err(),
             _ => None,
         };
         let reached = other.range.is_some_and(|(_, last)| last >= end);
@@ -152,6 +165,25 @@ impl Judged {
                 ),
             });
         }
+    }
+
+    /// What two replays do not save alike says nothing of the run: only the rest of what it saved is left to differ. An error says where replays part.
+    fn saved_alike(&mut self, task: &Task<'_>, first: &Once, second: &Once) -> Result<(), String> {
+        let Some(Parting::Written { path, step, .. }) = &self.parting else {
+            return Ok(());
+        };
+        let shifting = written::shifting(task, first, second, (&path_of(path), *step))?;
+        let rest = written::compare(task, first, &shifting)
+            .map_err(|error| format!("in what they saved: {error}"))?;
+        self.parting = rest.first;
+        if !shifting.is_empty() {
+            let names = shifting.into_iter().take(NAMES_MAX).collect::<Vec<_>>();
+            self.limits.push(Gap {
+                what: format!("in saved checkpoints: {}", names.join(", ")),
+                why: "each computation saves another there: not compared".to_owned(),
+            });
+        }
+        Ok(())
     }
 
     /// What the run began with comes before all of its steps.
@@ -234,6 +266,27 @@ impl Judged {
         }
     }
 
+    /// Why nothing follows although the state of a checkpoint was put in.
+    pub(super) fn unfit(&self, told: Vec<Gap>) -> Gap {
+        let told = told.into_iter().find(|gap| gap.what.starts_with(PUT_IN));
+        let why = match (told, &self.parting) {
+            (Some(gap), _) => gap.why,
+            (None, Some(parting)) => format!(
+                "with it the replay parts from the record, maybe by what the script makes of earlier steps ({})",
+                words::what(parting)
+            ),
+            (None, None) => "with it the replay did not come to the wanted steps".to_owned(),
+        };
+        Gap {
+            what: PUT_IN.to_owned(),
+            why: format!("{why}; all was computed from the start instead"),
+        }
+    }
+
+    pub(super) fn limited(&mut self, limit: Gap) {
+        self.limits.push(limit);
+    }
+
     pub(super) fn limits(&self) -> &[Gap] {
         &self.limits
     }
@@ -272,14 +325,23 @@ pub(super) fn judge(task: &Task<'_>, once: &Once) -> Judged {
             why: format!("{how}: {}", once.ended.said),
         });
     }
+    if task.segment.way == ReplayWay::Substitute {
+        judged.limits.push(Gap {
+            what: "reported metrics".to_owned(),
+            why: "they may go back to steps that were not computed: they are not compared"
+                .to_owned(),
+        });
+    }
     if task.subject.steps.later > 0 {
         judged.limits.push(Gap {
             what: format!("steps of {} further processes", task.subject.steps.later),
             why: "they trained behind the first one of their rank, and are not compared".to_owned(),
         });
     }
-    if judged.parting.is_none() {
-        written(task, once, &mut judged);
+    if judged.parting.is_none()
+        && let Ok(written) = written::compare(task, once, &BTreeSet::new())
+    {
+        judged.saved(written);
     }
     let unweighed = judged.compared - judged.weighed;
     if unweighed > 0 {
@@ -445,6 +507,11 @@ impl<'a> Walk<'a> {
         let (step, other) = (recorded.1, again.1);
         let mut found = compare::step(step, other, &tensors);
         self.without_idle(rank, number, &mut found);
+        if self.task.segment.way == ReplayWay::Substitute {
+            // A program's averages go back to steps that were not computed.
+            found.without(Part::Reported);
+            found.compared.retain(|it| *it != Part::Reported);
+        }
         let judged = &mut self.judged;
         judged.compared += 1;
         judged.weighed += u64::from(found.has_weights());
@@ -476,88 +543,6 @@ impl<'a> Walk<'a> {
             again: other.clone(),
         })));
     }
-}
-
-/// Checkpoints that both saved: by their bytes, else by what they hold.
-fn written(task: &Task<'_>, once: &Once, judged: &mut Judged) {
-    let Ok(own) = process::own_record(task, &once.place) else {
-        return;
-    };
-    let again = saves(&own, once);
-    let mut unread = 0u64;
-    for (_, write) in &task.subject.record.writes {
-        let Some(other) = again.get(&(path_of(&write.path), write.step)) else {
-            continue;
-        };
-        let names = if write.digest.is_some() && write.digest == other.digest {
-            Some(Vec::new())
-        } else {
-            let both =
-                summary(&task.subject.reading.store, write).zip(summary(&own.reading.store, other));
-            both.and_then(|(left, right)| saved::differing(&left, &right))
-        };
-        let Some(names) = names else {
-            unread += 1;
-            continue;
-        };
-        *judged.parts.entry(Part::Written).or_default() += 1;
-        if !names.is_empty() && judged.parting.is_none() {
-            judged.parting = Some(Parting::Written {
-                path: write.path.clone(),
-                step: write.step,
-                names,
-            });
-        }
-    }
-    if unread > 0 {
-        judged.limits.push(Gap {
-            what: format!("{unread} saved checkpoints"),
-            why: "they have other bytes, and not all that they hold was seen".to_owned(),
-        });
-    }
-}
-
-/// What a replay saved, by where the run would have.
-fn saves<'a>(own: &'a process::Own, once: &Once) -> BTreeMap<(PathBuf, Option<u64>), &'a Write> {
-    let writes = own.record.writes.iter();
-    writes
-        .map(|(_, write)| {
-            let path = once.place.original(&path_of(&write.path));
-            ((path, write.step), write)
-        })
-        .collect()
-}
-
-/// Whether two replays saved the same there; an error says where they part.
-fn saved_alike(
-    task: &Task<'_>,
-    first: &Once,
-    second: &Once,
-    (path, step): (&Path, Option<u64>),
-) -> Result<(), String> {
-    let own =
-        |once: &Once| process::own_record(task, &once.place).map_err(|error| error.to_string());
-    let (one, two) = (own(first)?, own(second)?);
-    let key = (path.to_owned(), step);
-    let both = saves(&one, first)
-        .get(&key)
-        .copied()
-        .zip(saves(&two, second).get(&key).copied());
-    let (left, right) = both.ok_or("in what they saved")?;
-    if left.digest.is_some() && left.digest == right.digest {
-        return Ok(());
-    }
-    let both = summary(&one.reading.store, left).zip(summary(&two.reading.store, right));
-    let names = both.and_then(|(left, right)| saved::differing(&left, &right));
-    match names {
-        Some(names) if names.is_empty() => Ok(()),
-        _ => Err("in the checkpoint that they saved".to_owned()),
-    }
-}
-
-fn summary(store: &Store, write: &Write) -> Option<CheckpointSummary> {
-    let bytes = store.blob(&write.summary?).ok().flatten()?;
-    CheckpointSummary::decode(&bytes).ok()
 }
 
 /// Records what follows, and says it.
@@ -603,6 +588,7 @@ pub(super) fn record(
         inputs: once.laid.data,
         lineage: judged.lineage,
         confined: once.ended.confined,
+        user: once.ended.user,
         limits: judged.limits,
         cost: cost(task, once, (first, last)),
         ledger: None,

@@ -14,6 +14,9 @@ pub(crate) struct Replay {
     /// Steps that are wanted: `N`, or `A..B` with both ends. All by default.
     #[arg(long, value_name = "STEPS", value_parser = steps)]
     pub(crate) steps: Option<(u64, u64)>,
+    /// Instead: a stretch of this share of the steps, drawn at random.
+    #[arg(long, value_name = "SHARE", value_parser = chance, conflicts_with_all = ["steps", "write_job", "job", "accept"])]
+    pub(crate) sample: Option<f64>,
     #[command(flatten)]
     pub(crate) place: Place,
     /// Compute nothing: write a signed file with all that another machine needs for it.
@@ -75,9 +78,13 @@ pub(crate) struct Place {
     #[arg(long, value_name = "COMMIT")]
     pub(crate) code: Option<String>,
     /// Arguments by which the script resumes, `{checkpoint}` for the file: --resume '--resume {checkpoint}'. Then the last checkpoint
-    /// before the steps that are wanted is taken; else everything from the start is computed.
+    /// before the steps that are wanted is taken. Without it the script goes through the steps before without computing them, and what
+    /// the checkpoint holds is put in its place.
     #[arg(long, value_name = "ARGS", allow_hyphen_values = true)]
     pub(crate) resume: Option<String>,
+    /// Compute everything from the start of the run, whatever checkpoints there are.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) from_start: bool,
     /// Threads of each process, where they shall be others than in the run.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<u32>,

@@ -21,10 +21,12 @@ fn request(run: String, steps: Option<(u64, u64)>, place: Place) -> ReplayReques
     ReplayRequest {
         run,
         steps,
+        sample: None,
         env: place.env,
         accept_environment: place.accept_environment,
         code: place.code,
         resume: words.split_whitespace().map(str::to_owned).collect(),
+        from_start: place.from_start,
         threads: place.threads,
         keep: place.keep,
     }
@@ -46,7 +48,10 @@ fn progress(quiet: bool) -> impl FnMut(&str) {
 pub(crate) fn replay(surroundings: &Surroundings, args: Replay) -> Result<Exit, AppError> {
     let mut progress = progress(args.place.quiet);
     let as_json = args.json.json;
-    let request = request(args.run.unwrap_or_default(), args.steps, args.place);
+    let request = ReplayRequest {
+        sample: args.sample,
+        ..request(args.run.unwrap_or_default(), args.steps, args.place)
+    };
     if let Some(file) = &args.write_job {
         let view = write_job(surroundings, &request, file)?;
         super::show(&view, as_json, plain::job);

@@ -40,6 +40,9 @@ pub fn replayed(view: &ReplayView) -> String {
         text.push_str(&field("began with", line));
     }
     text.push_str(&field("environment", &environment(&view.environment)));
+    if let Some(user) = view.user {
+        text.push_str(&field("user", &format!("{user}, which is nobody's")));
+    }
     let compared = format!(
         "{} of {}",
         plural(view.compared, "record"),
@@ -103,6 +106,9 @@ fn way(way: ReplayWay) -> &'static str {
     match way {
         ReplayWay::Start => "from the run's own start",
         ReplayWay::Resume => "the script resumed from a checkpoint of the run, by its own means",
+        ReplayWay::Substitute => {
+            "the script went through the steps before without computing them, then the state of a checkpoint of the run was put in"
+        }
     }
 }
 

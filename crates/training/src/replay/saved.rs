@@ -5,8 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::CheckpointSummary;
 
-/// Names of tensors and plain values that differ, or that one of them has alone; `None` where not all of both was seen and none differs.
-pub fn differing(one: &CheckpointSummary, other: &CheckpointSummary) -> Option<Vec<String>> {
+/// Names of what differs, or of what one of them has alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Apart {
+    /// Tensors.
+    pub tensors: Vec<String>,
+    /// Plain values.
+    pub values: Vec<String>,
+}
+
+/// In what two checkpoints differ; `None` where not all of both was seen and nothing differs.
+pub fn apart(one: &CheckpointSummary, other: &CheckpointSummary) -> Option<Apart> {
     let tensors = |it: &CheckpointSummary| -> BTreeMap<String, String> {
         let tensors = it.tensors.iter();
         tensors
@@ -16,19 +25,21 @@ pub fn differing(one: &CheckpointSummary, other: &CheckpointSummary) -> Option<V
             })
             .collect()
     };
-    let mut names = apart(&tensors(one), &tensors(other));
     let values = |it: &CheckpointSummary| -> BTreeMap<String, String> {
         let values = it.scalars.iter();
         values
             .map(|(name, value)| (name.clone(), format!("{value:?}")))
             .collect()
     };
-    names.extend(apart(&values(one), &values(other)));
+    let apart = Apart {
+        tensors: differing(&tensors(one), &tensors(other)),
+        values: differing(&values(one), &values(other)),
+    };
     let whole = one.complete && other.complete;
-    (whole || !names.is_empty()).then_some(names)
+    (whole || apart != Apart::default()).then_some(apart)
 }
 
-fn apart(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
+fn differing(one: &BTreeMap<String, String>, other: &BTreeMap<String, String>) -> Vec<String> {
     let names: BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     let differs = names
         .into_iter()
@@ -53,15 +64,14 @@ mod tests {
     #[test]
     fn what_it_holds_is_compared_by_name() {
         let one = summary(1.0, 0.9);
-        assert_eq!(differing(&one, &summary(1.0, 0.9)), Some(vec![]));
-        assert_eq!(
-            differing(&one, &summary(1.5, 0.9)),
-            Some(vec!["model.w".to_owned()])
-        );
-        let betas = Some(vec!["optimizer.betas.0".to_owned()]);
-        assert_eq!(differing(&one, &summary(1.0, 0.5)), betas);
+        assert_eq!(apart(&one, &summary(1.0, 0.9)), Some(Apart::default()));
+        let weights = apart(&one, &summary(1.5, 0.9)).unwrap();
+        assert_eq!(weights.tensors, ["model.w"]);
+        assert_eq!(weights.values, [""; 0]);
+        let betas = apart(&one, &summary(1.0, 0.5)).unwrap();
+        assert_eq!(betas.values, ["optimizer.betas.0"]);
         let mut less = summary(1.0, 0.9);
         less.complete = false;
-        assert_eq!(differing(&one, &less), None);
+        assert_eq!(apart(&one, &less), None);
     }
 }
