@@ -13,6 +13,7 @@ mod container_targets;
 mod domain_targets;
 mod environment_targets;
 mod formats_targets;
+mod host_targets;
 mod ledger_seeds;
 mod ledger_targets;
 mod models_seeds;
@@ -34,6 +35,7 @@ pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, pickle_shown, pickle_stream, safetensors,
     safetensors_header, sniff, zip,
 };
+pub use host_targets::{btf, signal_record};
 pub use ledger_targets::{
     bundle, note, tile_name, tlog_proof, tree_head, tree_head_signed, verifier_key, wal,
 };
@@ -89,6 +91,8 @@ targets! {
     note notes none NOTE;
     bundle bundles none NONE;
     tile_name tile_names none TILE;
+    btf descriptions none NONE;
+    signal_record signals none NONE;
     verifier_key verifier_keys none NOTE;
     tree_head notes none NOTE;
     tree_head_signed tree_head_texts none NOTE;

@@ -120,3 +120,19 @@ def test_distributed_checkpoints_are_told_as_folders(world):
     path = str(world.folder / "folder")
     assert [(m["path"], m["way"]) for m in job.of("saved")] == [(path, "distributed")]
     assert [(m["path"], m["way"]) for m in job.of("loading")] == [(path, "distributed")]
+
+
+def test_checkpoints_that_lightning_writes_are_told(world):
+    text = """
+        import lightning
+        import torch
+        from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+        checkpoint = TorchCheckpointIO()
+        checkpoint.save_checkpoint({"weight": torch.ones(3)}, "folder/a.ckpt")
+        print(checkpoint.load_checkpoint("folder/a.ckpt", weights_only=True)["weight"].sum().item())
+    """
+    job = world.run(text)
+    assert (job.out, job.code) == ("3.0\n", 0), job.err
+    path = str(world.folder / "folder/a.ckpt")
+    assert [(m["path"], m["way"]) for m in job.of("saved")] == [(path, "torch")]
+    assert [m["path"] for m in job.of("loading")] == [path]

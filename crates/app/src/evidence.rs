@@ -354,7 +354,7 @@ fn what(body: &Body) -> &'static str {
             Act::Launch(_) => "launch",
             Act::Joined(_) => "process joined",
             Act::Exit(_) => "process ended",
-            Act::Signal(_) => "signal",
+            Act::Signal(_) | Act::SignalMade(_) => "signal",
             Act::ClockBack { .. } | Act::ClockStep { .. } => "clock was set",
             Act::Clock(_) => "state of the clock",
             Act::EnvironmentAccepted => "environment accepted",

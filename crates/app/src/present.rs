@@ -367,6 +367,9 @@ fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
     for (at_us, signal) in &record.signals {
         add(*at_us, signal_words(signal));
     }
+    for (at_us, made) in &record.made {
+        add(*at_us, crate::run::sentence(made));
+    }
     for (at_us, exit) in &record.exits {
         let who = match (exit.main, exit.rank) {
             (true, _) => "the command".to_owned(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use domain::declared::SpecUsed;
 use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
 use domain::kept::CheckpointKept;
+use domain::signals::SignalMade;
 use domain::vouch::ClockState;
 use domain::{Body, Digest, Entry, Finding, Gap, Process, RunId, RunName};
 
@@ -25,6 +26,8 @@ pub struct RunRecord {
     pub exits: Vec<(i64, Exit)>,
     /// Signals to the supervisor.
     pub signals: Vec<(i64, Signal)>,
+    /// Signals to its processes, as the kernel saw them.
+    pub made: Vec<(i64, SignalMade)>,
     /// Loads, in order.
     pub loads: Vec<Load>,
     /// When each of them happened.
@@ -68,6 +71,7 @@ impl RunRecord {
             joins: Vec::new(),
             exits: Vec::new(),
             signals: Vec::new(),
+            made: Vec::new(),
             loads: Vec::new(),
             load_times: Vec::new(),
             writes: Vec::new(),
@@ -132,6 +136,7 @@ impl RunRecord {
             }
             Act::Exit(exit) => self.exits.push((event_us, exit)),
             Act::Signal(signal) => self.signals.push((event_us, signal)),
+            Act::SignalMade(made) => self.made.push((event_us, *made)),
             Act::ClockBack { by_us } => {
                 let why = format!("the wall clock went back by {:.1} s", by_us as f64 / 1e6);
                 self.add_gap(Gap {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::declared::{SpecSigned, SpecUsed};
 use crate::kept::CheckpointKept;
 use crate::replay::{Audited, Bisected, Replayed};
+use crate::signals::SignalMade;
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
@@ -82,6 +83,8 @@ pub enum Act {
     Exit(Exit),
     /// The supervisor was sent a signal.
     Signal(Signal),
+    /// A process of the run was sent a signal, as the kernel saw it.
+    SignalMade(Box<SignalMade>),
     /// The wall clock went back. Written by earlier versions; now it is [`Act::ClockStep`].
     ClockBack {
         /// By how many microseconds.

@@ -22,6 +22,7 @@ mod run;
 mod sample;
 pub mod scan;
 pub mod sensor;
+pub mod signals;
 mod step;
 mod tree;
 pub mod upkeep;

@@ -20,6 +20,7 @@ use rustix::process::{DumpableBehavior, getpid, set_child_subreaper, set_dumpabl
 use crate::echo::Echo;
 use crate::exits::{Watched, Watcher};
 use crate::identity::ProcessId;
+use crate::kernel::Signals;
 use crate::proc;
 use crate::signals::FOLLOWED;
 use crate::sys::{self, Caught};
@@ -96,6 +97,9 @@ pub struct Job {
     watcher: Watcher,
     watched: Vec<Watched>,
     helpers: Helpers,
+    /// Where the kernel tells of signals to the job, and how many it had to leave out.
+    kernel: Option<Signals>,
+    kernel_lost: u64,
 }
 
 /// Children that the supervisor started for itself while the job runs: neither they nor what is below them is of the job.
@@ -139,10 +143,11 @@ impl Job {
     ///
     /// From here on the signals in [`FOLLOWED`] are caught; one that comes before [`Job::run`] is handled there. Only one
     /// job at a time; and a child that this process starts meanwhile must be started by [`Job::helpers`]: the job's loop takes its
-    /// end.
+    /// end. Where `kernel` is given, signals to the job and to all that comes of it are told as the kernel makes them.
     pub fn start(
         argv: &[OsString],
         changes: &[(OsString, Option<OsString>)],
+        kernel: Option<Signals>,
     ) -> Result<Self, StartError> {
         let (program, path) = program::resolve(argv, changes)?;
         let watcher = Watcher::new()?;
@@ -153,12 +158,20 @@ impl Job {
         // Before the job, which is the newer member of the group then: the echo hears before we do in either case.
         // Without an echo the job still runs, and each signal says that it was not compared.
         let echo = Echo::start(argv).ok();
+        // What we start from here on is followed from its first moment.
+        let own = std::process::id();
+        if let Some(signals) = &kernel {
+            signals.follow(own)?;
+        }
         let pid = sys::start(&program, &caught).map_err(|cause| match cause.raw_os_error() {
             Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::E2BIG) => {
                 StartError::Io(cause)
             }
             _ => StartError::NotExecutable { path, cause },
         })?;
+        if let Some(signals) = &kernel {
+            signals.leave(own)?;
+        }
         Ok(Self {
             // Only we reap it, so its record is there even if it has ended.
             process: ProcessId::of(pid)?,
@@ -168,6 +181,8 @@ impl Job {
             watcher,
             watched: Vec::new(),
             helpers: Helpers::default(),
+            kernel,
+            kernel_lost: 0,
         })
     }
 

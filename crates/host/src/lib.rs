@@ -17,6 +17,7 @@ mod echo;
 pub mod exits;
 pub mod identity;
 pub mod job;
+pub mod kernel;
 pub mod listen;
 pub mod pace;
 pub mod peer;

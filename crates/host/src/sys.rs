@@ -1,9 +1,9 @@
 //! The system calls that no safe wrapper offers as they are needed here. All `unsafe` code of the crate.
 //!
-//! Five things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
+//! Six things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
 //! dispositions and mask that *we* were started with rather than with those that a runtime has set since ([`spawn`]),
-//! asking the kernel about processes by descriptor and about its clock ([`ask`]), confining this process or one that is started ([`confine`]), and
-//! having a file written out ([`disk`]).
+//! asking the kernel about processes by descriptor and about its clock ([`ask`]), confining this process or one that is started ([`confine`]),
+//! having a file written out ([`disk`]), and programs of ours in the kernel ([`bpf`]).
 //! `std::process::Command` was rejected for the job: it empties the signal mask of its children and cannot give an
 //! ignored SIGCHLD back.
 #![expect(
@@ -12,6 +12,7 @@
 )]
 
 mod ask;
+mod bpf;
 mod catch;
 mod confine;
 mod disk;
@@ -20,6 +21,7 @@ mod spawn;
 use std::os::fd::AsFd;
 
 pub(crate) use ask::{Peeked, clock_state, exit_of, peek_dead_child, peer_descriptor};
+pub(crate) use bpf::{Ring, attach, count, counted, counters, is_kept, keep, load, set};
 pub(crate) use catch::{Caught, RawSignal};
 pub(crate) use confine::{
     Ruleset, confine_before_start, detach, filter_system_calls, is_refused, landlock_allow,

@@ -48,6 +48,10 @@ impl Recorder<'_> {
         host::sched::stop_on_interrupt(stop);
         let began = Instant::now();
         let mut told = false;
+        if self.sent.more > 0 {
+            let what = format!("{} signals to processes of the run", self.sent.more);
+            self.gap(&what, "more came than are recorded of one run");
+        }
         loop {
             let speaking = self.members.values().any(|member| !member.left);
             let code = self.code_awaited && !stop.load(Ordering::Relaxed);

@@ -57,6 +57,7 @@ impl Recorder<'_> {
                 };
                 self.journal.record(Body::Act(Act::Signal(act)));
             }
+            HostEvent::Made(signal) => self.made(*signal),
             HostEvent::Exited(exited) => self.exited(
                 &to_process(&exited.process),
                 to_outcome(Some(exited.status)),
@@ -119,7 +120,12 @@ impl Recorder<'_> {
             .zip(self.context.oom_before)
             .map(|(now, before)| now.saturating_sub(before));
         let trains = member.filter(|member| !self.is_worker(member));
-        let found = trains.and_then(|member| judge::vanished(member, outcome, &self.context));
+        let sender = match outcome {
+            Outcome::Signalled { signal } => self.sent.to(process.pid, signal),
+            _ => None,
+        };
+        let found =
+            trains.and_then(|member| judge::vanished(member, outcome, &self.context, sender));
         let exit = Exit {
             process: process.clone(),
             rank: member.and_then(Member::rank),

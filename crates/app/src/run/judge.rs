@@ -3,6 +3,7 @@
 use domain::{Finding, Grade, Outcome, Rule};
 
 use super::process::Member;
+use super::sent::{Sender, Whose};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -22,14 +23,20 @@ pub(super) struct Context {
 
 /// A rank that did not end by itself. `None` when its end is explained: asked to stop, an exception of its own, or brought
 /// down by the launcher after another one fell.
-pub(super) fn vanished(member: &Member, outcome: Outcome, context: &Context) -> Option<Finding> {
+pub(super) fn vanished(
+    member: &Member,
+    outcome: Outcome,
+    context: &Context,
+    sender: Option<&Sender>,
+) -> Option<Finding> {
     if member.step_count == 0 && member.rank().is_none() {
         return None;
     }
     let how = match outcome {
         Outcome::Signalled { signal } => {
             let brought_down = context.another_fell && matches!(signal, SIGTERM | SIGKILL);
-            if context.stop_asked || brought_down {
+            let own_session = sender.is_some_and(|sender| sender.whose == Whose::OwnSession);
+            if context.stop_asked || brought_down || own_session {
                 return None;
             }
             format!("was ended by signal {signal} ({})", signal_name(signal))
@@ -48,7 +55,13 @@ pub(super) fn vanished(member: &Member, outcome: Outcome, context: &Context) -> 
             Some(kills) => format!("the kernel ran out of memory: it counted {kills} such kills on this host during the run"),
             None => "the kernel ran out of memory: this kernel does not count such kills".to_owned(),
         });
-        innocent.push("its owner or the scheduler ended it: who sent the signal is not seen without the host daemon".to_owned());
+        innocent.push(match sender.map(|sender| sender.whose) {
+            None => "its owner or the scheduler ended it: who sent the signal is not seen without the rights to watch the kernel",
+            Some(Whose::Service) => "a scheduler ended it: it came from root without a login, as a service's does",
+            Some(Whose::OwnLogin) => "its owner ended it: it came from the same user, though not from the session that started the run",
+            Some(Whose::Run) => "a launcher ended it: it came from a process of the run itself",
+            Some(_) => "its owner or the scheduler ended it: no, it came from elsewhere",
+        }.to_owned());
     } else {
         innocent
             .push("a fault in the program or the machine: look at its own last output".to_owned());
@@ -57,7 +70,9 @@ pub(super) fn vanished(member: &Member, outcome: Outcome, context: &Context) -> 
         rule: Rule::RankVanished,
         grade: Grade::Observed,
         what: format!("{} (pid {}) {how} {at}", member.label(), member.process.pid),
-        details: Vec::new(),
+        details: (sender.into_iter())
+            .map(|sender| format!("it was sent by {}", sender.words))
+            .collect(),
         path: None,
         step: Some(member.last_step.map_or(0, |step| step + 1)),
         rank: member.rank(),
@@ -131,6 +146,7 @@ mod tests {
                 oom_kills: Some(0),
                 ..Context::default()
             },
+            None,
         );
         let found = found.unwrap();
         assert!(
@@ -147,12 +163,20 @@ mod tests {
             stop_asked: true,
             ..Context::default()
         };
-        assert!(vanished(&member(), Outcome::Signalled { signal: 2 }, &asked).is_none());
+        assert!(vanished(&member(), Outcome::Signalled { signal: 2 }, &asked, None).is_none());
         let second = Context {
             another_fell: true,
             ..Context::default()
         };
-        assert!(vanished(&member(), Outcome::Signalled { signal: 15 }, &second).is_none());
-        assert!(vanished(&member(), Outcome::Exited { code: 1 }, &Context::default()).is_none());
+        assert!(vanished(&member(), Outcome::Signalled { signal: 15 }, &second, None).is_none());
+        assert!(
+            vanished(
+                &member(),
+                Outcome::Exited { code: 1 },
+                &Context::default(),
+                None
+            )
+            .is_none()
+        );
     }
 }

@@ -34,6 +34,7 @@ mod recheck;
 mod recorder;
 mod replicas;
 mod same;
+mod sent;
 mod shards;
 mod spec;
 mod stalls;
@@ -46,6 +47,7 @@ pub(crate) use examined::in_words;
 pub(crate) use judge::signal_name;
 pub(crate) use keep::FOLDER as KEPT;
 pub(crate) use launch::person;
+pub(crate) use sent::sentence;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -56,6 +58,7 @@ use std::time::{Duration, Instant};
 use domain::{Body, Gap, Outcome, RunId};
 use host::identity::ProcessId;
 use host::job::Job;
+use host::kernel;
 use host::listen::PrivateListener;
 use ledger::Store;
 
@@ -251,13 +254,31 @@ fn answer(
     Ok(())
 }
 
+/// Who signals the job, as the kernel sees it, for whoever may ask the kernel. That root may not is said: there somebody relies on it.
+fn signals_of_the_kernel(journal: &mut Journal) -> Option<kernel::Signals> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    match kernel::description().and_then(|btf| kernel::Signals::watch(&btf)) {
+        Ok(signals) => Some(signals),
+        Err(error) => {
+            journal.record(Body::Gap(Gap {
+                what: "who sends signals to the run".to_owned(),
+                why: error.to_string(),
+            }));
+            None
+        }
+    }
+}
+
 /// Starts the job. That it did not start is recorded.
 fn start(
     request: &RunRequest,
     changes: &[(std::ffi::OsString, Option<std::ffi::OsString>)],
     launched: &mut launch::Launched,
 ) -> Result<Job, AppError> {
-    Job::start(&request.argv, changes).map_err(|error| {
+    let kernel = signals_of_the_kernel(&mut launched.journal);
+    Job::start(&request.argv, changes, kernel).map_err(|error| {
         launched.journal.record(Body::Gap(Gap {
             what: "the whole run".to_owned(),
             why: format!("the command did not start: {error}"),

@@ -30,6 +30,7 @@ use super::process::Member;
 use super::recheck::Rechecks;
 use super::recheck::outside::Outside;
 use super::replicas::Worlds;
+use super::sent::Sent;
 use super::shards;
 use super::spec::Held;
 use super::stalls::Timings;
@@ -72,6 +73,7 @@ pub(super) struct Recorder<'a> {
     pub(super) screen: &'a mut dyn Screen,
     pub(super) members: HashMap<Connection, Member>,
     pub(super) context: Context,
+    pub(super) sent: Sent,
     pub(super) watcher: host::exits::Watcher,
     pub(super) command: Process,
     heart: Heart,
@@ -176,6 +178,7 @@ impl<'a> Recorder<'a> {
             memory,
             screen,
             members: HashMap::new(),
+            sent: Sent::new(),
             context: Context::default(),
             watcher,
             command,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Job;
 use crate::exits::{ExitStatus, HowKnown, Watched, status_of};
 use crate::identity::ProcessId;
+use crate::kernel;
 use crate::proc;
 use crate::signals::{SignalSeen, settle};
 use crate::stat::Stat;
@@ -44,6 +45,8 @@ pub struct LeftBehind {
 pub enum HostEvent {
     /// A signal reached the supervisor.
     Signal(SignalSeen),
+    /// A signal was made for a process of the job, as the kernel saw it.
+    Made(Box<kernel::Signal>),
     /// So many signals came too fast to be noted.
     SignalsLost {
         /// How many.
@@ -116,6 +119,8 @@ impl Job {
             let asked = ready.signals && self.signals(ended.is_some(), events);
             // A signal from before the end was for the job, not for our waiting.
             let mut enough = asked && ended.is_some();
+            // Before the ends that they bring about.
+            self.made(events);
             self.watched(&ready, events);
             let mut none_left = false;
             if ready.children {
@@ -155,6 +160,8 @@ impl Job {
             self.watcher.wake().as_fd(),
         ];
         let watched = self.watched.iter().map(|one| one.descriptor.as_fd());
+        // Last, where it moves nobody else's place.
+        let watched = watched.chain(self.kernel.iter().map(kernel::Signals::as_fd));
         let mut descriptors: Vec<PollFd<'_>> = fixed
             .into_iter()
             .chain(watched)
@@ -187,6 +194,20 @@ impl Job {
             events(HostEvent::Signal(seen));
         }
         asked
+    }
+
+    /// Tells the signals that the kernel made for the job.
+    fn made(&mut self, events: &mut dyn FnMut(HostEvent)) {
+        let Some(signals) = &mut self.kernel else {
+            return;
+        };
+        signals.take(|signal| events(HostEvent::Made(Box::new(signal))));
+        let lost = signals.lost().unwrap_or(0);
+        if lost > self.kernel_lost {
+            let count = lost - self.kernel_lost;
+            self.kernel_lost = lost;
+            events(HostEvent::SignalsLost { count });
+        }
     }
 
     /// Tells which watched processes ended, and takes new ones in.
@@ -288,6 +309,7 @@ impl Job {
         };
         // Twice: the first round takes in what was handed over last.
         for _ in 0..2 {
+            self.made(events);
             if let Ok(ready) = self.wait(Some(&now)) {
                 self.watched(&ready, events);
             }

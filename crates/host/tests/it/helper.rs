@@ -60,7 +60,7 @@ fn supervise() {
     for (name, value) in &plan.changes {
         changes.push((name.into(), value.as_ref().map(OsString::from)));
     }
-    match Job::start(&argv, &changes) {
+    match Job::start(&argv, &changes, None) {
         Err(error) => note(&plan, &Note::Failed(error.shell_code(), error.to_string())),
         Ok(job) => follow(&plan, job),
     }

@@ -10,6 +10,7 @@
 mod confined;
 mod ends;
 mod helper;
+mod kernel;
 mod launch;
 mod others;
 mod pooled;

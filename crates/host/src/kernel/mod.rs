@@ -1,0 +1,24 @@
+//! What the kernel sees as it happens, for whoever may ask it (root): programs of ours that hang onto its own points.
+//!
+//! They are put together at run time from the kernel's description of its structures ([`btf`]), so this needs neither a compiler nor a kernel of
+//! a certain version, and it asks for nothing that some kernels refuse (kprobes, LSM). What is told is read in the kernel at that moment, with both
+//! sides; what comes faster than it is taken is counted.
+
+mod asm;
+pub mod btf;
+mod signals;
+
+use std::path::Path;
+
+pub use btf::Btf;
+pub use signals::{KernelError, Origin, Signal, Signals, Task, decode};
+
+/// Where the running kernel describes itself.
+const DESCRIPTION: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's description of itself.
+pub fn description() -> Result<Btf, KernelError> {
+    let bytes = std::fs::read(Path::new(DESCRIPTION));
+    let bytes = bytes.map_err(signals::refused("reading /sys/kernel/btf/vmlinux"))?;
+    Ok(Btf::parse(bytes)?)
+}

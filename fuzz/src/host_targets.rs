@@ -1,0 +1,84 @@
+//! What the kernel tells: its description of itself, and what our programs in it write.
+
+use host::kernel::{Btf, decode};
+
+/// A description of structures: whatever stands in it, looking for a field ends, and what is found lies where it says.
+pub fn btf(data: &[u8]) -> bool {
+    let Ok(btf) = Btf::parse(data.to_vec()) else {
+        return false;
+    };
+    for (structure, path) in [
+        ("task", "pid"),
+        ("task", "login.val"),
+        ("loop", "x.y.z"),
+        ("", ""),
+    ] {
+        let once = btf.offset(structure, path);
+        assert_eq!(once, btf.offset(structure, path));
+    }
+    true
+}
+
+/// A record of a signal: what is read is the same twice, and its names fit.
+pub fn signal_record(data: &[u8]) -> bool {
+    let Some(signal) = decode(data) else {
+        return false;
+    };
+    assert_eq!(decode(data), Some(signal.clone()));
+    // Each byte that is no text becomes one sign of three bytes at most.
+    assert!(signal.actor.name.len() <= 48 && signal.target.name.len() <= 48);
+    true
+}
+
+pub(crate) mod seeds {
+    /// One number, one structure with a member of its own kind, another name for it, and a structure with a part that has no name.
+    pub(crate) fn descriptions() -> Vec<Vec<u8>> {
+        let strings = b"\0int\0kuid\0val\0kuid_t\0task\0pid\0login\0loop\0x\0";
+        let at = |text: &str| {
+            let found = strings
+                .split(|byte| *byte == 0)
+                .scan(0u32, |at, part| {
+                    let start = *at;
+                    *at += u32::try_from(part.len()).unwrap_or(0) + 1;
+                    Some((start, part))
+                })
+                .find(|(_, part)| *part == text.as_bytes());
+            found.map_or(0, |(start, _)| start)
+        };
+        let words = [
+            vec![at("int"), 1 << 24, 4, 32],
+            vec![at("kuid"), 4 << 24 | 1, 4, at("val"), 1, 0],
+            vec![at("kuid_t"), 8 << 24, 2],
+            vec![0, 5 << 24 | 1, 4, at("login"), 3, 0],
+            vec![at("task"), 4 << 24 | 2, 16, at("pid"), 1, 0, 0, 4, 64],
+            vec![at("loop"), 4 << 24 | 1, 4, 0, 6, 0],
+        ];
+        let types: Vec<u8> = words
+            .concat()
+            .into_iter()
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        let mut all = 0xEB9F_u16.to_ne_bytes().to_vec();
+        all.extend([1, 0]);
+        for word in [24, 0, types.len(), types.len(), strings.len()] {
+            all.extend(u32::try_from(word).unwrap_or(0).to_ne_bytes());
+        }
+        all.extend(types);
+        all.extend(strings);
+        vec![all]
+    }
+
+    /// A signal from one shell to another.
+    pub(crate) fn signals() -> Vec<Vec<u8>> {
+        let mut bytes = 5_000u64.to_ne_bytes().to_vec();
+        bytes.extend([9i32, 0, 0, 2].into_iter().flat_map(i32::to_ne_bytes));
+        for pid in [41u32, 42] {
+            let words = [pid, pid, 0, 0, 61_001, 7];
+            bytes.extend(words.into_iter().flat_map(u32::to_ne_bytes));
+            bytes.extend([7_000u64, 44].into_iter().flat_map(u64::to_ne_bytes));
+            bytes.extend(b"bash\0\0\0\0\0\0\0\0\0\0\0\0");
+            bytes.extend([0; 8]);
+        }
+        vec![bytes]
+    }
+}
