@@ -97,9 +97,10 @@ pub struct Job {
     watcher: Watcher,
     watched: Vec<Watched>,
     helpers: Helpers,
-    /// Where the kernel tells of signals to the job, and how many it had to leave out.
+    /// Where the kernel tells of signals to the job, how many it had to leave out, and how many processes.
     kernel: Option<Signals>,
     kernel_lost: u64,
+    unfollowed: u64,
 }
 
 /// Children that the supervisor started for itself while the job runs: neither they nor what is below them is of the job.
@@ -183,6 +184,7 @@ impl Job {
             helpers: Helpers::default(),
             kernel,
             kernel_lost: 0,
+            unfollowed: 0,
         })
     }
 

@@ -65,6 +65,10 @@ impl Recorder<'_> {
             HostEvent::WatchedExited {
                 process, status, ..
             } => self.exited(&to_process(&process), to_outcome(status)),
+            HostEvent::Unfollowed { count } => {
+                let what = format!("signals to {count} processes of the run");
+                self.gap(&what, "they are more than can be followed at once");
+            }
             HostEvent::SignalsLost { count } => {
                 self.gap(&format!("{count} signals"), "they came too fast");
             }

@@ -52,6 +52,11 @@ pub enum HostEvent {
         /// How many.
         count: u64,
     },
+    /// So many processes of the job were too many to be followed: signals to them are not told.
+    Unfollowed {
+        /// How many.
+        count: u64,
+    },
     /// A child of ours ended.
     Exited(Exited),
     /// A watched process ended.
@@ -207,6 +212,12 @@ impl Job {
             let count = lost - self.kernel_lost;
             self.kernel_lost = lost;
             events(HostEvent::SignalsLost { count });
+        }
+        let unfollowed = signals.unfollowed().unwrap_or(0);
+        if unfollowed > self.unfollowed {
+            let count = unfollowed - self.unfollowed;
+            self.unfollowed = unfollowed;
+            events(HostEvent::Unfollowed { count });
         }
     }
 

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::asm::{FRAME, Helper, If, Program, R0, R1, R2, R3, R4, R6, R7, R8, R9};
+use super::asm::{FRAME, Helper, If, Label, Program, R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use super::btf::{Btf, BtfError};
 use crate::sys;
 
@@ -27,11 +27,13 @@ const COMM_BYTES: usize = 16;
 const UNSET: u32 = u32::MAX;
 /// What is left out.
 const CHILD: i32 = libc::SIGCHLD;
-/// Counters: signals that were lost, and whether those to everybody are told.
+/// Counters: signals that were lost, whether those to everybody are told, and processes that could not be followed.
 const LOST: u32 = 0;
 const EVERYTHING: u32 = 1;
-/// Processes that are followed at once.
-const FOLLOWED_MAX: u32 = 1 << 16;
+const UNFOLLOWED: u32 = 2;
+const COUNTERS: u32 = 3;
+/// Processes that are followed at once: a megabyte of the kernel's memory.
+const FOLLOWED_MAX: u32 = 1 << 14;
 /// How the kernel was told of the sender: not at all; by itself; as stated.
 const BY_NOBODY: u32 = 0;
 const BY_KERNEL: u32 = 1;
@@ -183,7 +185,7 @@ impl Signals {
         let places = Places::of(btf)?;
         let maps = Maps {
             ring: sys::Ring::new(RING_BYTES).map_err(refused("a buffer for signals"))?,
-            counters: sys::counters(2).map_err(refused("a counter of lost signals"))?,
+            counters: sys::counters(COUNTERS).map_err(refused("a counter of lost signals"))?,
             followed: sys::set(FOLLOWED_MAX).map_err(refused("a set of processes"))?,
         };
         let wanted = [
@@ -259,6 +261,11 @@ impl Signals {
     /// Signals that came faster than they were taken, since the beginning.
     pub fn lost(&self) -> io::Result<u64> {
         sys::counted(&self.counters, LOST)
+    }
+
+    /// Processes that came of followed ones and are not followed: there were too many.
+    pub fn unfollowed(&self) -> io::Result<u64> {
+        sys::counted(&self.counters, UNFOLLOWED)
     }
 }
 
@@ -346,6 +353,8 @@ fn forked(places: &Places, maps: &Maps) -> Option<Vec<[u8; 8]>> {
     it.copy(R3, R2);
     it.set(R4, 0);
     it.call(Helper::MapUpdate);
+    it.jump(If::Equal, R0, 0, end);
+    one_more(&mut it, maps, UNFOLLOWED, end)?;
     it.here(end);
     it.set(R0, 0);
     it.exit();
@@ -429,10 +438,7 @@ fn signalled(places: &Places, maps: &Maps) -> Option<Vec<[u8; 8]>> {
     it.call(Helper::RingSubmit);
     it.always(end);
     it.here(full);
-    counter(&mut it, maps, LOST)?;
-    it.jump(If::Equal, R0, 0, end);
-    it.set(R1, 1);
-    it.count(R0, 0, R1);
+    one_more(&mut it, maps, LOST, end)?;
     it.here(end);
     it.set(R0, 0);
     it.exit();
@@ -462,6 +468,15 @@ fn in_map(it: &mut Program, map: &OwnedFd, key: i16) {
     it.map(R1, map.as_raw_fd());
     it.copy(R2, FRAME);
     it.add(R2, i32::from(key));
+}
+
+/// Counts one up; to `end` if there is no such counter.
+fn one_more(it: &mut Program, maps: &Maps, place: u32, end: Label) -> Option<()> {
+    counter(it, maps, place)?;
+    it.jump(If::Equal, R0, 0, end);
+    it.set(R1, 1);
+    it.count(R0, 0, R1);
+    Some(())
 }
 
 /// Where a counter stands, in `R0`; zero is nowhere.

@@ -203,3 +203,18 @@ fn what_comes_of_a_followed_process_is_followed_and_nothing_else_is_told() {
     });
     assert!(gone);
 }
+
+#[test]
+fn processes_that_are_too_many_to_be_followed_are_counted() {
+    let Some(signals) = watched() else {
+        return;
+    };
+    signals.follow(std::process::id()).unwrap();
+    // Numbers that no process has, until there is no room.
+    let room = (0..1 << 20).take_while(|number| signals.follow(1 << 30 | number).is_ok());
+    assert!(room.count() > 10_000);
+    assert_eq!(signals.unfollowed().unwrap(), 0);
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    assert!(signals.unfollowed().unwrap() > 0);
+}
