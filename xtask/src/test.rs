@@ -326,7 +326,7 @@ fn seed(project: &Project) -> Option<u32> {
 fn pytest(project: &Project, python: &Python, folder: &str) -> Outcome<Command> {
     // A failure shows all that the command said.
     let whole = ["-o", "verbosity_assertions=1"];
-    let mut pytest = python.command(&["-m", "pytest", "-p", "no:cacheprovider"]);
+    let mut pytest = python.command(&["-m", "pytest", "-rs", "-p", "no:cacheprovider"]);
     pytest.args(whole).arg(folder);
     pytest
         .current_dir(&project.root)

@@ -171,7 +171,8 @@ impl Job {
             _ => StartError::NotExecutable { path, cause },
         })?;
         if let Some(signals) = &kernel {
-            signals.leave(own)?;
+            // If it fails, signals to us are told as well: the job that runs by now is not given up for that.
+            let _ = signals.leave(own);
         }
         Ok(Self {
             // Only we reap it, so its record is there even if it has ended.

@@ -125,7 +125,7 @@ impl Recorder<'_> {
             .map(|(now, before)| now.saturating_sub(before));
         let trains = member.filter(|member| !self.is_worker(member));
         let sender = match outcome {
-            Outcome::Signalled { signal } => self.sent.to(process.pid, signal),
+            Outcome::Signalled { signal } => self.sent.to(process, signal),
             _ => None,
         };
         let found =

@@ -36,7 +36,9 @@ pub(super) fn vanished(
         Outcome::Signalled { signal } => {
             let brought_down = context.another_fell && matches!(signal, SIGTERM | SIGKILL);
             let own_session = sender.is_some_and(|sender| sender.whose == Whose::OwnSession);
-            if context.stop_asked || brought_down || own_session {
+            // What somebody else sent is explained by nothing that happened beside it.
+            let by_other = sender.is_some_and(|sender| sender.whose == Whose::Other);
+            if !by_other && (context.stop_asked || brought_down || own_session) {
                 return None;
             }
             format!("was ended by signal {signal} ({})", signal_name(signal))
@@ -155,6 +157,27 @@ mod tests {
             found.what
         );
         assert_eq!(found.step, Some(4));
+    }
+
+    #[test]
+    fn what_somebody_else_sent_is_found_although_another_one_fell_before() {
+        let second = Context {
+            another_fell: true,
+            ..Context::default()
+        };
+        let by = |whose| Sender {
+            number: 9,
+            whose,
+            words: "pid 5".to_owned(),
+        };
+        let killed = Outcome::Signalled { signal: 9 };
+        let launcher = by(Whose::Run);
+        assert!(vanished(&member(), killed, &second, Some(&launcher)).is_none());
+        let other = by(Whose::Other);
+        let found = vanished(&member(), killed, &second, Some(&other)).unwrap();
+        assert_eq!(found.details, ["it was sent by pid 5"]);
+        let own = by(Whose::OwnSession);
+        assert!(vanished(&member(), killed, &Context::default(), Some(&own)).is_none());
     }
 
     #[test]

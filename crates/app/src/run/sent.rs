@@ -50,7 +50,8 @@ pub(super) struct Sent {
     session: Option<u32>,
     recorded: usize,
     pub(super) more: u64,
-    last: HashMap<u32, Sender>,
+    /// By number and start: a number comes back.
+    last: HashMap<(u32, u64), Sender>,
 }
 
 impl Sent {
@@ -66,9 +67,25 @@ impl Sent {
         }
     }
 
-    /// Who sent the last signal of this number to a process.
-    pub(super) fn to(&self, pid: u32, number: i32) -> Option<&Sender> {
-        self.last.get(&pid).filter(|sent| sent.number == number)
+    /// Who sent the last signal that reached a process, if it was of this number.
+    pub(super) fn to(&self, process: &Process, number: i32) -> Option<&Sender> {
+        let last = self.last.get(&(process.pid, process.started));
+        last.filter(|sent| sent.number == number)
+    }
+
+    /// Remembers who sent a signal. One that did not reach its target ends nobody, and the one before it still may.
+    fn remember(&mut self, made: &SignalMade) {
+        let key = (made.target.process.pid, made.target.process.started);
+        if !made.delivered || (self.last.len() >= REMEMBERED_MAX && !self.last.contains_key(&key)) {
+            return;
+        }
+        let whose = self.whose(made);
+        let sender = Sender {
+            number: made.number,
+            whose,
+            words: words(made, whose),
+        };
+        self.last.insert(key, sender);
     }
 
     fn whose(&self, made: &SignalMade) -> Whose {
@@ -140,12 +157,17 @@ pub(crate) fn sentence(made: &SignalMade) -> String {
     format!("{name} to {target} {from}")
 }
 
-fn party(task: Task, boot: &str) -> Party {
+/// When a process started, in ticks since boot, as `/proc` has it.
+fn started(task: &Task) -> u64 {
     let ticks = rustix::param::clock_ticks_per_second();
+    task.started_ns / (NANOSECONDS / ticks.max(1))
+}
+
+fn party(task: Task, boot: &str) -> Party {
     let process = Process {
         boot: boot.to_owned(),
         pid: task.pid,
-        started: task.started_ns / (NANOSECONDS / ticks.max(1)),
+        started: started(&task),
     };
     // Its number may be another's by now: then nothing is said.
     let id = host::identity::ProcessId::of(task.pid);
@@ -170,6 +192,11 @@ impl Recorder<'_> {
         if signal.actor.pid == own
             || (signal.actor.pid == signal.target.pid && signal.origin == Origin::Process)
         {
+            // Whoever signalled before did not send this one.
+            let started = started(&signal.target);
+            if signal.delivered {
+                self.sent.last.remove(&(signal.target.pid, started));
+            }
             return;
         }
         let target = signal.target.pid;
@@ -195,15 +222,7 @@ impl Recorder<'_> {
             target: party(signal.target, &self.command.boot),
             rank,
         };
-        let whose = self.sent.whose(&made);
-        if self.sent.last.len() < REMEMBERED_MAX {
-            let sender = Sender {
-                number: made.number,
-                whose,
-                words: words(&made, whose),
-            };
-            self.sent.last.insert(target, sender);
-        }
+        self.sent.remember(&made);
         if self.sent.recorded >= RECORDED_MAX {
             self.sent.more += 1;
             return;
@@ -253,6 +272,26 @@ mod tests {
             session,
             ..Sent::new()
         }
+    }
+
+    #[test]
+    fn only_who_reached_a_process_is_said_to_have_ended_it() {
+        let mut run = run_of(1000, Some(1000), Some(4));
+        let first = made(0, Some(1001), Some(5));
+        run.remember(&first);
+        // The second found it dying already.
+        let mut second = made(0, Some(1002), Some(6));
+        second.delivered = false;
+        run.remember(&second);
+        let target = first.target.process.clone();
+        assert!(run.to(&target, 9).unwrap().words.contains("1001"));
+        assert!(run.to(&target, 15).is_none());
+        // Another process that has its number since.
+        let later = Process {
+            started: 2,
+            ..target
+        };
+        assert!(run.to(&later, 9).is_none());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags};
-use taintline_host::kernel::{self, Origin, Signal, Signals};
+use taintline_host::kernel::btf::BtfError;
+use taintline_host::kernel::{self, KernelError, Origin, Signal, Signals};
 
 /// How long a signal may take until it is seen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -13,9 +14,24 @@ fn watched() -> Option<Signals> {
     match kernel::description().and_then(|btf| Signals::watch(&btf)) {
         Ok(signals) => Some(signals),
         Err(error) => {
+            // A program that this kernel does not take is a fault of ours.
+            assert!(is_missing(&error), "{error}");
             println!("not checked: signals as the kernel makes them: {error}");
             None
         }
+    }
+}
+
+/// Whether the kernel, the user's rights or the container leave it out.
+fn is_missing(error: &KernelError) -> bool {
+    match error {
+        // One without logins, or with other structures: printed, and the run says it.
+        KernelError::NotProved | KernelError::Btf(BtfError::Missing(_)) => true,
+        KernelError::Refused { source, .. } => matches!(
+            source.raw_os_error(),
+            Some(libc::EPERM | libc::ENOENT | libc::ENOSYS)
+        ),
+        KernelError::Btf(_) | KernelError::Program => false,
     }
 }
 
