@@ -111,6 +111,9 @@ pub enum AppError {
     /// A time stamp.
     #[error(transparent)]
     Stamp(Box<crate::stamp::StampError>),
+    /// Watching a host.
+    #[error(transparent)]
+    Watch(#[from] crate::watch::WatchError),
     /// Evidence of the ledger.
     #[error(transparent)]
     Evidence(#[from] EvidenceError),

@@ -26,6 +26,10 @@ pub(crate) struct Journal {
     store: Store,
     writer: Writer,
     run: RunId,
+    /// Who sees what is recorded, where nothing else is said.
+    tier: Tier,
+    /// Whether what was recorded is kept as a record of one run.
+    folds: bool,
     seq: u64,
     queue: Vec<Vec<u8>>,
     queued_bytes: usize,
@@ -54,6 +58,8 @@ impl Journal {
             store,
             writer,
             run,
+            tier: Tier::Supervisor,
+            folds: true,
             seq,
             queue: Vec::new(),
             queued_bytes: 0,
@@ -72,6 +78,15 @@ impl Journal {
         }
     }
 
+    /// A journal of a daemon, which has no end: it keeps no record of its own in memory.
+    pub(crate) fn of_daemon(store: Store, writer: Writer, watch: RunId) -> Self {
+        Self {
+            tier: Tier::HostDaemon,
+            folds: false,
+            ..Self::new(store, writer, watch, 0)
+        }
+    }
+
     /// The run.
     pub(crate) fn run(&self) -> RunId {
         self.run
@@ -82,9 +97,9 @@ impl Journal {
         &self.store
     }
 
-    /// Queues a fact seen by the supervisor now.
+    /// Queues a fact seen now, by whoever keeps this journal.
     pub(crate) fn record(&mut self, body: Body) {
-        self.record_at(Tier::Supervisor, wall_us(), body);
+        self.record_at(self.tier, wall_us(), body);
     }
 
     /// Queues a fact.
@@ -101,7 +116,7 @@ impl Journal {
         let jumps = self.jumps.get_or_insert(Jumps::new(wall, boot));
         if let Some(by_us) = jumps.look(wall, boot) {
             let body = Body::Act(Act::ClockStep { by_us });
-            self.push(Tier::Supervisor, wall, wall, body);
+            self.push(self.tier, wall, wall, body);
         }
     }
 
@@ -134,7 +149,9 @@ impl Journal {
         self.seq += 1;
         self.last = Moment::now();
         let encoded = entry.encode();
-        self.record.apply(entry);
+        if self.folds {
+            self.record.apply(entry);
+        }
         match encoded {
             Ok(bytes) if self.queued_bytes + bytes.len() <= QUEUE_BYTES_MAX => {
                 self.queued_bytes += bytes.len();

@@ -7,6 +7,7 @@ use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
 use domain::kept::CheckpointKept;
 use domain::signals::SignalMade;
 use domain::vouch::ClockState;
+use domain::watched::{DaemonSeen, FileChange};
 use domain::{Body, Digest, Entry, Finding, Gap, Process, RunId, RunName};
 
 /// All that is recorded of one run.
@@ -28,6 +29,10 @@ pub struct RunRecord {
     pub signals: Vec<(i64, Signal)>,
     /// Signals to its processes, as the kernel saw them.
     pub made: Vec<(i64, SignalMade)>,
+    /// Changes to files that it loads or writes, as the host's daemon saw them.
+    pub changes: Vec<(i64, FileChange)>,
+    /// Daemons that watched over it, and since when.
+    pub daemons: Vec<(i64, DaemonSeen)>,
     /// Loads, in order.
     pub loads: Vec<Load>,
     /// When each of them happened.
@@ -72,6 +77,8 @@ impl RunRecord {
             exits: Vec::new(),
             signals: Vec::new(),
             made: Vec::new(),
+            changes: Vec::new(),
+            daemons: Vec::new(),
             loads: Vec::new(),
             load_times: Vec::new(),
             writes: Vec::new(),
@@ -163,7 +170,15 @@ impl RunRecord {
             | Act::Replayed(_)
             | Act::Bisected(_)
             | Act::Audited(_)
-            | Act::EnvironmentChecked(_) => {}
+            | Act::EnvironmentChecked(_)
+            | Act::WatchBegun(_)
+            | Act::RunRegistered(_)
+            | Act::FolderWatched { .. }
+            | Act::RunLeft { .. }
+            | Act::WatchBeat(_)
+            | Act::WatchEnded => {}
+            Act::FileChanged(change) => self.changes.push((event_us, *change)),
+            Act::DaemonSeen(seen) => self.daemons.push((event_us, *seen)),
             Act::SpecUsed(used) => self.spec = Some(*used),
             Act::CheckpointKept(kept) => self.kept.push(*kept),
         }

@@ -8,6 +8,7 @@ mod seal;
 mod spec;
 mod statements;
 mod store;
+mod watch;
 mod witness;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ pub(crate) use seal::{Seal as SealArgs, Verify as VerifyArgs};
 pub(crate) use spec::{Spec, SpecAmend, SpecLearn, SpecSign};
 pub(crate) use statements::{Approvals, Approve, Attest, Whom};
 pub(crate) use store::{Prune, Store};
+pub(crate) use watch::{Blame, Watch};
 pub(crate) use witness::{Cosign, Witness, WitnessServe};
 
 /// Keeps model training honest: records what a run loads and does, and finds sabotage.
@@ -75,6 +77,10 @@ pub(crate) enum Command {
     /// Say how many steps must be computed again to be so sure.
     #[command(subcommand)]
     Audit(Audit),
+    /// Watch this host as a daemon: who changes what runs load, and who signals them.
+    Watch(Watch),
+    /// Say who wrote a file or these bytes, how well that is known, and who else could have.
+    Blame(Blame),
     /// Turn a torch checkpoint into safetensors and JSON without executing anything.
     Convert(Convert),
     /// Check or rebuild what is recorded.

@@ -14,6 +14,7 @@ use crate::signals::SignalMade;
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
+use crate::watched::{DaemonSeen, FileChange, RunRegistered, WatchBeat, WatchBegun};
 use crate::{Digest, Finding, PathText, Person, Process, RunId, RunName};
 
 /// Version of the entry's form.
@@ -30,6 +31,8 @@ pub enum Tier {
     InProcess,
     /// The supervisor, outside the process, under the same user.
     Supervisor,
+    /// The daemon that watches the host, of a user of its own.
+    HostDaemon,
 }
 
 /// One fact about one run, or about one scan that keeps its verdicts.
@@ -140,6 +143,32 @@ pub enum Act {
     Bisected(Box<Bisected>),
     /// Stretches of a run, drawn at random, were computed again elsewhere: an act of its own.
     Audited(Box<Audited>),
+    /// A file that runs load or write was changed, and by whom: seen by the host's daemon.
+    FileChanged(Box<FileChange>),
+    /// A daemon watches over this run.
+    DaemonSeen(Box<DaemonSeen>),
+    /// A daemon began to watch the host: the first entry of a watch.
+    WatchBegun(Box<WatchBegun>),
+    /// A run asked a daemon to watch over it.
+    RunRegistered(Box<RunRegistered>),
+    /// A folder of which a run loads or writes files is watched.
+    FolderWatched {
+        /// The run that asked for it.
+        run: RunId,
+        /// Where.
+        folder: PathText,
+    },
+    /// A registered run is over, or its supervisor gone.
+    RunLeft {
+        /// The run.
+        run: RunId,
+        /// It said so; else its supervisor was gone.
+        said: bool,
+    },
+    /// A daemon lives, and what it has counted.
+    WatchBeat(Box<WatchBeat>),
+    /// A daemon ended by itself: the last entry of a watch.
+    WatchEnded,
 }
 
 /// A Python environment and what its references said of it.

@@ -29,6 +29,7 @@ pub mod upkeep;
 pub mod verdict;
 pub mod vouch;
 mod wait;
+pub mod watched;
 
 pub use digest::{Digest, DigestSyntax, Hasher};
 pub use entry::{Act, Body, Entry, Gap, Kind, Outcome, Tier};

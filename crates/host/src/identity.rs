@@ -179,6 +179,25 @@ fn set_number(path: &str) -> Option<u32> {
     (number != UNSET).then_some(number)
 }
 
+/// The groups of a process: the effective one, and all that it has beside it.
+pub fn groups(pid: u32) -> Option<Vec<u32>> {
+    let path = format!("/proc/{pid}/status");
+    let (bytes, _) = bounded::read(Path::new(&path), 1 << 20).ok()?;
+    Some(groups_in(&String::from_utf8_lossy(&bytes)))
+}
+
+fn groups_in(status: &str) -> Vec<u32> {
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().split_whitespace()
+    };
+    let effective = field("Gid:").nth(1).into_iter();
+    effective
+        .chain(field("Groups:"))
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
 /// The most specific control group of a process.
 pub fn cgroup(pid: u32) -> Option<String> {
     cgroup_of(&pid.to_string())
@@ -235,6 +254,13 @@ mod tests {
         let own = ProcessId::current().unwrap();
         let text = serde_json::to_string(&own).unwrap();
         assert_eq!(serde_json::from_str::<ProcessId>(&text).unwrap(), own);
+    }
+
+    #[test]
+    fn groups_are_the_effective_one_and_the_others() {
+        let status = "Name:\tx\nUid:\t1\t2\t1\t1\nGid:\t5\t6\t5\t5\nGroups:\t7 8 \n";
+        assert_eq!(groups_in(status), [6, 7, 8]);
+        assert!(groups_in("").is_empty() && groups(std::process::id()).is_some());
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod job;
 pub mod kernel;
 pub mod listen;
 pub mod pace;
+pub mod pass;
 pub mod peer;
 pub mod proc;
 pub mod sandbox;

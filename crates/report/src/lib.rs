@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bisect;
+pub mod blame;
 pub mod environment;
 pub mod history;
 pub mod plain;
@@ -16,6 +17,7 @@ pub mod statement;
 pub mod time;
 pub mod view;
 pub mod vouch;
+pub mod watching;
 pub mod witness;
 
 pub use sanitise::{sanitise, shorten};

@@ -68,6 +68,8 @@ impl Recorder<'_> {
                 self.environments.end_comparing();
                 self.watch.end();
             }
+            self.end_deferring(false);
+            let reading = reading || self.deferred.waits();
             if !waiting_for_words && !reading {
                 break;
             }

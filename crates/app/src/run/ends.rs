@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use domain::entry::{Act, Exit, Signal};
-use domain::{Body, Outcome, Process};
+use domain::{Body, Tier, Outcome, Process};
 use host::job::HostEvent;
 use host::signals::Passed;
 
@@ -57,7 +57,7 @@ impl Recorder<'_> {
                 };
                 self.journal.record(Body::Act(Act::Signal(act)));
             }
-            HostEvent::Made(signal) => self.made(*signal),
+            HostEvent::Made(signal) => self.made(*signal, Tier::Supervisor),
             HostEvent::Exited(exited) => self.exited(
                 &to_process(&exited.process),
                 to_outcome(Some(exited.status)),
@@ -76,8 +76,15 @@ impl Recorder<'_> {
         }
     }
 
-    /// A process ended. What it said last may still be on its way, so its end is concluded when its connection ends too.
+    /// A process ended. Who killed it may still be on its way from the host's daemon.
     fn exited(&mut self, process: &Process, outcome: Outcome) {
+        if !self.defer(process, outcome) {
+            self.really_exited(process, outcome);
+        }
+    }
+
+    /// A process ended. What it said last may still be on its way, so its end is concluded when its connection ends too.
+    pub(super) fn really_exited(&mut self, process: &Process, outcome: Outcome) {
         let member = self
             .members
             .values_mut()

@@ -17,6 +17,7 @@ use super::keep::Part;
 use super::memory::{Answered, Compiler};
 use super::watch;
 use crate::compiled::Wrong;
+use crate::watch::wire::FromDaemon;
 use crate::witness::Asked;
 
 /// One connection of one process.
@@ -68,6 +69,10 @@ pub(super) enum Event {
     Again(Box<watch::Again>),
     /// The witnesses were asked.
     Witnessed(Box<Asked>),
+    /// The host's daemon said something.
+    Daemon(Box<FromDaemon>),
+    /// The host's daemon hung up.
+    DaemonGone,
     /// A thread was ended by a fault of this program.
     Lost(Lost),
 }

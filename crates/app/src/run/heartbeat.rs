@@ -46,7 +46,7 @@ impl Pulse {
 }
 
 /// Says when a heartbeat is due, and what it says.
-pub(super) struct Heart {
+pub(crate) struct Heart {
     pulse: Arc<Mutex<Pulse>>,
     interval_us: u64,
     count: u64,
@@ -54,7 +54,7 @@ pub(super) struct Heart {
 
 impl Heart {
     /// A heart that beats from now on.
-    pub(super) fn start(interval_seconds: u32) -> Self {
+    pub(crate) fn start(interval_seconds: u32) -> Self {
         let heart = Self::new(interval_seconds, Moment::now());
         let pulse = Arc::downgrade(&heart.pulse);
         let spawned = std::thread::Builder::new()
@@ -78,7 +78,7 @@ impl Heart {
 
     /// What is to be recorded before anything else, if nothing was for an interval. `last` is the last entry. A wall clock
     /// that was set makes one due too, because only a heartbeat tells that from a silence.
-    pub(super) fn due(&mut self, now: Moment, last: Moment) -> Option<Heartbeat> {
+    pub(crate) fn due(&mut self, now: Moment, last: Moment) -> Option<Heartbeat> {
         let stopped_us = {
             let mut pulse = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
             pulse.beat(now.awake_us);

@@ -9,6 +9,7 @@
 mod asked;
 mod closing;
 mod compared;
+mod daemon;
 mod data;
 mod ends;
 mod environment;
@@ -44,10 +45,11 @@ mod ways;
 mod witnessing;
 
 pub(crate) use examined::in_words;
+pub(crate) use heartbeat::Heart;
 pub(crate) use judge::signal_name;
 pub(crate) use keep::FOLDER as KEPT;
 pub(crate) use launch::person;
-pub(crate) use sent::sentence;
+pub(crate) use sent::{as_made, sentence};
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -67,10 +69,10 @@ pub use environment::EnvironmentSummary;
 pub use files::Budget;
 pub use recorder::Screen;
 
+use self::daemon::Daemon;
 use self::environment::{Compiling, Environments};
 use self::event::Event;
 use self::files::Reader;
-use self::heartbeat::Heart;
 use self::memory::Memory as InMemory;
 use self::recorder::{Parts, Recorder};
 use self::watch::Watching;
@@ -150,7 +152,8 @@ pub fn run(
     let changes = launch::variables(request, &sensor, listener.path(), asks, &settings);
     let (oom_before, began) = (judge::oom_kills(), Instant::now());
     let heart = Heart::start(settings.record.heartbeat_seconds); // before the job: its first act may be to stop us
-    let job = start(request, &changes, &mut launched)?;
+    let found = Daemon::find(&request.surroundings, launched.journal.run(), &launched.opening.name); // before the job: it follows all that comes of us
+    let (job, sees_signals) = start(request, &changes, &mut launched)?;
     let command = recorder::to_process(job.process());
     let (watcher, helpers) = (job.watcher(), job.helpers());
     let (events, queue) = mpsc::channel();
@@ -165,6 +168,7 @@ pub fn run(
     launch::examine_code(request, helpers.clone(), people, &events);
     let stop = Arc::new(AtomicBool::new(false));
     let (run, store) = (launched.journal.run(), launched.journal.store().clone());
+    let sensor_folder = sensor.clone();
     let in_memory = InMemory::new(&sensor, &store, helpers.clone(), events.clone());
     let memory = Memory::of_store(&store, &launched.secret);
     let compiling = Compiling { memory, helpers };
@@ -195,6 +199,8 @@ pub fn run(
     recorder.accept_environment = request.accept_environment;
     recorder.keep_checkpoints(run, settings.record.keep_gib);
     recorder.hold_against(spec);
+    recorder.sees_signals = sees_signals;
+    recorder.watched_over(found, request, &sensor_folder, &events);
     let (outcome, ended) = attend(&mut recorder, &queue, &events);
     let wall = ended.saturating_duration_since(began); // the job's: what is read and heard after it is not its time
     recorder.finish(&queue, &events, &stop);
@@ -276,9 +282,11 @@ fn start(
     request: &RunRequest,
     changes: &[(std::ffi::OsString, Option<std::ffi::OsString>)],
     launched: &mut launch::Launched,
-) -> Result<Job, AppError> {
+) -> Result<(Job, bool), AppError> {
     let kernel = signals_of_the_kernel(&mut launched.journal);
-    Job::start(&request.argv, changes, kernel).map_err(|error| {
+    let sees_signals = kernel.is_some();
+    let started = Job::start(&request.argv, changes, kernel);
+    started.map(|job| (job, sees_signals)).map_err(|error| {
         launched.journal.record(Body::Gap(Gap {
             what: "the whole run".to_owned(),
             why: format!("the command did not start: {error}"),

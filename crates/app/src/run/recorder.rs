@@ -14,6 +14,7 @@ use host::exits::ExitStatus;
 use host::identity::ProcessId;
 
 use super::compared;
+use super::daemon::{Daemon, Deferred};
 use super::data::Readings;
 use super::environment::Environments;
 use super::event::{Connection, Event, Purpose};
@@ -119,6 +120,11 @@ pub(super) struct Recorder<'a> {
     pub(super) hangs: Hangs,
     pub(super) kept: Kept,
     pub(super) reports: Reports,
+    /// The host's daemon, while it watches over this run.
+    pub(super) daemon: Option<Daemon>,
+    pub(super) deferred: Deferred,
+    /// Signals are seen by ourselves: the daemon's word on them is not needed.
+    pub(super) sees_signals: bool,
 }
 
 /// Who asked for a file.
@@ -215,6 +221,9 @@ impl<'a> Recorder<'a> {
             hangs: Hangs::default(),
             kept: Kept::default(),
             reports: Reports::default(),
+            daemon: None,
+            deferred: Deferred::default(),
+            sees_signals: false,
         }
     }
 
@@ -256,6 +265,8 @@ impl<'a> Recorder<'a> {
             Event::Watched(report) => self.watched(*report),
             Event::Again(again) => self.scanned_again(&again),
             Event::Witnessed(asked) => self.witnessed(&asked),
+            Event::Daemon(message) => self.daemon_said(*message),
+            Event::DaemonGone => self.daemon_gone(),
             Event::Lost(lost) => self.lost(lost),
             Event::Over(..) => {}
         }
@@ -280,6 +291,8 @@ impl<'a> Recorder<'a> {
         self.judge_hangs();
         self.settle_kept();
         self.settle_due(events);
+        self.have_watched();
+        self.end_deferring(false);
         if self.last_flush.elapsed() >= FLUSH_EVERY {
             self.flush();
         }

@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 
 use domain::entry::Act;
-use domain::signals::{Party, SignalMade, SignalOrigin};
-use domain::{Body, Process};
-use host::kernel::{Origin, Signal, Task};
+use domain::signals::{SignalMade, SignalOrigin};
+use domain::{Body, Process, Tier};
+use host::kernel::{Origin, Signal};
 
 use super::judge::signal_name;
 use super::process::Member;
 use super::recorder::Recorder;
+use crate::party::{party, ticks};
 
 /// Signals that are recorded of a run; the rest is counted.
 const RECORDED_MAX: usize = 1_000;
 /// Processes whose last signal is remembered.
 const REMEMBERED_MAX: usize = 10_000;
-const NANOSECONDS: u64 = 1_000_000_000;
 
 /// Whose signal it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,43 +157,35 @@ pub(crate) fn sentence(made: &SignalMade) -> String {
     format!("{name} to {target} {from}")
 }
 
-/// When a process started, in ticks since boot, as `/proc` has it.
-fn started(task: &Task) -> u64 {
-    let ticks = rustix::param::clock_ticks_per_second();
-    task.started_ns / (NANOSECONDS / ticks.max(1))
-}
-
-fn party(task: Task, boot: &str) -> Party {
-    let process = Process {
-        boot: boot.to_owned(),
-        pid: task.pid,
-        started: started(&task),
-    };
-    // Its number may be another's by now: then nothing is said.
-    let id = host::identity::ProcessId::of(task.pid);
-    let lives = id.is_ok_and(|id| id.started == process.started);
-    Party {
-        cgroup_path: lives.then(|| host::identity::cgroup(task.pid)).flatten(),
-        process,
-        uid: task.uid,
-        effective_uid: task.effective_uid,
-        login_uid: task.login_uid,
-        session: task.session,
-        cgroup: task.cgroup,
-        name: task.name,
+/// A signal as it stands in an entry.
+pub(crate) fn as_made(signal: Signal, boot: &str, rank: Option<u32>) -> SignalMade {
+    SignalMade {
+        number: signal.signal,
+        code: signal.code,
+        delivered: signal.delivered,
+        origin: match signal.origin {
+            Origin::Process => SignalOrigin::Process,
+            Origin::Kernel => SignalOrigin::Kernel,
+            Origin::Timer => SignalOrigin::Timer,
+        },
+        at_ns: signal.at_ns,
+        from_run: signal.from_followed,
+        actor: party(signal.actor, boot),
+        target: party(signal.target, boot),
+        rank,
     }
 }
 
 impl Recorder<'_> {
     /// A signal was made for a process of the run.
-    pub(super) fn made(&mut self, signal: Signal) {
+    pub(super) fn made(&mut self, signal: Signal, tier: Tier) {
         let own = std::process::id();
         // What we hand on ourselves is told where it reached us; what a process does to itself is its own affair.
         if signal.actor.pid == own
             || (signal.actor.pid == signal.target.pid && signal.origin == Origin::Process)
         {
             // Whoever signalled before did not send this one.
-            let started = started(&signal.target);
+            let started = ticks(signal.target.started_ns);
             if signal.delivered {
                 self.sent.last.remove(&(signal.target.pid, started));
             }
@@ -207,34 +199,22 @@ impl Recorder<'_> {
             return;
         }
         let rank = member.and_then(Member::rank);
-        let made = SignalMade {
-            number: signal.signal,
-            code: signal.code,
-            delivered: signal.delivered,
-            origin: match signal.origin {
-                Origin::Process => SignalOrigin::Process,
-                Origin::Kernel => SignalOrigin::Kernel,
-                Origin::Timer => SignalOrigin::Timer,
-            },
-            at_ns: signal.at_ns,
-            from_run: signal.from_followed,
-            actor: party(signal.actor, &self.command.boot),
-            target: party(signal.target, &self.command.boot),
-            rank,
-        };
+        let made = as_made(signal, &self.command.boot, rank);
         self.sent.remember(&made);
         if self.sent.recorded >= RECORDED_MAX {
             self.sent.more += 1;
             return;
         }
         self.sent.recorded += 1;
-        self.journal
-            .record(Body::Act(Act::SignalMade(Box::new(made))));
+        let body = Body::Act(Act::SignalMade(Box::new(made)));
+        self.journal.record_at(tier, host::clock::wall_us(), body);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::signals::Party;
+
     use super::*;
 
     fn made(uid: u32, login_uid: Option<u32>, session: Option<u32>) -> SignalMade {

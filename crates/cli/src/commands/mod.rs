@@ -13,6 +13,7 @@ mod scan;
 mod seal;
 mod spec;
 mod store;
+mod watch;
 mod witness;
 
 use app::AppError;
@@ -40,6 +41,8 @@ pub(crate) fn dispatch(args: Args) -> Result<Exit, AppError> {
         Command::Replay(args) => replay::replay(&surroundings, args),
         Command::Bisect(args) => replay::bisect(&surroundings, args),
         Command::Audit(args) => replay::audit(&surroundings, args),
+        Command::Watch(args) => watch::watch(surroundings, args),
+        Command::Blame(args) => watch::blame(&surroundings, &args),
         Command::Convert(convert) => convert::convert(&convert),
         Command::Ledger(ledger) => ledger::ledger(&surroundings, &ledger),
         Command::Store(args) => store::store(&surroundings, args),

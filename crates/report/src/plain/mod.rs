@@ -2,6 +2,7 @@
 
 mod audit;
 mod bisect;
+mod blame;
 mod convert;
 mod diff;
 mod environment;
@@ -16,11 +17,13 @@ mod spec;
 mod stamp;
 mod statement;
 mod summary;
+mod watching;
 mod weights;
 mod witness;
 
 pub use audit::{audit, exchanged, head, rotated};
 pub use bisect::bisected;
+pub use blame::blamed;
 pub use convert::converted;
 pub use diff::diff;
 pub use environment::{env_baseline, env_checked};
@@ -35,6 +38,7 @@ pub use spec::{spec_learnt, spec_shown, spec_signed};
 pub use stamp::{seal_stamped, stamped};
 pub use statement::{approvals, attestation, attested};
 pub use summary::{IN_MEMORY, opening, summary};
+pub use watching::{explained, one as sense};
 pub use weights::weights;
 pub use witness::{cosigned, witness_keys, witnessed};
 

@@ -1,0 +1,265 @@
+//! Notices of the kernel become changes: what one process does to one file within a moment is one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use domain::watched::{Actor, Deed};
+
+const MILLISECOND: u64 = 1_000_000;
+/// How long notices are gathered.
+const GATHERED_NS: u64 = 80 * MILLISECOND;
+/// The same where a file is held open and written: until it is closed, or so long.
+const HELD_NS: u64 = 10_000 * MILLISECOND;
+/// Changes that may be gathered at once.
+const AT_ONCE_MAX: usize = 10_000;
+/// Changes that one account may have recorded singly: at once, and each second from then on.
+const BURST: f64 = 400.0;
+const EACH_SECOND: f64 = 50.0;
+/// Accounts that are told apart.
+const ACCOUNTS_MAX: usize = 4_096;
+
+/// One process and one file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) path: PathBuf,
+    pub(super) pid: u32,
+    /// When the process started; nothing where it is not known.
+    pub(super) started: u64,
+}
+
+/// What was noticed of it so far.
+#[derive(Debug, Clone)]
+pub(super) struct Growing {
+    pub(super) from: Option<PathBuf>,
+    pub(super) deeds: BTreeSet<Deed>,
+    pub(super) folder: bool,
+    pub(super) notices: u64,
+    pub(super) first_ns: u64,
+    pub(super) last_ns: u64,
+    pub(super) actor: Actor,
+    /// Matters for a file that is held open alone: then nothing else is said of it for a while.
+    told_ns: Option<u64>,
+}
+
+/// One notice.
+#[derive(Debug, Clone)]
+pub(super) struct Notice {
+    pub(super) from: Option<PathBuf>,
+    pub(super) deeds: BTreeSet<Deed>,
+    pub(super) folder: bool,
+    pub(super) at_ns: u64,
+}
+
+/// All that is being gathered.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    growing: HashMap<Key, Growing>,
+    /// Notices for which there was no room.
+    pub(super) beyond: u64,
+}
+
+impl Gathering {
+    /// Whether this process is doing something to this file already.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.growing.contains_key(key)
+    }
+
+    /// Takes one notice in; `actor` is asked for the first of them.
+    pub(super) fn take(&mut self, key: Key, notice: Notice, actor: impl FnOnce() -> Actor) {
+        if let Some(growing) = self.growing.get_mut(&key) {
+            growing.deeds.extend(notice.deeds);
+            growing.notices += 1;
+            growing.last_ns = notice.at_ns;
+            growing.from = growing.from.take().or(notice.from);
+            return;
+        }
+        if self.growing.len() >= AT_ONCE_MAX {
+            self.beyond += 1;
+            return;
+        }
+        let growing = Growing {
+            from: notice.from,
+            deeds: notice.deeds,
+            folder: notice.folder,
+            notices: 1,
+            first_ns: notice.at_ns,
+            last_ns: notice.at_ns,
+            actor: actor(),
+            told_ns: None,
+        };
+        self.growing.insert(key, growing);
+    }
+
+    /// Those that are due now. A file that is only written stays: it is told once, and again when it is closed or a while has passed.
+    pub(super) fn due(&mut self, now_ns: u64) -> Vec<(Key, Growing)> {
+        let mut due = Vec::new();
+        self.growing.retain(|key, growing| {
+            let is_held = growing.deeds.iter().all(|deed| *deed == Deed::Written);
+            let since = growing.told_ns.unwrap_or(growing.first_ns);
+            let wait = match growing.told_ns {
+                Some(_) if is_held => HELD_NS,
+                _ => GATHERED_NS,
+            };
+            if now_ns.saturating_sub(since) < wait {
+                return true;
+            }
+            if growing.notices > 0 {
+                due.push((key.clone(), growing.clone()));
+            }
+            // One that was held and is quiet since is forgotten.
+            let goes_on = is_held && growing.notices > 0;
+            growing.told_ns = Some(now_ns);
+            growing.notices = 0;
+            growing.first_ns = now_ns;
+            goes_on
+        });
+        due.sort_by_key(|(_, growing)| growing.first_ns);
+        due
+    }
+
+    /// Whether anything is being gathered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.growing.is_empty()
+    }
+}
+
+/// How much each account may still have recorded.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    of: HashMap<String, Account>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    left: f64,
+    at_ns: u64,
+    over: u64,
+}
+
+impl Budget {
+    /// Whether one more is recorded.
+    pub(super) fn spend(&mut self, account: &str, now_ns: u64) -> bool {
+        if self.of.len() >= ACCOUNTS_MAX && !self.of.contains_key(account) {
+            return false;
+        }
+        let it = self.of.entry(account.to_owned()).or_insert(Account {
+            left: BURST,
+            at_ns: now_ns,
+            over: 0,
+        });
+        let seconds = now_ns.saturating_sub(it.at_ns) as f64 / 1e9;
+        it.left = (it.left + seconds * EACH_SECOND).min(BURST);
+        it.at_ns = now_ns;
+        if it.left < 1.0 {
+            it.over += 1;
+            return false;
+        }
+        it.left -= 1.0;
+        true
+    }
+
+    /// Who went beyond, and by how many, since the last time.
+    pub(super) fn over(&mut self) -> Vec<(String, u64)> {
+        let mut over: Vec<(String, u64)> = self
+            .of
+            .iter_mut()
+            .filter(|(_, account)| account.over > 0)
+            .map(|(name, account)| (name.clone(), std::mem::take(&mut account.over)))
+            .collect();
+        over.sort();
+        self.of.retain(|_, account| account.left < BURST - 1.0);
+        over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::watched::Known;
+
+    use super::*;
+
+    fn key(path: &str) -> Key {
+        Key {
+            path: path.into(),
+            pid: 7,
+            started: 1,
+        }
+    }
+
+    fn notice(deed: Deed, at_ns: u64) -> Notice {
+        Notice {
+            from: None,
+            deeds: BTreeSet::from([deed]),
+            folder: false,
+            at_ns,
+        }
+    }
+
+    fn actor() -> Actor {
+        Actor {
+            pid: 7,
+            known: Known::Unknown,
+            party: None,
+            became: None,
+            executable: None,
+            parents: Vec::new(),
+            run: None,
+        }
+    }
+
+    #[test]
+    fn what_one_process_does_to_a_file_within_a_moment_is_one_change() {
+        let mut all = Gathering::default();
+        for (deed, at) in [(Deed::Created, 0), (Deed::Written, 1), (Deed::Closed, 2)] {
+            all.take(key("/a"), notice(deed, at * MILLISECOND), actor);
+        }
+        assert!(all.due(50 * MILLISECOND).is_empty());
+        let due = all.due(GATHERED_NS);
+        assert_eq!((due.len(), due[0].1.notices, due[0].1.deeds.len()), (1, 3, 3));
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_is_held_and_written_is_told_once_and_again_when_it_is_closed() {
+        let mut all = Gathering::default();
+        let mut told = 0;
+        for at in (0..5_000).step_by(10) {
+            all.take(key("/log"), notice(Deed::Written, at * MILLISECOND), actor);
+            told += all.due(at * MILLISECOND).len();
+        }
+        assert_eq!(told, 1);
+        all.take(key("/log"), notice(Deed::Closed, 5_000 * MILLISECOND), actor);
+        let due = all.due(5_100 * MILLISECOND);
+        assert!(due.len() == 1 && due[0].1.deeds.contains(&Deed::Closed));
+        assert!(all.is_empty());
+    }
+
+    #[test]
+    fn one_that_is_held_and_quiet_is_forgotten() {
+        let mut all = Gathering::default();
+        all.take(key("/log"), notice(Deed::Written, 0), actor);
+        assert_eq!(all.due(GATHERED_NS).len(), 1);
+        assert!(all.due(2 * HELD_NS).is_empty() && all.is_empty());
+    }
+
+    #[test]
+    fn more_than_there_is_room_for_is_counted() {
+        let mut all = Gathering::default();
+        for number in 0..AT_ONCE_MAX + 5 {
+            all.take(key(&format!("/{number}")), notice(Deed::Created, 0), actor);
+        }
+        assert_eq!((all.beyond, all.due(GATHERED_NS).len()), (5, AT_ONCE_MAX));
+    }
+
+    #[test]
+    fn an_account_that_floods_is_counted_and_takes_nothing_from_others() {
+        let mut budget = Budget::default();
+        let spent = (0..10_000).filter(|_| budget.spend("a", 0)).count();
+        assert_eq!(spent, 400);
+        assert!(budget.spend("b", 0));
+        assert_eq!(budget.over(), [("a".to_owned(), 9_600)]);
+        assert!(budget.over().is_empty());
+        let later = (0..10_000).filter(|_| budget.spend("a", 1_000 * MILLISECOND)).count();
+        assert_eq!(later, 50);
+    }
+}
