@@ -79,6 +79,16 @@ impl Folders {
         self.known.clear();
     }
 
+    /// This one was made at this place. It is known from then on, also if it is gone again before anybody could look.
+    pub(super) fn made(&mut self, at: &Named<'_>, folder: Handle) {
+        if let Some(found) = self.find(at) {
+            let path = found.folder.join(at.name);
+            let stand = self.stand(&path);
+            let path = path.into();
+            self.know(folder, Folder { path, stand });
+        }
+    }
+
     /// This one is gone.
     pub(super) fn forget(&mut self, folder: &Handle) {
         self.known.remove(folder);
@@ -96,11 +106,15 @@ impl Folders {
             path: path.into(),
         };
         let found = self.found(&folder, named.name);
+        self.know(named.folder, folder);
+        Some(found)
+    }
+
+    fn know(&mut self, handle: Handle, folder: Folder) {
         if self.known.len() >= KNOWN_MAX {
             self.known.clear();
         }
-        self.known.insert(named.folder, folder);
-        Some(found)
+        self.known.insert(handle, folder);
     }
 
     fn found(&self, folder: &Folder, name: &OsStr) -> Found {

@@ -26,7 +26,7 @@ use crate::sys;
 use folders::Folders;
 pub use record::{HANDLE_MAX, Handle, Named, Record, Records, records};
 
-/// Bytes of a read: not so many that the descriptors of all its processes, some hundred and fifty, could not be open at once.
+/// Bytes of a read: few enough records, some two hundred, that descriptors of all their processes can be open at once.
 const BUFFER: usize = 16 * 1024;
 /// Records that are taken in one call, and up to one read more.
 const TAKEN_MAX: usize = 4096;
@@ -52,19 +52,9 @@ pub enum FilesError {
         /// The answer.
         source: io::Error,
     },
-    /// A file that something else than its folder was mounted for, so that there is no path on its file system.
-    #[error("{} lies on another file system than its folder", .0.display())]
-    Elsewhere(PathBuf),
-}
-
-impl FilesError {
-    /// What the kernel answered, where it was asked.
-    pub fn source(&self) -> Option<&io::Error> {
-        match self {
-            Self::Refused { source, .. } | Self::RefusedAt { source, .. } => Some(source),
-            Self::Elsewhere(_) => None,
-        }
-    }
+    /// Nothing on its file system has a path by it: it is a file that was mounted by itself, or lies where we cannot go by path.
+    #[error("{} has no path here that others on its file system could be found by", .0.display())]
+    NoPath(PathBuf),
 }
 
 /// What happened: one thing, or several.
@@ -195,14 +185,17 @@ impl Files {
         };
         let file_system = number(fstatvfs(&folder))?;
         if number(statvfs(at))? != file_system {
-            return Err(FilesError::Elsewhere(at.to_owned()));
+            return Err(FilesError::NoPath(at.to_owned()));
         }
         if self.seen.folders.has(file_system) {
             return Ok(());
         }
         let handle = sys::handle_of(&folder, file_system);
         let handle = handle.map_err(refused("naming by handle"))?;
-        folders::path_of(&folder, &handle).map_err(refused("finding by handle"))?;
+        let path = folders::path_of(&folder, &handle).map_err(refused("finding by handle"))?;
+        if path.is_none() {
+            return Err(FilesError::NoPath(at.to_owned()));
+        }
         let marked = sys::mark_file_system(&self.queue, folder.as_fd());
         marked.map_err(refused("watching the file system of"))?;
         self.seen.folders.add(file_system, folder);
@@ -243,7 +236,8 @@ impl Files {
         self.seen.overflows
     }
 
-    /// Changes that were not told as it is not known where they were, and records that could not be understood.
+    /// Changes that were not told as it is not known where they were, and records that could not be understood. All on these file
+    /// systems count, wanted or not: a folder that is gone does not say where it was.
     pub fn unplaced(&self) -> u64 {
         self.seen.unplaced
     }
@@ -264,24 +258,26 @@ impl Seen {
             self.folders.forget_all();
             return None;
         }
-        let is_folder = record.mask & libc::FAN_ONDIR != 0;
+        if record.mask & libc::FAN_ONDIR == 0 {
+            return self.placed(record, process);
+        }
+        // What becomes of folders counts whoever does it.
         let what = What(record.mask);
-        if is_folder && what.is_renamed() {
+        if what.is_renamed() {
             self.folders.forget_all();
         }
-        let change = self.placed(record, process, is_folder);
-        if let (true, true, Some(gone)) = (is_folder, what.is_deleted(), &record.target) {
+        if let (true, Some(place), Some(made)) = (what.is_created(), &record.place, record.target) {
+            self.folders.made(place, made);
+        }
+        let change = self.placed(record, process);
+        // Made and deleted in one: changes in it are still to come.
+        if let (true, false, Some(gone)) = (what.is_deleted(), what.is_created(), &record.target) {
             self.folders.forget(gone);
         }
         change
     }
 
-    fn placed(
-        &mut self,
-        record: &Record<'_>,
-        process: Option<OwnedFd>,
-        is_folder: bool,
-    ) -> Option<Change> {
+    fn placed(&mut self, record: &Record<'_>, process: Option<OwnedFd>) -> Option<Change> {
         if record.pid == self.own || is_of_names_alone(record) {
             return None;
         }
@@ -305,7 +301,7 @@ impl Seen {
         };
         Some(Change {
             what: What(record.mask),
-            is_folder,
+            is_folder: record.mask & libc::FAN_ONDIR != 0,
             place: shown(place, record.place.as_ref()),
             from: shown(from, record.from.as_ref()),
             pid: record.pid,
