@@ -1,5 +1,6 @@
 //! What the kernel tells: its description of itself, and what our programs in it write.
 
+use host::files::{HANDLE_MAX, Record, records};
 use host::kernel::{Btf, decode};
 
 /// A description of structures: whatever stands in it, looking for a field ends, and what is found lies where it says.
@@ -28,6 +29,30 @@ pub fn signal_record(data: &[u8]) -> bool {
     // Each byte that is no text becomes one sign of three bytes at most.
     assert!(signal.actor.name.len() <= 48 && signal.target.name.len() <= 48);
     true
+}
+
+/// Records of changes to files: as many as there can be, the same twice, with handles and names that fit, and nothing is left but
+/// what is no record.
+pub fn fanotify_record(data: &[u8]) -> bool {
+    let mut all = records(data);
+    let found: Vec<Record<'_>> = all.by_ref().collect();
+    assert!(found.len() <= data.len() / 24);
+    assert!(all.next().is_none() && all.rest().len() <= data.len());
+    assert_eq!(found, records(data).collect::<Vec<_>>());
+    for record in &found {
+        for named in record.place.iter().chain(&record.from) {
+            let name = named.name.as_encoded_bytes();
+            assert!(!name.is_empty() && name.len() < data.len());
+            assert!(!name.contains(&0) && !name.contains(&b'/'));
+            assert!(named.folder.bytes().len() <= HANDLE_MAX);
+        }
+    }
+    // The same again behind it changes nothing in what was whole.
+    if all.rest().is_empty() {
+        let twice = [data, data].concat();
+        assert_eq!(records(&twice).count(), 2 * found.len());
+    }
+    !found.is_empty()
 }
 
 pub(crate) mod seeds {
@@ -80,5 +105,37 @@ pub(crate) mod seeds {
             bytes.extend([0; 8]);
         }
         vec![bytes]
+    }
+
+    /// A file that is written, one that is renamed, and a queue that was full.
+    pub(crate) fn changes() -> Vec<Vec<u8>> {
+        let part = |kind: u8, body: &[u8]| {
+            let length = u16::try_from(4 + body.len()).unwrap_or(0);
+            [&[kind, 0][..], &length.to_ne_bytes(), body].concat()
+        };
+        let place = |kind: u8, name: &[u8; 4]| {
+            let words = [0x11u32, 0x22, 8, 1];
+            let mut body: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
+            body.extend(b"folder-1");
+            body.extend(name);
+            part(kind, &body)
+        };
+        let record = |mask: u64, parts: &[Vec<u8>]| {
+            let parts = parts.concat();
+            let length = u32::try_from(24 + parts.len()).unwrap_or(0);
+            let mut bytes = length.to_ne_bytes().to_vec();
+            bytes.extend([3, 0]);
+            bytes.extend(24u16.to_ne_bytes());
+            bytes.extend(mask.to_ne_bytes());
+            bytes.extend([-1i32, 41].into_iter().flat_map(i32::to_ne_bytes));
+            bytes.extend(parts);
+            bytes
+        };
+        let process = part(4, &(-1i32).to_ne_bytes());
+        let written = record(0xA, &[place(2, b"a\0\0\0"), process.clone()]);
+        let (old, new) = (place(10, b"old\0"), place(12, b"new\0"));
+        let renamed = record(0x1000_0000, &[old, new, process]);
+        let full = record(0x4000, &[]);
+        vec![[written.clone(), renamed, full].concat(), written]
     }
 }

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod disk;
 mod echo;
 pub mod exits;
+pub mod files;
 pub mod identity;
 pub mod job;
 pub mod kernel;

@@ -1,9 +1,9 @@
 //! The system calls that no safe wrapper offers as they are needed here. All `unsafe` code of the crate.
 //!
-//! Six things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
+//! Seven things: catching signals with their sender and giving the handlers back ([`catch`]), starting a process with the
 //! dispositions and mask that *we* were started with rather than with those that a runtime has set since ([`spawn`]),
 //! asking the kernel about processes by descriptor and about its clock ([`ask`]), confining this process or one that is started ([`confine`]),
-//! having a file written out ([`disk`]), and programs of ours in the kernel ([`bpf`]).
+//! having a file written out ([`disk`]), programs of ours in the kernel ([`bpf`]), and who changes files ([`fanotify`]).
 //! `std::process::Command` was rejected for the job: it empties the signal mask of its children and cannot give an
 //! ignored SIGCHLD back.
 #![expect(
@@ -16,6 +16,7 @@ mod bpf;
 mod catch;
 mod confine;
 mod disk;
+mod fanotify;
 mod spawn;
 
 use std::os::fd::AsFd;
@@ -28,6 +29,9 @@ pub(crate) use confine::{
     landlock_restrict, landlock_ruleset, landlock_version, processor_time,
 };
 pub(crate) use disk::write_out;
+pub(crate) use fanotify::{
+    file_queue, handle_of, mark_file_system, open_handle, take_file_records,
+};
 pub(crate) use spawn::{Program, start, start_echo};
 
 /// Empties an event descriptor, so that the next poll waits again.

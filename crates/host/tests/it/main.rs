@@ -9,6 +9,7 @@
 
 mod confined;
 mod ends;
+mod files;
 mod helper;
 mod kernel;
 mod launch;
