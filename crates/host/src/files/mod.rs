@@ -165,8 +165,9 @@ impl Files {
         })
     }
 
-    /// Watches the whole file system that this file or folder lies on. One that is watched already stays as it is, with paths by
-    /// the mount that was named first.
+    /// Watches the whole file system that this file or folder lies on; twice is as once. Paths are told as they are by the mount
+    /// that it is reached by: where a file system is mounted several times, each mount that matters is named here. It stays in use
+    /// as long as this lives.
     ///
     /// It has proved then that folders on it can be found by what the kernel tells.
     pub fn watch(&mut self, at: &Path) -> Result<(), FilesError> {
@@ -187,18 +188,18 @@ impl Files {
         if number(statvfs(at))? != file_system {
             return Err(FilesError::NoPath(at.to_owned()));
         }
-        if self.seen.folders.has(file_system) {
+        let handle = sys::handle_of(&folder, file_system);
+        let (handle, mount) = handle.map_err(refused("naming by handle"))?;
+        if self.seen.folders.has(file_system, mount) {
             return Ok(());
         }
-        let handle = sys::handle_of(&folder, file_system);
-        let handle = handle.map_err(refused("naming by handle"))?;
         let path = folders::path_of(&folder, &handle).map_err(refused("finding by handle"))?;
         if path.is_none() {
             return Err(FilesError::NoPath(at.to_owned()));
         }
         let marked = sys::mark_file_system(&self.queue, folder.as_fd());
         marked.map_err(refused("watching the file system of"))?;
-        self.seen.folders.add(file_system, folder);
+        self.seen.folders.add(file_system, mount, folder);
         Ok(())
     }
 
