@@ -1,13 +1,16 @@
 //! Who changes files, as the kernel tells it (fanotify): which name in which folder, what was done to it, and by which process.
 //!
-//! Whole file systems are watched, so nothing that is made later is missed, and a process is named by the kernel at the moment
-//! of the change: its number cannot have become another's before. [`crate::watch`] needs no rights and names nobody; this
-//! needs root.
+//! Whole file systems are watched, so nothing that is made later is missed. The process is the one that the kernel saw at the
+//! change. It comes with a descriptor if it was still there; without one, its number may be another's by now. [`crate::watch`]
+//! needs no rights and names nobody; this needs root.
 //!
-//! What it cannot see: a write through a shared mapping; below an overlay; on another machine that shares the file system.
-//! A change of bytes by a name in one folder is told under that name alone, though the file may have others. What one process
-//! does to one name before it is taken may come as one change, in no order. Events that came faster than they were taken are
-//! lost and counted.
+//! What it cannot see: a write below an overlay, or on another machine that shares the file system. One through a shared mapping
+//! is told at the end alone, as a file that is closed, when neither mapping nor descriptor is left. A file with several names is
+//! told under the one that was used: a write by a name outside of what is wanted is not told. Nor is what the kernel tells of a
+//! file without a place; it is counted, unless it is of attributes alone.
+//!
+//! What one process does to one name before it is taken may come as one change, in no order. Events that came faster than they
+//! were taken are lost and counted.
 //!
 //! It reads no file, refuses to know what a change means, and never stands in anybody's way: no access waits for it.
 
