@@ -1,7 +1,8 @@
 //! Where the folders lie that the kernel names by handle, and which of them are wanted.
 //!
-//! A path is what the folder has now, seen from the mount by which its file system was first named. It is believed only if it
-//! leads back to the same folder: a folder outside of that mount, or below another mount, has no path here.
+//! A path is what the folder has now, seen from a mount by which its file system was named: the first one that gives a path that
+//! is wanted, else the first that gives one. It is believed only if it leads back to the same folder: a folder outside of all
+//! those mounts, or below another one, has no path here.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -53,20 +54,23 @@ impl Found {
 
 #[derive(Debug, Default)]
 pub(super) struct Folders {
-    /// One open folder of each file system.
-    systems: HashMap<u64, OwnedFd>,
+    /// The mounts of each file system: number, and one open folder.
+    systems: HashMap<u64, Vec<(i32, OwnedFd)>>,
     /// `None`: everything.
     wanted: Option<Vec<PathBuf>>,
     known: HashMap<Handle, Folder>,
 }
 
 impl Folders {
-    pub(super) fn has(&self, file_system: u64) -> bool {
-        self.systems.contains_key(&file_system)
+    pub(super) fn has(&self, file_system: u64, mount: i32) -> bool {
+        let mut mounts = self.systems.get(&file_system).into_iter().flatten();
+        mounts.any(|known| known.0 == mount)
     }
 
-    pub(super) fn add(&mut self, file_system: u64, folder: OwnedFd) {
-        self.systems.insert(file_system, folder);
+    pub(super) fn add(&mut self, file_system: u64, mount: i32, folder: OwnedFd) {
+        let mounts = self.systems.entry(file_system).or_default();
+        mounts.push((mount, folder));
+        self.forget_all();
     }
 
     pub(super) fn only(&mut self, wanted: Vec<PathBuf>) {
@@ -99,15 +103,27 @@ impl Folders {
         if let Some(folder) = self.known.get(&named.folder) {
             return Some(self.found(folder, named.name));
         }
-        let mount = self.systems.get(&named.folder.file_system)?;
-        let path = path_of(mount, &named.folder).ok()??;
-        let folder = Folder {
-            stand: self.stand(&path),
-            path: path.into(),
-        };
+        let folder = self.look_up(&named.folder)?;
         let found = self.found(&folder, named.name);
         self.know(named.folder, folder);
         Some(found)
+    }
+
+    fn look_up(&self, handle: &Handle) -> Option<Folder> {
+        let mounts = self.systems.get(&handle.file_system)?;
+        let mut first = None;
+        for (_, mount) in mounts {
+            let Ok(Some(path)) = path_of(mount, handle) else {
+                continue;
+            };
+            let (stand, path) = (self.stand(&path), path.into());
+            let folder = Folder { path, stand };
+            if stand != Stand::Outside {
+                return Some(folder);
+            }
+            first.get_or_insert(folder);
+        }
+        first
     }
 
     fn know(&mut self, handle: Handle, folder: Folder) {

@@ -1,13 +1,16 @@
 //! Who changes files, as the kernel tells it (fanotify): which name in which folder, what was done to it, and by which process.
 //!
-//! Whole file systems are watched, so nothing that is made later is missed, and a process is named by the kernel at the moment
-//! of the change: its number cannot have become another's before. [`crate::watch`] needs no rights and names nobody; this
-//! needs root.
+//! Whole file systems are watched, so nothing that is made later is missed. The process is the one that the kernel saw at the
+//! change. It comes with a descriptor if it was still there; without one, its number may be another's by now. [`crate::watch`]
+//! needs no rights and names nobody; this needs root.
 //!
-//! What it cannot see: a write through a shared mapping; below an overlay; on another machine that shares the file system.
-//! A change of bytes by a name in one folder is told under that name alone, though the file may have others. What one process
-//! does to one name before it is taken may come as one change, in no order. Events that came faster than they were taken are
-//! lost and counted.
+//! What it cannot see: a write below an overlay, or on another machine that shares the file system. One through a shared mapping
+//! is told at the end alone, as a file that is closed, when neither mapping nor descriptor is left. A file with several names is
+//! told under the one that was used: a write by a name outside of what is wanted is not told. Nor is what the kernel tells of a
+//! file without a place; it is counted, unless it is of attributes alone.
+//!
+//! What one process does to one name before it is taken may come as one change, in no order. Events that came faster than they
+//! were taken are lost and counted.
 //!
 //! It reads no file, refuses to know what a change means, and never stands in anybody's way: no access waits for it.
 
@@ -165,8 +168,9 @@ impl Files {
         })
     }
 
-    /// Watches the whole file system that this file or folder lies on. One that is watched already stays as it is, with paths by
-    /// the mount that was named first.
+    /// Watches the whole file system that this file or folder lies on; twice is as once. Paths are told as they are by the mount
+    /// that it is reached by: where a file system is mounted several times, each mount that matters is named here. It stays in use
+    /// as long as this lives.
     ///
     /// It has proved then that folders on it can be found by what the kernel tells.
     pub fn watch(&mut self, at: &Path) -> Result<(), FilesError> {
@@ -187,18 +191,18 @@ impl Files {
         if number(statvfs(at))? != file_system {
             return Err(FilesError::NoPath(at.to_owned()));
         }
-        if self.seen.folders.has(file_system) {
+        let handle = sys::handle_of(&folder, file_system);
+        let (handle, mount) = handle.map_err(refused("naming by handle"))?;
+        if self.seen.folders.has(file_system, mount) {
             return Ok(());
         }
-        let handle = sys::handle_of(&folder, file_system);
-        let handle = handle.map_err(refused("naming by handle"))?;
         let path = folders::path_of(&folder, &handle).map_err(refused("finding by handle"))?;
         if path.is_none() {
             return Err(FilesError::NoPath(at.to_owned()));
         }
         let marked = sys::mark_file_system(&self.queue, folder.as_fd());
         marked.map_err(refused("watching the file system of"))?;
-        self.seen.folders.add(file_system, folder);
+        self.seen.folders.add(file_system, mount, folder);
         Ok(())
     }
 

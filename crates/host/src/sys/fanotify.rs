@@ -103,8 +103,8 @@ pub(crate) fn open_handle(mount: &OwnedFd, handle: &Handle) -> io::Result<OwnedF
     owned(descriptor)
 }
 
-/// The handle of an open file or folder; its file system is for the caller to say.
-pub(crate) fn handle_of(at: impl AsFd, file_system: u64) -> io::Result<Handle> {
+/// The handle of an open file or folder, and the number of its mount; its file system is for the caller to say.
+pub(crate) fn handle_of(at: impl AsFd, file_system: u64) -> io::Result<(Handle, i32)> {
     let mut raw = RawHandle {
         length: libc::c_uint::try_from(HANDLE_MAX).unwrap_or(0),
         kind: 0,
@@ -128,7 +128,8 @@ pub(crate) fn handle_of(at: impl AsFd, file_system: u64) -> io::Result<Handle> {
     let length = usize::try_from(raw.length).unwrap_or(usize::MAX);
     let bytes = raw.bytes.get(..length);
     let handle = bytes.and_then(|bytes| Handle::new(file_system, raw.kind, bytes));
-    handle.ok_or_else(|| io::ErrorKind::InvalidData.into())
+    let handle = handle.ok_or(io::ErrorKind::InvalidData)?;
+    Ok((handle, mount))
 }
 
 fn owned(descriptor: libc::c_int) -> io::Result<OwnedFd> {

@@ -409,6 +409,70 @@ fn group_written(group: &Path) -> Option<(u32, Vec<Change>)> {
     Some((child.id(), all))
 }
 
+const MOUNTED: &str = "TAINTLINE_HOST_TEST_MOUNTED";
+
+#[test]
+fn what_has_several_paths_by_several_mounts_is_told_by_the_one_that_is_wanted() {
+    let scene = scene();
+    let own = std::env::current_exe().unwrap();
+    let script = "mkdir one two mnt && mount --bind one mnt && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script]).arg(own);
+    command.args(["--ignored", "--exact", "--nocapture"]);
+    command.arg("files::watch_two_mounts").env(MOUNTED, "1");
+    let Ok(output) = command.current_dir(&scene.path).output() else {
+        println!("not checked: several mounts: there is no `unshare`");
+        return;
+    };
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    if said.contains("running 1 test") {
+        print!("{said}");
+        assert!(output.status.success(), "{said}");
+    } else {
+        println!("not checked: several mounts: {said}");
+    }
+}
+
+#[test]
+#[ignore = "a helper process: watches in a namespace where `mnt` is `one`"]
+fn watch_two_mounts() {
+    assert!(
+        std::env::var(MOUNTED).is_ok(),
+        "started by other tests only"
+    );
+    let here = std::env::current_dir().unwrap();
+    let at = |name: &str| here.join(name);
+    let Some(mut files) = watched(&at("mnt")) else {
+        return;
+    };
+    let told = |files: &mut Files, script: &str, last: &str| {
+        let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
+        let all = until(files, |all| {
+            all.iter().any(|one| shows(one, &at(last), What::is_closed))
+        });
+        child.wait().unwrap();
+        let mut names: Vec<PathBuf> = all.iter().map(path).collect();
+        names.dedup();
+        names
+    };
+    // What lies on the same file system outside of the only mount that is known has no path.
+    let names = told(&mut files, ": > two/a; : > one/b; : > mnt/c", "mnt/c");
+    assert_eq!(names, [at("mnt/b"), at("mnt/c")]);
+    assert!(files.unplaced() > 0);
+    files.watch(&here).unwrap();
+    files.only(vec![at("mnt"), at("two")]);
+    let names = told(&mut files, ": > d; : > two/e; : > one/f", "mnt/f");
+    assert_eq!(names, [at("two/e"), at("mnt/f")]);
+    files.only(vec![at("one")]);
+    let names = told(&mut files, ": > two/g; : > mnt/h", "one/h");
+    assert_eq!(names, [at("one/h")]);
+}
+
+fn path(change: &Change) -> PathBuf {
+    change.place.as_ref().unwrap().path()
+}
+
 #[test]
 fn a_place_that_is_not_there_is_named_and_a_file_stands_for_its_folder() {
     let scene = scene();
