@@ -5,7 +5,7 @@
 //! the login user survives `su` and `sudo`, the user does not; SSH_CONNECTION is only a claim of the environment.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
@@ -179,6 +179,28 @@ fn set_number(path: &str) -> Option<u32> {
     (number != UNSET).then_some(number)
 }
 
+/// Where the unified tree of control groups is, and where in it the group of a process. `None` where it has none.
+pub fn unified_folder(pid: u32) -> Option<(PathBuf, PathBuf)> {
+    let (mounts, _) = bounded::read(Path::new("/proc/self/mountinfo"), 1 << 20).ok()?;
+    let top = unified_mount(&String::from_utf8_lossy(&mounts))?;
+    let (groups, _) = bounded::read(Path::new(&format!("/proc/{pid}/cgroup")), 64 << 10).ok()?;
+    let groups = String::from_utf8_lossy(&groups);
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let folder = top.join(group);
+    folder.is_dir().then_some((top, folder))
+}
+
+/// Lines of `mountinfo`: number, parent, device, root, place, options, and behind a dash the kind. A part of the tree that is mounted
+/// alone has another root: by it nothing is found.
+fn unified_mount(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut fields = place.split(' ');
+        let (root, place) = (fields.nth(3)?, fields.next()?);
+        (kind.starts_with("cgroup2 ") && root == "/").then(|| PathBuf::from(place))
+    })
+}
+
 /// The groups of a process: the effective one, and all that it has beside it.
 pub fn groups(pid: u32) -> Option<Vec<u32>> {
     let path = format!("/proc/{pid}/status");
@@ -254,6 +276,13 @@ mod tests {
         let own = ProcessId::current().unwrap();
         let text = serde_json::to_string(&own).unwrap();
         assert_eq!(serde_json::from_str::<ProcessId>(&text).unwrap(), own);
+    }
+
+    #[test]
+    fn the_unified_tree_is_found_among_the_mounts() {
+        let mounts = "24 1 0:22 / /proc rw - proc proc rw\n30 24 0:26 /x /part rw - cgroup2 none rw\n31 24 0:26 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 none rw\n";
+        assert_eq!(unified_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(unified_mount("30 24 0:26 / /x rw - cgroup none rw\nbroken"), None);
     }
 
     #[test]

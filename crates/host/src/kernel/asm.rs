@@ -23,6 +23,7 @@ pub(super) enum Helper {
     MapDelete = 3,
     CurrentTask = 35,
     ReadKernel = 113,
+    ReadKernelText = 115,
     BootTime = 125,
     RingReserve = 131,
     RingSubmit = 132,

@@ -6,12 +6,18 @@
 
 mod asm;
 pub mod btf;
+mod lives;
 mod signals;
+mod table;
+mod task;
 
 use std::path::Path;
 
 pub use btf::Btf;
-pub use signals::{KernelError, Origin, Signal, Signals, Task, decode};
+pub use lives::{Happened, Lives, decode as decode_life};
+pub use signals::{KernelError, Origin, Signal, Signals, decode};
+pub use table::{Life, Table, Who, living, look};
+pub use task::Task;
 
 /// Where the running kernel describes itself.
 const DESCRIPTION: &str = "/sys/kernel/btf/vmlinux";

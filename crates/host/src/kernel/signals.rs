@@ -15,16 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use super::asm::{FRAME, Helper, If, Label, Program, R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use super::btf::{Btf, BtfError};
+use super::task::{NUMBER, Places, TASK_BYTES, Task, describe, number_of, process_number, read, task};
 use crate::sys;
 
 /// Bytes of the buffer between kernel and process, of signals alone: some thousand of them.
 const RING_BYTES: u32 = 1 << 20;
-/// Bytes of what is told of a signal, and of each of the two tasks within it.
+/// Bytes of what is told of a signal, with both tasks.
 const EVENT_BYTES: usize = 24 + 2 * TASK_BYTES;
-const TASK_BYTES: usize = 64;
-const COMM_BYTES: usize = 16;
-/// Login user or session that was never set.
-const UNSET: u32 = u32::MAX;
 /// What is left out.
 const CHILD: i32 = libc::SIGCHLD;
 /// Counters: signals that were lost, whether those to everybody are told, and processes that could not be followed.
@@ -67,29 +64,6 @@ pub(super) fn refused(what: &'static str) -> impl FnOnce(io::Error) -> KernelErr
     move |source| KernelError::Refused { what, source }
 }
 
-/// A task at the moment of a signal, as the kernel holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Task {
-    /// The process, in the first namespace of the host.
-    pub pid: u32,
-    /// The thread in it.
-    pub thread: u32,
-    /// When the process started, in nanoseconds since boot.
-    pub started_ns: u64,
-    /// Real user.
-    pub uid: u32,
-    /// Effective user.
-    pub effective_uid: u32,
-    /// Who logged in, whatever he became since; `None` where no login was recorded.
-    pub login_uid: Option<u32>,
-    /// The login's session.
-    pub session: Option<u32>,
-    /// Number of its control group in the unified tree.
-    pub cgroup: u64,
-    /// What it calls itself: fifteen bytes that it chooses itself.
-    pub name: String,
-}
-
 /// Whom the signal itself names as its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -124,49 +98,6 @@ pub struct Signal {
     pub target: Task,
 }
 
-/// Where fields of a task lie in this kernel.
-#[derive(Debug)]
-struct Places {
-    tgid: u32,
-    pid: u32,
-    leader: u32,
-    started: u32,
-    credentials: u32,
-    login: u32,
-    session: u32,
-    groups: u32,
-    name: u32,
-    uid: u32,
-    effective: u32,
-    tree: u32,
-    node: u32,
-    number: u32,
-    code: u32,
-}
-
-impl Places {
-    fn of(btf: &Btf) -> Result<Self, BtfError> {
-        let task = |path: &str| btf.offset("task_struct", path);
-        Ok(Self {
-            tgid: task("tgid")?,
-            pid: task("pid")?,
-            leader: task("group_leader")?,
-            started: task("start_boottime")?,
-            credentials: task("real_cred")?,
-            login: task("loginuid.val")?,
-            session: task("sessionid")?,
-            groups: task("cgroups")?,
-            name: task("comm")?,
-            uid: btf.offset("cred", "uid.val")?,
-            effective: btf.offset("cred", "euid.val")?,
-            tree: btf.offset("css_set", "dfl_cgrp")?,
-            node: btf.offset("cgroup", "kn")?,
-            number: btf.offset("kernfs_node", "id")?,
-            code: btf.offset("kernel_siginfo", "si_code")?,
-        })
-    }
-}
-
 /// Sees signals from the moment it is made to the moment it is dropped: those to processes that are followed, and to all that come of them.
 pub struct Signals {
     ring: sys::Ring,
@@ -183,6 +114,7 @@ impl Signals {
     /// kernel's first namespace gives them, that is an error.
     pub fn watch(btf: &Btf) -> Result<Self, KernelError> {
         let places = Places::of(btf)?;
+        let code = btf.offset("kernel_siginfo", "si_code")?;
         let maps = Maps {
             ring: sys::Ring::new(RING_BYTES).map_err(refused("a buffer for signals"))?,
             counters: sys::counters(COUNTERS).map_err(refused("a counter of lost signals"))?,
@@ -191,7 +123,7 @@ impl Signals {
         let wanted = [
             (c"sched_process_fork", forked(&places, &maps)),
             (c"sched_process_free", freed(&places, &maps)),
-            (c"signal_generate", signalled(&places, &maps)),
+            (c"signal_generate", signalled(&places, code, &maps)),
         ];
         let mut programs = Vec::new();
         for (point, code) in wanted {
@@ -303,32 +235,8 @@ pub fn decode(bytes: &[u8]) -> Option<Signal> {
     })
 }
 
-fn task(bytes: &[u8]) -> Option<Task> {
-    let word = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    let long = |at: usize| Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
-    let set = |number: u32| (number != UNSET).then_some(number);
-    let name = bytes.get(40..40 + COMM_BYTES)?;
-    let end = name
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(COMM_BYTES);
-    Some(Task {
-        pid: word(0)?,
-        thread: word(4)?,
-        uid: word(8)?,
-        effective_uid: word(12)?,
-        login_uid: set(word(16)?),
-        session: set(word(20)?),
-        started_ns: long(24)?,
-        cgroup: long(32)?,
-        name: String::from_utf8_lossy(name.get(..end)?).into_owned(),
-    })
-}
-
-/// Scratch on a program's stack: a pointer on its way, the key of a counter, the number of a process.
-const SCRATCH: i16 = -8;
+/// The key of a counter, on a program's stack.
 const KEY: i16 = -16;
-const NUMBER: i16 = -24;
 
 /// What the programs share.
 struct Maps {
@@ -382,7 +290,7 @@ fn freed(places: &Places, maps: &Maps) -> Option<Vec<[u8; 8]>> {
 
 /// Hung onto the point where a signal is made: its arguments are signal, what is known of the sender, target, whether a group is meant, and the
 /// result.
-fn signalled(places: &Places, maps: &Maps) -> Option<Vec<[u8; 8]>> {
+fn signalled(places: &Places, code: u32, maps: &Maps) -> Option<Vec<[u8; 8]>> {
     let mut it = Program::default();
     let (end, full) = (it.label(), it.label());
     let (stated, told, wanted) = (it.label(), it.label(), it.label());
@@ -420,7 +328,7 @@ fn signalled(places: &Places, maps: &Maps) -> Option<Vec<[u8; 8]>> {
     it.always(told);
     it.here(stated);
     it.store_number(R9, 20, i32::try_from(AS_STATED).ok()?);
-    read(&mut it, 12, 4, places.code)?;
+    read(&mut it, 12, 4, code)?;
     it.here(told);
     it.call(Helper::CurrentTask);
     it.copy(R8, R0);
@@ -443,24 +351,6 @@ fn signalled(places: &Places, maps: &Maps) -> Option<Vec<[u8; 8]>> {
     it.set(R0, 0);
     it.exit();
     it.finish()
-}
-
-/// Puts the number of the process whose task is in `R8` onto the stack.
-fn process_number(it: &mut Program, places: &Places) -> Option<()> {
-    number_of(it, places.tgid)
-}
-
-/// Puts four bytes at `R8 + from` onto the stack, where numbers of processes are.
-fn number_of(it: &mut Program, from: u32) -> Option<()> {
-    it.set(R0, 0);
-    it.store(FRAME, NUMBER, R0);
-    it.copy(R1, FRAME);
-    it.add(R1, i32::from(NUMBER));
-    it.set(R2, 4);
-    it.copy(R3, R8);
-    it.add(R3, i32::try_from(from).ok()?);
-    it.call(Helper::ReadKernel);
-    Some(())
 }
 
 /// The map and the key on the stack, as the next call takes them.
@@ -487,66 +377,9 @@ fn counter(it: &mut Program, maps: &Maps, place: u32) -> Option<()> {
     Some(())
 }
 
-/// Reads `bytes` at `R8 + from` into the record; what cannot be read is zero.
-fn read(it: &mut Program, to: i16, bytes: i32, from: u32) -> Option<()> {
-    it.copy(R1, R9);
-    it.add(R1, i32::from(to));
-    it.set(R2, bytes);
-    it.copy(R3, R8);
-    it.add(R3, i32::try_from(from).ok()?);
-    it.call(Helper::ReadKernel);
-    Some(())
-}
-
-/// Follows the pointer at `R7 + from`, which is in `R7` afterwards.
-fn follow(it: &mut Program, from: u32) -> Option<()> {
-    it.copy(R1, FRAME);
-    it.add(R1, i32::from(SCRATCH));
-    it.set(R2, 8);
-    it.copy(R3, R7);
-    it.add(R3, i32::try_from(from).ok()?);
-    it.call(Helper::ReadKernel);
-    it.load(R7, FRAME, SCRATCH);
-    Some(())
-}
-
-/// As [`read`], from `R7`.
-fn read_there(it: &mut Program, to: i16, bytes: i32, from: u32) -> Option<()> {
-    it.copy(R1, R9);
-    it.add(R1, i32::from(to));
-    it.set(R2, bytes);
-    it.copy(R3, R7);
-    it.add(R3, i32::try_from(from).ok()?);
-    it.call(Helper::ReadKernel);
-    Some(())
-}
-
-/// Writes what [`task`] reads, of the task in `R8`, to the record at `to`.
-fn describe(it: &mut Program, places: &Places, to: i16) -> Option<()> {
-    read(it, to, 4, places.tgid)?;
-    read(it, to + 4, 4, places.pid)?;
-    read(it, to + 16, 4, places.login)?;
-    read(it, to + 20, 4, places.session)?;
-    it.copy(R7, R8);
-    follow(it, places.credentials)?;
-    read_there(it, to + 8, 4, places.uid)?;
-    read_there(it, to + 12, 4, places.effective)?;
-    it.copy(R7, R8);
-    follow(it, places.leader)?;
-    read_there(it, to + 24, 8, places.started)?;
-    it.copy(R7, R8);
-    follow(it, places.groups)?;
-    follow(it, places.tree)?;
-    follow(it, places.node)?;
-    read_there(it, to + 32, 8, places.number)?;
-    read(it, to + 40, i32::try_from(COMM_BYTES).ok()?, places.name)?;
-    it.store_number(R9, to + 56, 0);
-    it.store_number(R9, to + 60, 0);
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::task::{COMM_BYTES, UNSET};
     use super::*;
 
     /// A record as the program writes it: SIGKILL by `kill`, from a login that has become root.
