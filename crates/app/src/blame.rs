@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use domain::entry::{Act, Kind, Load, Write};
+use domain::signals::Party;
 use domain::watched::{Actor, Blind, FileChange, Known};
 use domain::{Body, Digest, Entry, Gap, Node, PathText, RunId, Tree};
 use ledger::Store;
@@ -380,8 +381,13 @@ fn rung(actor: &Actor) -> (u8, String) {
     let Some(party) = &actor.party else {
         return (0, "these bytes; by whom is not known".to_owned());
     };
-    if actor.known == Known::Changed {
-        return (1, "this process; its users changed at about that time".to_owned());
+    let later = actor.became.as_ref();
+    let is_settled = |later: &Party| {
+        party.login_uid.is_some()
+            && (later.login_uid, later.session) == (party.login_uid, party.session)
+    };
+    if later.is_some_and(|later| !is_settled(later)) {
+        return (1, "this process; its login changed at about that time".to_owned());
     }
     match (party.login_uid, party.session) {
         (Some(login_uid), Some(session)) => (

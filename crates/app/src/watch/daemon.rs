@@ -136,7 +136,8 @@ impl Daemon {
     pub(super) fn run(&mut self, words: &Receiver<Heard>, waker: &Waker, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let is_busy = !self.gathering.is_empty();
-            self.senses.wait(waker, if is_busy { BUSY } else { QUIET });
+            let time = if is_busy { BUSY } else { self.senses.patience(QUIET) };
+            self.senses.wait(waker, time);
             waker.taken();
             self.round(words);
         }
@@ -222,10 +223,13 @@ impl Daemon {
         for signal in self.senses.signals() {
             self.signal(signal);
         }
-        let changes = self.senses.changes();
-        for change in changes {
-            self.change(&change);
-        }
+        let Some(mut files) = self.senses.lend_files() else {
+            return;
+        };
+        let began_ns = now_ns();
+        // Each is asked about at once: its process may go at any moment.
+        let more = files.take(|change| self.change(&change));
+        self.senses.give_back(files, began_ns, more.is_ok_and(|more| !more));
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -269,13 +273,15 @@ impl Daemon {
             return;
         };
         let from = change.from.as_ref().map(host::files::Place::path);
-        let wanted = |path: &Path| self.ground.is_wanted(path) || self.senses.is_limit(path);
+        let wanted = |path: &Path| {
+            self.ground.is_wanted(path) || !self.senses.limited_by(path).is_empty()
+        };
         if !wanted(&path) && !from.as_deref().is_some_and(wanted) {
             return;
         }
         self.counters.changes += 1;
         let at_ns = now_ns();
-        let (life, started) = self.senses.who(change);
+        let (found, started) = self.senses.who(change);
         let key = Key {
             path,
             pid: change.pid,
@@ -290,7 +296,7 @@ impl Daemon {
         if self.gathering.has(&key) {
             return self.gathering.take(key, notice, nobody);
         }
-        let actor = self.senses.actor(change, life);
+        let actor = self.senses.actor(change, found);
         // Supervisors write the records of their runs: that is no change to what a run loads.
         let is_supervisor = |process: &Process| {
             let mut askers = self.ground.askers();
@@ -316,18 +322,23 @@ impl Daemon {
                 runs.push(run);
             }
         }
-        runs.extend(self.senses.runs_limited_by(&key.path));
+        let limited = self.senses.limited_by(&key.path).to_vec();
+        let is_limit = !limited.is_empty();
+        runs.extend(limited);
         if runs.is_empty() || !self.spend(&account(&growing.actor)) {
             return;
         }
         let at_us = at_us(growing.first_ns);
         let mut after = state::of(&key.path);
-        if self.senses.is_limit(&key.path)
+        if is_limit
             && let Some(after) = &mut after
         {
             after.value = state::value(&key.path);
         }
         let before = self.known.forget(&key.path);
+        if let Some(from) = &growing.from {
+            self.known.forget(from);
+        }
         if let Some(digest) = after.as_ref().and_then(|state| state.digest) {
             self.known.remember(&key.path, digest);
         }
@@ -500,7 +511,7 @@ impl Daemon {
             return;
         }
         let mut folders: BTreeSet<PathBuf> = self.ground.folders().into_iter().collect();
-        folders.extend(self.senses.limits());
+        folders.extend(self.senses.limit_folders().cloned());
         self.senses.only(folders.into_iter().collect());
     }
 }
@@ -558,7 +569,7 @@ fn own() -> Process {
 }
 
 /// The boot clock, as the kernel's own programs tell it.
-fn now_ns() -> u64 {
+pub(super) fn now_ns() -> u64 {
     u64::try_from(host::clock::boot_us().saturating_mul(THOUSAND)).unwrap_or(0)
 }
 

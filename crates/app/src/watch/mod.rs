@@ -8,6 +8,7 @@ mod daemon;
 mod explain;
 mod ground;
 mod growing;
+mod limits;
 mod past;
 mod reach;
 mod senses;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Where the daemon of a host listens, unless something else is settled.
 pub(crate) const SOCKET: &str = "/run/taintline/watch.sock";
 /// The variable that says where else.
-pub const SOCKET_VARIABLE: &str = "TAINTLINE_DAEMON";
+pub(crate) const SOCKET_VARIABLE: &str = "TAINTLINE_DAEMON";
 
 /// From a supervisor.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

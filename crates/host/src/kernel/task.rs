@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::asm::{FRAME, Helper, Program, R0, R1, R2, R3, R7, R8, R9, Reg};
+use super::asm::{FRAME, Helper, Program, R0, R1, R2, R3, R7, R8, R9};
 use super::btf::{Btf, BtfError};
 
 /// Bytes of what is told of a task.

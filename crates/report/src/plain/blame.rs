@@ -60,7 +60,7 @@ fn one(text: &mut String, link: &LinkView) {
         if rest > 0 {
             names.push(format!("{rest} more"));
         }
-        text.push_str(&field("could as well", &names.join("; ")));
+        text.push_str(&field("could too", &names.join("; ")));
     }
     let (log, number) = &link.ledger;
     text.push_str(&field("ledger", &format!("{log}:{number}")));

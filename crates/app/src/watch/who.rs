@@ -1,0 +1,159 @@
+//! From what is known of processes to who did something, as it stands in an entry.
+
+use std::collections::BTreeSet;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+
+use domain::watched::{Actor, Ancestor, Known, Principal};
+use domain::{PathText, RunId};
+use host::files::Change;
+use host::kernel::{Life, Task};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::reach::{Groups, may_write};
+use crate::party::{party, ticks};
+
+/// Whom a process came of is written down this far.
+const PARENTS_MAX: usize = 12;
+
+/// A path as it stands in an entry.
+pub(super) fn path_of(path: &PathText) -> PathBuf {
+    PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()))
+}
+
+/// Whether the process that did it has not ended: its number is its own then.
+pub(super) fn lives(change: &Change) -> bool {
+    let Some(process) = &change.process else {
+        return false;
+    };
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let mut ready = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+    poll(&mut ready, Some(&now)).is_ok_and(|count| count == 0)
+}
+
+/// Nobody is named.
+pub(super) fn unknown(pid: u32, known: Known) -> Actor {
+    Actor {
+        pid,
+        known,
+        party: None,
+        became: None,
+        executable: None,
+        parents: Vec::new(),
+        run: None,
+    }
+}
+
+/// By the kernel's own word on that life.
+pub(super) fn of_life(
+    life: &Life,
+    (from_ns, to_ns): (u64, u64),
+    above: &[Life],
+    lives: bool,
+    run: Option<RunId>,
+) -> Actor {
+    let boot = host::identity::boot_id().unwrap_or_default();
+    let moments = life.during(from_ns, to_ns);
+    let (Some(first), Some(last)) = (moments.first(), moments.last()) else {
+        return unknown(life.pid(), Known::Unknown);
+    };
+    let users = |task: &Task| (task.uid, task.effective_uid, task.login_uid, task.session);
+    let same = moments.iter().all(|moment| users(moment) == users(first));
+    // The newest says best what it calls itself; where users differ, the first says who it was.
+    let shown = if same { last } else { first };
+    let executable = life.executable.as_deref().map(PathText::from_bytes);
+    let now = host::proc::executable(life.pid()).ok().filter(|_| lives);
+    let now = now.map(|file| PathText::from(file.path.as_path()));
+    Actor {
+        pid: life.pid(),
+        known: if same { Known::Observed } else { Known::Changed },
+        party: Some(party((*shown).clone(), boot)),
+        became: (!same).then(|| Box::new(party((*last).clone(), boot))),
+        executable: now.or(executable),
+        parents: above.iter().take(PARENTS_MAX).filter_map(ancestor).collect(),
+        run,
+    }
+}
+
+fn ancestor(life: &Life) -> Option<Ancestor> {
+    let moments = life.during(u64::MAX, u64::MAX);
+    Some(Ancestor {
+        pid: life.pid(),
+        started: ticks(life.started_ns()),
+        name: moments.first()?.name.clone(),
+        executable: life.executable.as_deref().map(PathText::from_bytes),
+    })
+}
+
+/// As `/proc` has it now, where the process has not ended.
+pub(super) fn looked_up(
+    change: &Change,
+    alive: bool,
+    run: impl Fn(u32) -> Option<RunId>,
+) -> Actor {
+    let looked = host::kernel::look(change.pid).filter(|_| alive);
+    // Still the one that did it when all was read.
+    let Some((task, parent)) = looked.filter(|_| lives(change)) else {
+        return unknown(change.pid, Known::Unknown);
+    };
+    let boot = host::identity::boot_id().unwrap_or_default();
+    let executable = host::proc::executable(change.pid).ok();
+    Actor {
+        pid: change.pid,
+        known: Known::LookedUp,
+        party: Some(party(task, boot)),
+        became: None,
+        executable: executable.map(|file| PathText::from(file.path.as_path())),
+        parents: parents(parent),
+        run: run(change.pid),
+    }
+}
+
+fn parents(first: u32) -> Vec<Ancestor> {
+    let mut all = Vec::new();
+    let mut next = first;
+    while all.len() < PARENTS_MAX && next > 0 {
+        let Some((task, parent)) = host::kernel::look(next) else {
+            break;
+        };
+        let executable = host::proc::executable(next).ok();
+        all.push(Ancestor {
+            pid: next,
+            started: ticks(task.started_ns),
+            name: task.name,
+            executable: executable.map(|file| PathText::from(file.path.as_path())),
+        });
+        next = parent;
+    }
+    all
+}
+
+/// An account, by a process of it.
+pub(super) fn principal(task: &Task) -> Principal {
+    Principal {
+        login_uid: task.login_uid,
+        session: task.session,
+        uid: task.effective_uid,
+    }
+}
+
+/// Who could have written a file, or put another in its place, by the processes that live; but for who did.
+pub(super) fn able(tasks: &[Task], groups: &mut Groups, path: &Path, actor: &Actor) -> Vec<Principal> {
+    let file = path.symlink_metadata().ok();
+    let folder = path.parent().and_then(|folder| folder.metadata().ok());
+    let all: BTreeSet<Principal> = tasks.iter().map(principal).collect();
+    let did = actor.party.as_ref();
+    let is_actor = |it: &Principal| {
+        did.is_some_and(|did| {
+            (did.login_uid, did.session, did.effective_uid) == (it.login_uid, it.session, it.uid)
+        })
+    };
+    all.into_iter()
+        .filter(|it| !is_actor(it))
+        .filter(|it| may_write(&groups.account(it.uid), file.as_ref(), folder.as_ref()))
+        .collect()
+}
