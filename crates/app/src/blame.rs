@@ -8,12 +8,13 @@ use std::path::PathBuf;
 
 use domain::entry::{Act, Kind, Load, Write};
 use domain::signals::Party;
-use domain::watched::{Actor, Blind, FileChange, Known};
+use domain::watched::{Actor, Blind, FileChange};
 use domain::{Body, Digest, Entry, Gap, Node, PathText, RunId, Tree};
 use ledger::Store;
 use report::blame::{BlameView, LinkView};
 use report::time::rfc3339;
 
+use crate::changes;
 use crate::error::AppError;
 use crate::party;
 use crate::place::Surroundings;
@@ -154,17 +155,16 @@ impl Search {
         if !self.seen.insert(key) {
             return;
         }
-        let words: Vec<&str> = change.deeds.iter().map(|deed| deed.word()).collect();
         let (rung, may_be_said) = rung(&change.actor);
         let view = LinkView {
             at: rfc3339(at_us),
             kind: "changed",
             path: change.path.to_string(),
             from: change.from.as_ref().map(ToString::to_string),
-            what: words.join(", "),
+            what: changes::what(change),
             before: change.before,
             after,
-            known: known(change.actor.known),
+            known: changes::known(change.actor.known),
             who: self.who(&change.actor),
             parents: parents(&change.actor),
             rung,
@@ -351,16 +351,6 @@ impl Search {
             links: self.links.into_iter().skip(extra).map(|(_, link)| link).collect(),
             gaps,
         }
-    }
-}
-
-fn known(known: Known) -> &'static str {
-    match known {
-        Known::Observed => "observed",
-        Known::Changed => "changed",
-        Known::LookedUp => "looked_up",
-        Known::Several => "several",
-        Known::Unknown => "unknown",
     }
 }
 

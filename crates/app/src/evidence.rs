@@ -91,6 +91,7 @@ pub fn entries(
     surroundings: &Surroundings,
     log: Option<&str>,
     count: u64,
+    full: bool,
 ) -> Result<EntriesView, AppError> {
     let store = Store::open(&surroundings.store_to_read()?)?;
     let mut view = EntriesView {
@@ -107,7 +108,9 @@ pub fn entries(
         while next < size {
             let end = size.min((next / BATCH + 1) * BATCH);
             for (number, bytes) in (next..end).zip(log.entries(next..end)?) {
-                view.entries.push(line(log.name(), number, &bytes));
+                let mut line = line(log.name(), number, &bytes);
+                line.entry = full.then(|| serde_json::from_slice(&bytes).ok()).flatten();
+                view.entries.push(line);
             }
             next = end;
         }
@@ -344,6 +347,7 @@ fn line(log: &str, number: u64, bytes: &[u8]) -> EntryLine {
             || format!("{} bytes that are no entry of this version", bytes.len()),
             |entry| what(&entry.body).to_owned(),
         ),
+        entry: None,
     }
 }
 

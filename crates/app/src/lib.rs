@@ -10,6 +10,7 @@ pub mod attest;
 mod audit;
 pub mod blame;
 mod bounded;
+mod changes;
 pub mod checkpoint;
 mod code;
 pub mod compiled;

@@ -21,7 +21,7 @@ use report::view::{
 use crate::index::IndexedRun;
 use crate::record::RunRecord;
 use crate::run::{EnvironmentSummary, signal_name};
-use crate::{interrupted, redact, silence};
+use crate::{changes, interrupted, redact, silence};
 
 /// Content of a sealed blob, without its 32 random bytes; `None` when it was erased or cannot be read.
 pub fn unsealed(store: &Store, digest: &Digest) -> Option<Vec<u8>> {
@@ -119,7 +119,8 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
             .map(|kept| kept_view(store, kept))
             .collect(),
         acts: acts(record, state),
-        findings: record.findings.clone(),
+        changes: changes::views(record),
+        findings: changes::beside(record, &record.findings),
         gaps: gaps(record, state),
         cost: record.end.as_ref().map(|(_, end)| CostView {
             wall_seconds: end.wall_us as f64 / 1e6,
@@ -366,6 +367,10 @@ fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
     }
     for (at_us, signal) in &record.signals {
         add(*at_us, signal_words(signal));
+    }
+    for (at_us, seen) in &record.daemons {
+        let pid = seen.process.pid;
+        add(*at_us, format!("watched over by the host's daemon (pid {pid})"));
     }
     for (at_us, made) in &record.made {
         add(*at_us, crate::run::sentence(made));

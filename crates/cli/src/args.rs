@@ -236,6 +236,9 @@ pub(crate) struct LedgerLog {
     /// How many entries of each.
     #[arg(long, short = 'n', default_value_t = 20, value_name = "COUNT")]
     pub(crate) count: u64,
+    /// With all that stands in them; for --json.
+    #[arg(long, requires = "json")]
+    pub(crate) full: bool,
     #[command(flatten)]
     pub(crate) json: Json,
 }

@@ -180,6 +180,31 @@ pub struct ActView {
     pub what: String,
 }
 
+/// A change to a file that the run loads or writes, as the host's daemon saw it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ChangeView {
+    /// When.
+    pub at: String,
+    /// The file.
+    pub path: String,
+    /// Where it was before, when it was renamed.
+    pub from: Option<String>,
+    /// What was done, in words.
+    pub what: String,
+    /// Digest before it, where it is known.
+    pub before: Option<domain::Digest>,
+    /// Digest behind it, where it is known.
+    pub after: Option<domain::Digest>,
+    /// How it is known who did it: `observed`, `looked_up`, `changed`, `several`, `unknown`.
+    pub known: &'static str,
+    /// Who, in words.
+    pub who: String,
+    /// A process of the run itself did it.
+    pub by_run: bool,
+    /// It was before the run began.
+    pub earlier: bool,
+}
+
 /// What watching cost.
 #[derive(Debug, Clone, Serialize)]
 pub struct CostView {
@@ -232,6 +257,8 @@ pub struct RunView {
     pub kept: Vec<KeptView>,
     /// Acts.
     pub acts: Vec<ActView>,
+    /// Changes to files that it loads or writes, as the host's daemon saw them.
+    pub changes: Vec<ChangeView>,
     /// Findings.
     pub findings: Vec<Finding>,
     /// What was not recorded.
@@ -539,6 +566,9 @@ pub struct EntryLine {
     pub seq: Option<u64>,
     /// What kind of fact it is.
     pub what: String,
+    /// All that stands in it, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<serde_json::Value>,
 }
 
 /// `taintline ledger show --json`.

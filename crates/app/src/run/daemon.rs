@@ -292,7 +292,8 @@ impl Recorder<'_> {
         let loads = record.loads.iter().skip(daemon.loads).map(|load| &load.path);
         let writes = record.writes.iter().skip(daemon.writes);
         let writes = writes.map(|(_, write)| &write.path);
-        let paths: Vec<PathBuf> = loads.chain(writes).map(path_of).collect();
+        let prefixes = record.joined.values().map(|joined| &joined.prefix);
+        let paths: Vec<PathBuf> = prefixes.chain(loads).chain(writes).map(path_of).collect();
         (daemon.loads, daemon.writes) = (record.loads.len(), record.writes.len());
         for path in paths {
             daemon.watch(&path);

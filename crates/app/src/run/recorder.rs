@@ -337,6 +337,7 @@ impl<'a> Recorder<'a> {
         }
         let good = self.last_good_checkpoint(&finding);
         finding.details.extend(good);
+        crate::changes::add(self.journal.record_so_far(), &mut finding);
         self.screen.found(&finding);
         self.journal.record(Body::Finding(finding));
     }

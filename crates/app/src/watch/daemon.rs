@@ -154,6 +154,7 @@ impl Daemon {
         while let Ok(heard) = words.try_recv() {
             self.hear(heard);
         }
+        self.ground_changed |= self.senses.sweep();
         self.settle();
         self.emit(now_ns());
         if self.beyond_told.elapsed() >= BEYOND_EVERY {

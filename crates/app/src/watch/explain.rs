@@ -18,7 +18,7 @@ const NEVER: [&str; 5] = [
 
 /// Tries each means and gives it back at once.
 pub fn explain(request: &WatchRequest) -> ExplainView {
-    let senses = Senses::open();
+    let senses = Senses::open(request.tier);
     let socket = super::socket(request);
     let listens = UnixStream::connect(&socket).is_ok();
     ExplainView {

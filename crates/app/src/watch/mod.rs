@@ -47,6 +47,8 @@ pub struct WatchRequest {
     pub socket: Option<PathBuf>,
     /// For how many days folders are watched behind the last run that asked for them.
     pub keep_days: u32,
+    /// The highest tier of means to use, 1 or 2.
+    pub tier: u8,
 }
 
 /// What a daemon says when it is ready.
@@ -103,7 +105,7 @@ pub fn watch(request: &WatchRequest, ready: &mut dyn FnMut(&Ready)) -> Result<()
     let writer = crate::writing::open(&store, &surroundings.keys()?)?;
     let stop = Arc::new(AtomicBool::new(false));
     host::sched::stop_on_interrupt(&stop);
-    let senses = Senses::open();
+    let senses = Senses::open(request.tier);
     if let Some(why) = senses.blind() {
         return Err(WatchError::Blind(why).into());
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::watched::{Actor, Principal, Sense};
 use domain::{Process, RunId};
@@ -19,6 +19,9 @@ use super::who;
 const COULD_MAX: usize = 32;
 /// How long the queue of changes is not looked at, at most: what a process was is known to that stretch of time.
 const LIVES: Duration = Duration::from_millis(50);
+
+/// How long a run that is over is still known.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// What was lost since the beginning.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,13 +42,15 @@ pub(super) struct Senses {
     told: Vec<Sense>,
     /// Supervisors of runs that are going on.
     runs: BTreeMap<RunId, Process>,
+    /// Runs that are over, and since when: what ended them may still be on its way.
+    leaving: Vec<(Instant, RunId)>,
     /// Up to when all changes were taken: what is taken now was done behind it.
     drained_ns: u64,
 }
 
 impl Senses {
     /// Opens what can be opened.
-    pub(super) fn open() -> Self {
+    pub(super) fn open(tier: u8) -> Self {
         let mut told = Vec::new();
         let mut tell = |what: &str, by: &str, missing: Option<String>| {
             told.push(Sense {
@@ -57,7 +62,10 @@ impl Senses {
         let files = keep(Files::new(), |missing| {
             tell("who changes files, and who writes into the limits of a run's control group", "fanotify, tier 1", missing);
         });
-        let btf = kernel::description().map_err(|error| error.to_string());
+        let btf = match tier {
+            0 | 1 => Err("not asked for: --tier 1".to_owned()),
+            _ => kernel::description().map_err(|error| error.to_string()),
+        };
         let signals = btf.as_ref().map_err(Clone::clone).and_then(|btf| {
             Signals::watch(btf).map_err(|error| error.to_string())
         });
@@ -88,6 +96,7 @@ impl Senses {
             limits: Limits::default(),
             told,
             runs: BTreeMap::new(),
+            leaving: Vec::new(),
             drained_ns: super::daemon::now_ns(),
         }
     }
@@ -234,8 +243,24 @@ impl Senses {
         Ok(())
     }
 
-    /// A run is over.
+    /// A run is over. For a moment it is still known.
     pub(super) fn leave(&mut self, run: RunId) {
+        self.leaving.push((Instant::now(), run));
+    }
+
+    /// Forgets runs that are over for a while; whether there were any.
+    pub(super) fn sweep(&mut self) -> bool {
+        let (gone, staying): (Vec<_>, Vec<_>) = std::mem::take(&mut self.leaving)
+            .into_iter()
+            .partition(|(since, _)| since.elapsed() >= LEAVING);
+        self.leaving = staying;
+        for (_, run) in &gone {
+            self.forget(*run);
+        }
+        !gone.is_empty()
+    }
+
+    fn forget(&mut self, run: RunId) {
         self.limits.remove(run);
         if let Some(supervisor) = self.runs.remove(&run)
             && let Some(signals) = &self.signals

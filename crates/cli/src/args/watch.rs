@@ -14,6 +14,9 @@ pub(crate) struct Watch {
     /// The socket at which runs find the daemon; else TAINTLINE_DAEMON, else /run/taintline/watch.sock.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
+    /// The highest tier of means to use: 1 without programs in the kernel, 2 with them. What is not there is never needed.
+    #[arg(long, value_name = "TIER", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) tier: u8,
     /// For how many days folders are watched behind the last run that asked for them.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub(crate) keep_days: u32,

@@ -14,6 +14,7 @@ pub(crate) fn watch(surroundings: Surroundings, args: Watch) -> Result<Exit, App
         surroundings,
         socket: args.socket,
         keep_days: args.keep_days,
+        tier: args.tier,
     };
     if args.explain {
         let view = app::watch::explain(&request);

@@ -63,8 +63,10 @@ impl Life {
     }
 
     fn add(&mut self, at_ns: u64, task: Task) {
-        if self.moments.last().is_some_and(|(_, last)| is_same(last, &task)) && self.moments.len() > 1 {
-            // Nothing of it changed: the newest moment that says so is enough.
+        // Of a stretch in which nothing changed its beginning and its end are enough.
+        let mut newest = self.moments.iter().rev();
+        let is_stretch = |moment: Option<&(u64, Task)>| moment.is_some_and(|(_, it)| is_same(it, &task));
+        if is_stretch(newest.next()) && is_stretch(newest.next()) {
             self.moments.pop();
         } else if self.moments.len() >= MOMENTS_MAX {
             self.moments.remove(1);
@@ -405,6 +407,25 @@ mod tests {
         assert_eq!(users(150, 250), [0, 1000]);
         assert_eq!(users(250, 300), [1000]);
         assert_eq!(life.executable.as_deref(), Some(&b"/bin/su"[..]));
+    }
+
+    #[test]
+    fn a_look_takes_nothing_from_what_was_known_before_it() {
+        let mut table = Table::default();
+        table.hear(made(7, 100, (1, 1)));
+        let later = |at_ns| Happened::Executed {
+            at_ns,
+            task: task(7, 100, 1000),
+            path: Vec::new(),
+        };
+        table.hear(later(200));
+        for at in [300, 400, 500] {
+            table.looked(at, task(7, 100, 1000));
+            let life = table.find(7, 100).unwrap();
+            assert!(life.during(at - 50, at).iter().all(|task| task.uid == 1000));
+            assert!(life.during(150, at).iter().any(|task| task.uid == 0));
+        }
+        assert_eq!(table.find(7, 100).unwrap().moments.len(), 3);
     }
 
     #[test]

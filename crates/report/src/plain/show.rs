@@ -8,6 +8,7 @@ use crate::time::{count, duration};
 use crate::view::{RankView, RunView};
 
 const ACTS_MAX: usize = 40;
+const CHANGES_MAX: usize = 20;
 
 /// The run on one page; the steps themselves are in `--json`.
 pub fn show(view: &RunView) -> String {
@@ -55,6 +56,7 @@ pub fn show(view: &RunView) -> String {
         ));
     }
     text.push_str(&acts(view));
+    text.push_str(&changes(view));
     for found in &view.findings {
         text.push_str(&finding(found));
     }
@@ -72,6 +74,31 @@ pub fn show(view: &RunView) -> String {
     }
     text.push_str(&field("ledger", &view.ledger));
     text.push_str(&view.witnesses.as_ref().map(witnessed).unwrap_or_default());
+    text
+}
+
+/// What others changed, and not what the run did itself.
+fn changes(view: &RunView) -> String {
+    let others = || view.changes.iter().filter(|change| !change.by_run);
+    let mut text = String::new();
+    for change in others().take(CHANGES_MAX) {
+        let (before, after) = (change.before, change.after);
+        let digests = match (before, after) {
+            (Some(before), Some(after)) => format!(" {} → {}", before.short(), after.short()),
+            (None, Some(after)) => format!(" {}", after.short()),
+            _ => String::new(),
+        };
+        let line = format!(
+            "{}  {}{digests}: {} by {} [{}]",
+            change.at, change.path, change.what, change.who, change.known
+        );
+        let label = if change.earlier { "before it" } else { "changed" };
+        text.push_str(&field(label, &line));
+    }
+    let more = others().count().saturating_sub(CHANGES_MAX);
+    if more > 0 {
+        text.push_str(&field("", &format!("and {more} more changes: --json")));
+    }
     text
 }
 

@@ -1,0 +1,464 @@
+"""The host's daemon: who did what to the files and processes of a run of somebody else. Users, logins, folders and groups of the test's own."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import scenarios
+from conftest import BINARY, REPOSITORY, rules, words
+
+VICTIM, VICTIM_LOGIN = 61_500, 61_500
+# The first login of actors; each has one of its own.
+LOGIN = 61_100
+PATIENCE = 15
+# A job that needs nothing of its own: it says who it is and waits.
+JOB = "import os, time; print('works', os.getpid(), flush=True); time.sleep(60)"
+BECOME = """
+import os, sys, time
+open('/proc/self/loginuid', 'w').write(sys.argv[1])
+user = int(sys.argv[2])
+if user:
+    os.setgroups([]); os.setgid(user); os.setuid(user)
+"""
+# As a login does it: first who one is, then a program of one's own, and then deeds.
+ACT = "import os, time\ntime.sleep(0.3)\n"
+SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin:/bin") or sys.executable
+
+
+class Host:
+    """A folder that all may enter, a daemon that watches, and what it wrote down."""
+
+    def __init__(self, top, tier=2):
+        self.top, self.tier = top, tier
+        self.store, self.socket = top / "daemon", top / "s"
+        self.process = None
+        self.environment = {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("TAINTLINE_", "PYTEST_", "XDG_"))},
+            "XDG_DATA_HOME": str(top / "data"),
+            "XDG_CACHE_HOME": str(top / "cache"),
+            "HOME": str(top / "home"),
+        }
+
+    def begin(self):
+        command = [BINARY, "--store", self.store, "watch", "--socket", self.socket, "--tier", str(self.tier)]
+        self.process = subprocess.Popen(command, env=self.environment, cwd=self.top, stderr=subprocess.PIPE, text=True)
+        said = self.process.stderr.readline()
+        if "watching this host" not in said:
+            said += self.process.stderr.read()
+            missing = ("Operation not permitted", "not implemented", "Invalid argument")
+            assert any(text in said for text in missing), said
+            pytest.skip(f"not checked: {said}")
+        for _ in range(3):
+            said += self.process.stderr.readline()
+        return said
+
+    def end(self, how=signal.SIGTERM):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(how)
+            self.process.wait(10)
+
+    def taintline(self, *arguments, code=0):
+        done = subprocess.run([BINARY, "--store", self.store, *arguments], env=self.environment, cwd=self.top, capture_output=True, text=True)
+        assert done.returncode == code, done
+        return done.stdout
+
+    def blame(self, path):
+        return json.loads(self.taintline("blame", str(path), "--json"))
+
+    def entries(self):
+        """All that the daemon wrote down."""
+        view = json.loads(self.taintline("ledger", "log", "-n", "1000000", "--full", "--json"))
+        return [entry["entry"]["body"] for entry in view["entries"]]
+
+    def acts(self, kind):
+        return [body for body in self.entries() if body.get("act") == kind]
+
+    def act(self, login, code, user=0, **values):
+        """Somebody of this login does something; the process, not waited for."""
+        text = ACT + "".join(f"{name} = {value!r}\n" for name, value in values.items()) + code
+        become = BECOME + "os.execv(sys.executable, [sys.executable, '-c', sys.argv[3]])"
+        return subprocess.Popen([SYSTEM_PYTHON, "-c", become, str(login), str(user), text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def run(self, folder, code=JOB, user=VICTIM, first="", options=()):
+        """A run of the victim's; process and the job's first words."""
+        folder.mkdir(parents=True, exist_ok=True)
+        os.chown(folder, user, user)
+        environment = {**self.environment, "TAINTLINE_DAEMON": str(self.socket), "XDG_DATA_HOME": str(folder / ".data"), "XDG_CACHE_HOME": str(folder / ".cache"), "HOME": str(folder)}
+        # The victim has a login of his own, and is no root any more.
+        text = "import os\n" + first + BECOME + "os.chdir(sys.argv[3])\nos.execv(sys.argv[4], sys.argv[4:])"
+        command = [SYSTEM_PYTHON, "-c", text, str(VICTIM_LOGIN), str(user), str(folder), str(BINARY), "run", *options, "--", SYSTEM_PYTHON, "-c", code]
+        started = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = started.stdout.readline().split()
+        assert line and line[0] == "works", (line, started.stderr.read())
+        return started, int(line[1])
+
+    def show(self, folder):
+        done = subprocess.run([BINARY, "--store", folder / ".taintline", "show", "last", "--json"], env=self.environment, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)
+
+
+def until(what, wanted=bool):
+    """Asks again until the answer is as wanted, or patience is over."""
+    end = time.monotonic() + PATIENCE
+    while not wanted(found := what()) and time.monotonic() < end:
+        time.sleep(0.2)
+    return found
+
+
+def ended(run):
+    """Ends a run as its owner would."""
+    run.terminate()
+    run.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def host(tier=2):
+    if os.geteuid():
+        pytest.skip("not checked: only root can watch a host")
+    top = Path(tempfile.mkdtemp(prefix="taintline-daemon-"))
+    top.chmod(0o755)
+    (top / "home").mkdir()
+    it = Host(top, tier)
+    try:
+        it.said = it.begin()
+        yield it
+    finally:
+        it.end()
+        shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def watched():
+    with host() as it:
+        yield it
+
+
+def needs_kernel(it):
+    """Signals need a program in the kernel: a machine that has none is told apart from one that does not take ours."""
+    line = next(line for line in it.said.splitlines() if "signals a run's processes" in line)
+    if "not seen" in line:
+        missing = ("Operation not permitted", "No such file", "not implemented", "other numbers here", "this kernel has no struct")
+        assert any(text in line for text in missing), line
+        pytest.skip(f"not checked: {line}")
+
+
+@contextlib.contextmanager
+def group():
+    """A control group of the test's own."""
+    mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+    unified = next((Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+    folder = unified and unified / f"taintline-test-{os.getpid()}-{time.monotonic_ns()}"
+    try:
+        folder.mkdir()
+    except (OSError, AttributeError):
+        pytest.skip("not checked: no control group can be made here")
+    try:
+        yield folder
+    finally:
+        for _ in range(50):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+                break
+            time.sleep(0.1)
+
+
+def logins(change):
+    """All logins that a change or a signal names as its actor."""
+    actor = change["actor"]
+    parties = [actor.get("party"), actor.get("became")] if "known" in actor else [actor]
+    return {party.get("login_uid") for party in parties if party}
+
+
+def files_done(it, top):
+    """Each deed with files, in a folder of its own below the run's, by a login of its own; who was found to have done it."""
+    ground, outside = top / "ground", top / "outside"
+    outside.mkdir(parents=True)
+    ground.mkdir(parents=True)
+    for one in scenarios.FILES:
+        folder = ground / one.name
+        folder.mkdir()
+        (folder / "target").write_text("abcdefgh")
+        for path in (folder, folder / "target"):
+            os.chown(path, VICTIM, 61_777)
+            path.chmod(0o775)
+    started, _ = it.run(ground)
+    time.sleep(0.5)
+    actors = []
+    for number, one in enumerate(scenarios.FILES):
+        folder = ground / one.name
+        values = {"folder": str(folder), "target": str(folder / "target"), "outside": str(outside / one.name)}
+        if (number + 1) % 6 == 0:
+            actors[-1].wait()
+        actors.append(it.act(LOGIN + number, one.code, user=one.user or 0, **values))
+    for actor, one in zip(actors, scenarios.FILES, strict=True):
+        assert actor.wait() == 0, (one.name, actor.stderr.read())
+
+    def found():
+        return [change for change in it.acts("file_changed") if change["path"].startswith(str(ground))]
+
+    def complete(changes):
+        paths = {change["path"] for change in changes}
+        return all(str(ground / one.name / one.path) in paths for one in scenarios.FILES)
+
+    changes = until(found, complete)
+    time.sleep(0.3)
+    changes = found()
+    ended(started)
+    return ground, changes
+
+
+def test_every_deed_with_files_is_seen_with_its_actor_and_never_with_another(watched):
+    needs_kernel(watched)
+    ground, changes = files_done(watched, watched.top / "files")
+    right = []
+    for number, one in enumerate(scenarios.FILES):
+        login, path = LOGIN + number, str(ground / one.name / one.path)
+        mine = [change for change in changes if change["path"].startswith(str(ground / one.name) + "/") or change["path"] == str(ground / one.name)]
+        # No deed of this folder is anybody else's, whatever else is said of it.
+        assert all(logins(change) <= {login} for change in mine), (one.name, mine)
+        at = [change for change in mine if change["path"] == path]
+        deeds = {deed for change in at for deed in change["deeds"]}
+        named = {change["actor"]["known"] for change in at} <= {"observed"} and all(logins(change) == {login} for change in at)
+        if at and one.deeds <= deeds and named:
+            right.append(one.name)
+    missed = {one.name for one in scenarios.FILES} - set(right)
+    assert len(right) >= 0.95 * len(scenarios.FILES), (missed, changes)
+
+
+def test_the_same_deeds_without_programs_in_the_kernel_name_whoever_still_lives_and_nobody_wrong():
+    with host(tier=1) as it:
+        assert "not asked for" in it.said
+        ground, changes = files_done(it, it.top / "files")
+        known = 0
+        for number, one in enumerate(scenarios.FILES):
+            mine = [change for change in changes if change["path"].startswith(str(ground / one.name) + "/")]
+            assert mine, one.name
+            for change in mine:
+                assert change["actor"]["known"] in ("looked_up", "unknown"), change
+                assert logins(change) <= {LOGIN + number}, (one.name, change)
+                known += change["actor"]["known"] == "looked_up"
+        assert known, changes
+
+
+def test_every_signal_names_its_sender_and_its_target(watched):
+    needs_kernel(watched)
+    top = watched.top / "signals"
+    runs = [(one, *watched.run(top / one.name)) for one in scenarios.SIGNALS]
+    actors = [watched.act(LOGIN + 200 + number, one.code, pid=pid) for number, (one, _, pid) in enumerate(runs)]
+    for actor, (one, _, _) in zip(actors, runs, strict=True):
+        assert actor.wait() == 0, (one.name, actor.stderr.read())
+
+    def of(pid):
+        return [made for made in watched.acts("signal_made") if made["target"]["process"]["pid"] == pid]
+
+    for number, (one, started, pid) in enumerate(runs):
+        made = until(lambda: of(pid))  # noqa: B023, it is asked at once
+        numbers = {getattr(signal, one.signal), signal.SIGCONT} if one.name == "stopped" else {getattr(signal, one.signal)}
+        assert {it["number"] for it in made} == numbers, (one.name, made)
+        assert {it["actor"].get("login_uid") for it in made} == {LOGIN + 200 + number}, (one.name, made)
+        assert {it["target"]["uid"] for it in made} == {VICTIM} and {it["target"]["login_uid"] for it in made} == {VICTIM_LOGIN}, made
+        if one.name == "stopped":
+            os.kill(pid, signal.SIGKILL)
+        started.wait(20)
+        # The run's own record has it as well: it was told, although its user may not ask the kernel.
+        acts = [act["what"] for act in watched.show(top / one.name)["acts"]]
+        assert any(one.signal in act and f"logged in as {LOGIN + 200 + number}" in act for act in acts), (one.name, acts)
+
+
+def test_limits_of_a_control_group_name_who_wrote_them(watched):
+    needs_kernel(watched)
+    for number, one in enumerate(scenarios.LIMITS):
+        with group() as folder:
+            if not (folder / one.limit).exists():
+                pytest.skip(f"not checked: this kernel has no {one.limit}")
+            ground = watched.top / f"limits-{one.name}"
+            # The run begins within the group, as a scheduler would have it.
+            own = f"open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+            started, _ = watched.run(ground, first=own)
+            time.sleep(0.3)
+            actor = watched.act(LOGIN + 300 + number, one.code, group=str(folder))
+            assert actor.wait() == 0, actor.stderr.read()
+            path = str(folder / one.limit)
+            made = until(lambda: [change for change in watched.acts("file_changed") if change["path"] == path])  # noqa: B023
+            ended(started)
+            theirs = [change for change in made if LOGIN + 300 + number in logins(change)]
+            assert theirs and all(logins(change) <= {LOGIN + 300 + number} for change in theirs), (one.name, made)
+            assert all("written" in change["deeds"] or "closed" in change["deeds"] for change in theirs), theirs
+
+
+def test_a_rank_that_is_killed_says_by_whom_although_its_user_is_not_root(watched):
+    """The run's own summary has the sender, from the daemon."""
+    needs_kernel(watched)
+    ground = watched.top / "told"
+    started, pid = watched.run(ground)
+    watched.act(LOGIN + 400, "os.kill(pid, 9)", pid=pid).wait()
+    _, err = started.communicate(timeout=30)
+    assert started.returncode == 137, err
+    view = watched.show(ground)
+    assert any("watched over by the host's daemon" in act["what"] for act in view["acts"]), view["acts"]
+    assert any(f"SIGKILL to pid {pid} from pid" in act["what"] and f"logged in as {LOGIN + 400}" in act["what"] for act in view["acts"]), view["acts"]
+
+
+def test_honest_doings_accuse_nobody(watched):
+    """An owner who cancels, installs, rotates a log, debugs; a backup that reads all; a launcher that ends its own."""
+    ground = watched.top / "benign"
+    restarts = """
+        import os, signal, subprocess, sys, time
+        print('works', os.getpid(), flush=True)
+        for _ in range(2):
+            child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
+            time.sleep(0.2); child.send_signal(signal.SIGTERM); child.wait()
+        open('train.log', 'w').write('step')
+        time.sleep(60)
+    """
+    started, _ = watched.run(ground, textwrap.dedent(restarts))
+    time.sleep(1)
+    # A backup reads everything; nothing of it is a change.
+    before = len(watched.acts("file_changed"))
+    subprocess.run(["tar", "-cf", "/dev/null", "-C", str(ground), "."], check=True)
+    subprocess.run(["find", str(ground), "-type", "f", "-exec", "cat", "{}", "+"], check=True, stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    assert len(watched.acts("file_changed")) == before
+    # A log is rotated by a service, and a package is put there by the owner himself.
+    subprocess.run(["sh", "-c", f"mv {ground}/train.log {ground}/train.log.1; : > {ground}/train.log"], check=True)
+    owner = watched.act(VICTIM_LOGIN, "os.mkdir(folder + '/pkg'); open(folder + '/pkg/__init__.py', 'w').write('')", user=VICTIM, folder=str(ground))
+    assert owner.wait() == 0, owner.stderr.read()
+    time.sleep(0.5)
+    # And he ends his run.
+    supervisor = started.pid
+    cancelled = watched.act(VICTIM_LOGIN, "os.kill(pid, 15)", user=VICTIM, pid=supervisor)
+    assert cancelled.wait() == 0
+    _, err = started.communicate(timeout=30)
+    view = watched.show(ground)
+    assert rules(view) == [], (view["findings"], err)
+    assert not any("somebody else" in words(finding) for finding in view["findings"])
+    assert "somebody else" not in err, err
+
+
+def test_who_changed_a_file_before_the_run_is_known_to_it(watched):
+    ground = watched.top / "earlier"
+    first, _ = watched.run(ground)
+    time.sleep(0.3)
+    ended(first)
+    (ground / "common.py").write_text("a = 1")
+    actor = watched.act(LOGIN + 500, "open(target, 'a').write('evil')", target=str(ground / "common.py"))
+    assert actor.wait() == 0
+    until(lambda: [change for change in watched.acts("file_changed") if LOGIN + 500 in logins(change)])
+    second, _ = watched.run(ground)
+    time.sleep(0.5)
+    ended(second)
+    changes = [change for change in watched.show(ground)["changes"] if f"logged in as {LOGIN + 500}" in change["who"]]
+    assert changes and all(change["earlier"] for change in changes), watched.show(ground)["changes"]
+    # And to whoever asks who wrote it, by path and by digest.
+    (link,) = [link for link in watched.blame(ground / "common.py")["links"] if f"logged in as {LOGIN + 500}" in link["who"]]
+    assert link["rung"] == 2 and "not a person" in link["may_be_said"] and link["after"], link
+    assert any(f"logged in as {LOGIN + 500}" in it["who"] for it in watched.blame(link["after"])["links"])
+
+
+def test_nobody_is_told_of_what_his_account_could_not_find(watched):
+    ground, closed = watched.top / "private", watched.top / "private/closed"
+    closed.mkdir(parents=True)
+    closed.chmod(0o700)
+    started, _ = watched.run(ground)
+    time.sleep(0.3)
+    actor = watched.act(LOGIN + 600, "open(folder + '/secret', 'w').write('x'); open(folder + '/../open', 'w').write('x')", folder=str(closed))
+    assert actor.wait() == 0
+    until(lambda: [change for change in watched.acts("file_changed") if change["path"].endswith("/private/open")])
+    ended(started)
+    paths = [change["path"] for change in watched.show(ground)["changes"]]
+    assert any(path.endswith("/open") for path in paths) and not any("secret" in path for path in paths), paths
+    assert not any("secret" in change["path"] for change in watched.acts("file_changed"))
+
+
+def test_a_socket_of_somebody_who_is_not_root_is_not_believed(watched):
+    ground = watched.top / "false"
+    ground.mkdir()
+    os.chown(ground, 61_777, 61_777)
+    code = BECOME + "import socket; s = socket.socket(socket.AF_UNIX); s.bind(sys.argv[3]); os.chmod(sys.argv[3], 0o666); s.listen(); print('listens', flush=True); time.sleep(30)"
+    false = subprocess.Popen([SYSTEM_PYTHON, "-c", code, str(LOGIN), "61777", str(ground / "s")], stdout=subprocess.PIPE, text=True)
+    assert false.stdout.readline() == "listens\n"
+    real, watched.socket = watched.socket, ground / "s"
+    try:
+        started, _ = watched.run(watched.top / "deceived")
+    finally:
+        watched.socket = real
+        false.kill()
+        false.wait()
+    ended(started)
+    gaps = [gap for gap in watched.show(watched.top / "deceived")["gaps"] if gap["what"] == "the host's daemon"]
+    assert gaps and "not root: not believed" in gaps[0]["why"], gaps
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "ended"])
+def test_a_time_in_which_the_daemon_was_blind_is_in_the_ledger(how):
+    with host() as it:
+        it.environment["TAINTLINE_CONFIG"] = str(it.top / "settings.toml")
+        Path(it.environment["TAINTLINE_CONFIG"]).write_text("[record]\nheartbeat_seconds = 1\n")
+        it.end()
+        it.begin()
+        started, _ = it.run(it.top / "run")
+        if how == "stopped":
+            it.process.send_signal(signal.SIGSTOP)
+            time.sleep(6)
+            it.process.send_signal(signal.SIGCONT)
+            beats = until(lambda: [beat for beat in it.acts("watch_beat") if beat["heart"]["stopped_us"] > 3_000_000])
+            assert beats, it.acts("watch_beat")
+            ended(started)
+            return
+        if how == "killed":
+            it.process.kill()
+            it.process.wait()
+        else:
+            it.end()
+        time.sleep(1)
+        ended(started)
+        gaps = [gap["what"] for gap in it.show(it.top / "run")["gaps"]]
+        assert any("what the host's daemon sees, from here on" in gap for gap in gaps), gaps
+        it.begin()
+        blind = it.acts("watch_begun")[-1]["blind"]
+        assert blind["ended"] == (how == "ended") and blind["to_us"] - blind["from_us"] > 900_000, blind
+        words = "the daemon had ended" if how == "ended" else "the daemon was gone without a word"
+        assert any(gap["why"] == words for gap in json.loads(it.taintline("blame", "/nothing", "--json", code=3))["gaps"])
+
+
+def test_one_account_that_floods_is_counted_and_blinds_nobody(watched):
+    needs_kernel(watched)
+    ground = watched.top / "flood"
+    started, pid = watched.run(ground)
+    time.sleep(0.3)
+    flood = watched.act(LOGIN + 700, "for n in range(6000): open(f'{folder}/f{n}', 'w').close()", folder=str(ground))
+    time.sleep(0.8)
+    quiet = watched.act(LOGIN + 701, "open(folder + '/quiet', 'w').write('x')", folder=str(ground))
+    sender = watched.act(LOGIN + 702, "os.kill(pid, 10)", pid=pid)
+    for actor in (flood, quiet, sender):
+        assert actor.wait() == 0, actor.stderr.read()
+    started.wait(20)
+    made = until(lambda: [made for made in watched.acts("signal_made") if made["target"]["process"]["pid"] == pid])
+    assert {it["actor"]["login_uid"] for it in made} == {LOGIN + 702}, made
+    changes = [change for change in watched.acts("file_changed") if change["path"].startswith(str(ground))]
+    assert any(LOGIN + 701 in logins(change) for change in changes), len(changes)
+    told = [change for change in changes if LOGIN + 700 in logins(change)]
+    assert len(told) < 3_000, len(told)
+
+
+def test_what_this_host_can_see_is_told_without_watching():
+    done = subprocess.run([BINARY, "watch", "--explain", "--json"], capture_output=True, text=True, check=True)
+    view = json.loads(done.stdout)
+    assert view["schema"] == "taintline.watch-explain/1" and len(view["senses"]) == 3 and view["never"]
+    nobody = subprocess.run(["setpriv", "--reuid", "61777", "--clear-groups", BINARY, "watch"], capture_output=True, text=True, env={"HOME": "/", "PATH": os.environ["PATH"]})
+    assert nobody.returncode == 2 and "only root can see" in nobody.stderr, nobody
+
+
+def test_the_page_has_the_deeds_as_they_are_tested():
+    assert len(scenarios.ALL) >= 25
+    assert scenarios.table() in (REPOSITORY / "docs/daemon.md").read_text()
