@@ -55,6 +55,29 @@ pub fn fanotify_record(data: &[u8]) -> bool {
     !found.is_empty()
 }
 
+/// A record of a life: what is read is the same twice, and a table that takes it in names nobody who was not told of.
+pub fn life_record(data: &[u8]) -> bool {
+    use host::kernel::{Happened, Table, Who, decode_life};
+    let Some(happened) = decode_life(data) else {
+        return false;
+    };
+    assert_eq!(decode_life(data), Some(happened.clone()));
+    let (Happened::Made { child: task, .. }
+    | Happened::Executed { task, .. }
+    | Happened::Ended { task, .. }) = &happened;
+    let pid = task.pid;
+    let mut table = Table::default();
+    for _ in 0..2 {
+        table.hear(happened.clone());
+    }
+    if let Who::One(life) = table.who(pid, 0, u64::MAX) {
+        assert_eq!(life.pid(), pid);
+        assert!(table.above(&life).len() <= 64);
+    }
+    assert!(matches!(table.who(pid.wrapping_add(1), 0, u64::MAX), Who::Nobody));
+    true
+}
+
 pub(crate) mod seeds {
     /// One number, one structure with a member of its own kind, another name for it, and a structure with a part that has no name.
     pub(crate) fn descriptions() -> Vec<Vec<u8>> {
@@ -91,6 +114,21 @@ pub(crate) mod seeds {
         all.extend(types);
         all.extend(strings);
         vec![all]
+    }
+
+    /// A shell that is executed, and its end.
+    pub(crate) fn lives() -> Vec<Vec<u8>> {
+        let one = |kind: u32| {
+            let mut bytes = 5_000u64.to_ne_bytes().to_vec();
+            bytes.extend([kind, 0, 41, 41, 0, 0, 61_001, 7].into_iter().flat_map(u32::to_ne_bytes));
+            bytes.extend([7_000u64, 44].into_iter().flat_map(u64::to_ne_bytes));
+            bytes.extend(b"bash\0\0\0\0\0\0\0\0\0\0\0\0");
+            bytes.extend([0; 8]);
+            bytes.extend(b"/bin/bash\0");
+            bytes.resize(16 + 64 + 128, 0);
+            bytes
+        };
+        [1, 2, 3].map(one).to_vec()
     }
 
     /// A signal from one shell to another.

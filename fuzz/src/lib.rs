@@ -35,7 +35,7 @@ pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, pickle_shown, pickle_stream, safetensors,
     safetensors_header, sniff, zip,
 };
-pub use host_targets::{btf, fanotify_record, signal_record};
+pub use host_targets::{btf, fanotify_record, life_record, signal_record};
 pub use ledger_targets::{
     bundle, note, tile_name, tlog_proof, tree_head, tree_head_signed, verifier_key, wal,
 };
@@ -93,6 +93,7 @@ targets! {
     tile_name tile_names none TILE;
     btf descriptions none NONE;
     signal_record signals none NONE;
+    life_record lives none NONE;
     fanotify_record changes none NONE;
     verifier_key verifier_keys none NOTE;
     tree_head notes none NOTE;

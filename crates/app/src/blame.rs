@@ -188,7 +188,9 @@ impl Search {
         if !self.wants(&write.path, &[write.digest]) {
             return;
         }
-        let step = write.step.map_or_else(String::new, |step| format!(" at step {step}"));
+        let step = write
+            .step
+            .map_or_else(String::new, |step| format!(" at step {step}"));
         let view = LinkView {
             kind: "saved",
             from: write.from.as_ref().map(ToString::to_string),
@@ -304,7 +306,8 @@ impl Search {
     fn may_be_below(&self, folder: &[u8]) -> bool {
         let is_below = |path: &PathText| {
             let path = path.to_bytes();
-            path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"))
+            path.strip_prefix(folder)
+                .is_some_and(|rest| rest.starts_with(b"/"))
         };
         match &self.asked {
             Asked::Digest(_) => true,
@@ -339,16 +342,26 @@ impl Search {
             },
         });
         gaps.extend(self.blind.iter().map(|blind| Gap {
-            what: format!("anything from {} to {}", rfc3339(blind.from_us), rfc3339(blind.to_us)),
-            why: match blind.ended {
-                true => "the daemon had ended".to_owned(),
-                false => "the daemon was gone without a word".to_owned(),
+            what: format!(
+                "anything from {} to {}",
+                rfc3339(blind.from_us),
+                rfc3339(blind.to_us)
+            ),
+            why: if blind.ended {
+                "the daemon had ended".to_owned()
+            } else {
+                "the daemon was gone without a word".to_owned()
             },
         }));
         BlameView {
             schema: "taintline.blame/1",
             asked: asked.to_owned(),
-            links: self.links.into_iter().skip(extra).map(|(_, link)| link).collect(),
+            links: self
+                .links
+                .into_iter()
+                .skip(extra)
+                .map(|(_, link)| link)
+                .collect(),
             gaps,
         }
     }
@@ -361,7 +374,11 @@ fn parents(actor: &Actor) -> Vec<String> {
             let name = bytes.rsplit(|byte| *byte == b'/').next()?.to_vec();
             Some(PathText::from_bytes(&name).to_string())
         });
-        format!("{} ({})", program.unwrap_or_else(|| ancestor.name.clone()), ancestor.pid)
+        format!(
+            "{} ({})",
+            program.unwrap_or_else(|| ancestor.name.clone()),
+            ancestor.pid
+        )
     };
     actor.parents.iter().map(name).collect()
 }
@@ -377,7 +394,10 @@ fn rung(actor: &Actor) -> (u8, String) {
             && (later.login_uid, later.session) == (party.login_uid, party.session)
     };
     if later.is_some_and(|later| !is_settled(later)) {
-        return (1, "this process; its login changed at about that time".to_owned());
+        return (
+            1,
+            "this process; its login changed at about that time".to_owned(),
+        );
     }
     match (party.login_uid, party.session) {
         (Some(login_uid), Some(session)) => (
@@ -389,11 +409,17 @@ fn rung(actor: &Actor) -> (u8, String) {
         ),
         (Some(login_uid), None) => (
             2,
-            format!("this process, with the login of {}; an account is not a person", party::user(login_uid)),
+            format!(
+                "this process, with the login of {}; an account is not a person",
+                party::user(login_uid)
+            ),
         ),
         (None, _) => (
             1,
-            format!("this process, as user {}; no login is recorded for it", party::user(party.uid)),
+            format!(
+                "this process, as user {}; no login is recorded for it",
+                party::user(party.uid)
+            ),
         ),
     }
 }

@@ -1,8 +1,8 @@
 //! Processes as the kernel tells of them, as they stand in entries, and in words.
 
+use domain::Process;
 use domain::signals::Party;
 use domain::watched::{Actor, Known, Principal};
-use domain::Process;
 use host::kernel::Task;
 
 const NANOSECONDS: u64 = 1_000_000_000;
@@ -65,9 +65,10 @@ pub(crate) fn actor(actor: &Actor) -> String {
     };
     let program = actor.executable.as_ref();
     let program = program.map_or_else(String::new, |path| format!(" {}", path.as_str()));
-    let effective = match party.effective_uid == party.uid {
-        true => String::new(),
-        false => format!(" acting as {}", user(party.effective_uid)),
+    let effective = if party.effective_uid == party.uid {
+        String::new()
+    } else {
+        format!(" acting as {}", user(party.effective_uid))
     };
     let group = party.cgroup_path.as_ref().filter(|path| *path != "/");
     let group = group.map_or_else(String::new, |path| format!(", in {path}"));

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 
-use domain::entry::{Code, Command, Identity, Kind, Load, Signal, Write};
+use domain::entry::{Code, Command, Exit, Identity, Kind, Load, Signal, Write};
 use domain::kept::CheckpointKept;
 use domain::scan::{Examination, Weight};
 use domain::vouch::ClockState;
@@ -370,32 +370,16 @@ fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
     }
     for (at_us, seen) in &record.daemons {
         let pid = seen.process.pid;
-        add(*at_us, format!("watched over by the host's daemon (pid {pid})"));
+        add(
+            *at_us,
+            format!("watched over by the host's daemon (pid {pid})"),
+        );
     }
     for (at_us, made) in &record.made {
         add(*at_us, crate::run::sentence(made));
     }
     for (at_us, exit) in &record.exits {
-        let who = match (exit.main, exit.rank) {
-            (true, _) => "the command".to_owned(),
-            (false, Some(rank)) => format!("rank {rank}"),
-            (false, None) => "a process".to_owned(),
-        };
-        let last = exit
-            .last_step
-            .map_or_else(String::new, |step| format!(", last step {step}"));
-        let exception = exit
-            .exception
-            .as_ref()
-            .map_or_else(String::new, |name| format!(", {name}"));
-        let how = outcome(exit.outcome);
-        add(
-            *at_us,
-            format!(
-                "{who} (pid {}) ended: {how}{exception}{last}",
-                exit.process.pid
-            ),
-        );
+        add(*at_us, exit_words(exit));
     }
     if state == State::Interrupted && record.last_us > 0 {
         add(record.last_us, "last sign of life".to_owned());
@@ -419,6 +403,23 @@ fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
             .map(move |what| ActView { at: at(us), what })
     });
     all.collect()
+}
+
+fn exit_words(exit: &Exit) -> String {
+    let who = match (exit.main, exit.rank) {
+        (true, _) => "the command".to_owned(),
+        (false, Some(rank)) => format!("rank {rank}"),
+        (false, None) => "a process".to_owned(),
+    };
+    let last = exit.last_step;
+    let last = last.map_or_else(String::new, |step| format!(", last step {step}"));
+    let exception = exit.exception.as_ref();
+    let exception = exception.map_or_else(String::new, |name| format!(", {name}"));
+    let how = outcome(exit.outcome);
+    format!(
+        "{who} (pid {}) ended: {how}{exception}{last}",
+        exit.process.pid
+    )
 }
 
 /// Ranks that joined and made steps; one that had joined before was started again by its launcher.

@@ -281,8 +281,14 @@ mod tests {
     #[test]
     fn the_unified_tree_is_found_among_the_mounts() {
         let mounts = "24 1 0:22 / /proc rw - proc proc rw\n30 24 0:26 /x /part rw - cgroup2 none rw\n31 24 0:26 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 none rw\n";
-        assert_eq!(unified_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(unified_mount("30 24 0:26 / /x rw - cgroup none rw\nbroken"), None);
+        assert_eq!(
+            unified_mount(mounts),
+            Some(PathBuf::from("/sys/fs/cgroup/unified"))
+        );
+        assert_eq!(
+            unified_mount("30 24 0:26 / /x rw - cgroup none rw\nbroken"),
+            None
+        );
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// Longest frame.
@@ -199,7 +199,10 @@ mod tests {
         drop(sender);
         let takes = |bytes: &[u8]| bytes == b"folder";
         let first = frames.next(takes).unwrap().unwrap();
-        assert_eq!((first.bytes.as_slice(), first.file.is_none()), (&b"first"[..], true));
+        assert_eq!(
+            (first.bytes.as_slice(), first.file.is_none()),
+            (&b"first"[..], true)
+        );
         let second = frames.next(takes).unwrap().unwrap();
         assert!(second.bytes == b"folder" && second.file.is_some());
         assert!(frames.next(takes).unwrap().unwrap().bytes.is_empty());

@@ -21,8 +21,8 @@ use rustix::fs::OFlags;
 
 use super::RunRequest;
 use super::event::Event;
+use super::launch::Launched;
 use super::recorder::Recorder;
-use crate::place::Surroundings;
 use crate::watch::wire::{FromDaemon, SOCKET, SOCKET_VARIABLE, ToDaemon};
 
 /// The job does not wait longer for the daemon's first word.
@@ -69,9 +69,12 @@ pub(super) enum Found {
 
 impl Daemon {
     /// Asks the daemon of this host, if there is one, to watch over the run and all that will come of this process.
-    pub(super) fn find(surroundings: &Surroundings, run: RunId, name: &str) -> Found {
-        let named = surroundings.variables.iter();
-        let named = named.clone().find(|(variable, _)| variable == SOCKET_VARIABLE);
+    pub(super) fn find(request: &RunRequest, launched: &Launched) -> Found {
+        let (run, name) = (launched.journal.run(), launched.opening.name.as_str());
+        let named = request.surroundings.variables.iter();
+        let named = named
+            .clone()
+            .find(|(variable, _)| variable == SOCKET_VARIABLE);
         let path = named.map_or_else(|| PathBuf::from(SOCKET), |(_, path)| PathBuf::from(path));
         let stream = match UnixStream::connect(&path) {
             Ok(stream) => stream,
@@ -92,7 +95,10 @@ impl Daemon {
         let said = |error: std::io::Error| error.to_string();
         let peer = Peer::of(&stream).map_err(said)?;
         if peer.uid != 0 {
-            return Err(format!("whoever listens there is user {} and not root: not believed", peer.uid));
+            return Err(format!(
+                "whoever listens there is user {} and not root: not believed",
+                peer.uid
+            ));
         }
         stream.set_write_timeout(Some(PATIENCE)).map_err(said)?;
         stream.set_read_timeout(Some(FIRST_WORD)).map_err(said)?;
@@ -112,7 +118,8 @@ impl Daemon {
         loop {
             let frame = frames.next(|_| false).map_err(said)?;
             let frame = frame.ok_or("it hung up")?;
-            let message = serde_json::from_slice(&frame.bytes).map_err(|error| error.to_string())?;
+            let message =
+                serde_json::from_slice(&frame.bytes).map_err(|error| error.to_string())?;
             let is_welcome = matches!(message, FromDaemon::Welcome(_));
             if let FromDaemon::Refused { why, .. } = &message {
                 return Err(why.clone());
@@ -230,7 +237,10 @@ impl Recorder<'_> {
                 self.gap(&format!("what the host's daemon would see: {what}"), &why);
             }
             FromDaemon::Lost { what, count } => {
-                self.gap(&format!("{count} of {what}"), "more came than could be told");
+                self.gap(
+                    &format!("{count} of {what}"),
+                    "more came than could be told",
+                );
             }
         }
     }
@@ -249,7 +259,11 @@ impl Recorder<'_> {
     /// Whether the end of a process is put off until the daemon has said all that it saw up to now.
     pub(super) fn defer(&mut self, process: &Process, outcome: Outcome) -> bool {
         let is_killed = matches!(outcome, Outcome::Signalled { .. });
-        let Some(daemon) = self.daemon.as_mut().filter(|_| is_killed && !self.sees_signals) else {
+        let Some(daemon) = self
+            .daemon
+            .as_mut()
+            .filter(|_| is_killed && !self.sees_signals)
+        else {
             return false;
         };
         self.deferred.asked += 1;
@@ -265,7 +279,8 @@ impl Recorder<'_> {
     /// Ends that waited long enough, or whose word has come; all of them, if nobody will say anything any more.
     pub(super) fn end_deferring(&mut self, all: bool) {
         let waiting = std::mem::take(&mut self.deferred.waiting);
-        let is_due = |(.., since): &(u64, Process, Outcome, Instant)| all || since.elapsed() >= WORD;
+        let is_due =
+            |(.., since): &(u64, Process, Outcome, Instant)| all || since.elapsed() >= WORD;
         let (due, rest) = waiting.into_iter().partition(is_due);
         self.deferred.waiting = rest;
         let due: Vec<_> = due;
@@ -289,7 +304,11 @@ impl Recorder<'_> {
             return;
         };
         let record = self.journal.record_so_far();
-        let loads = record.loads.iter().skip(daemon.loads).map(|load| &load.path);
+        let loads = record
+            .loads
+            .iter()
+            .skip(daemon.loads)
+            .map(|load| &load.path);
         let writes = record.writes.iter().skip(daemon.writes);
         let writes = writes.map(|(_, write)| &write.path);
         let prefixes = record.joined.values().map(|joined| &joined.prefix);
@@ -300,7 +319,9 @@ impl Recorder<'_> {
         }
         if std::mem::take(&mut daemon.too_many) && daemon.asked.len() == ASKED_MAX {
             daemon.asked.insert(PathBuf::new()); // told once
-            let why = format!("the run loads more than {ASKED_MAX} outside of the folders that it began with");
+            let why = format!(
+                "the run loads more than {ASKED_MAX} outside of the folders that it began with"
+            );
             self.gap("who changes some of the files", &why);
         }
     }

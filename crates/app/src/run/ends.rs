@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use domain::entry::{Act, Exit, Signal};
-use domain::{Body, Tier, Outcome, Process};
+use domain::{Body, Outcome, Process, Tier};
 use host::job::HostEvent;
 use host::signals::Passed;
 

@@ -152,7 +152,7 @@ pub fn run(
     let changes = launch::variables(request, &sensor, listener.path(), asks, &settings);
     let (oom_before, began) = (judge::oom_kills(), Instant::now());
     let heart = Heart::start(settings.record.heartbeat_seconds); // before the job: its first act may be to stop us
-    let found = Daemon::find(&request.surroundings, launched.journal.run(), &launched.opening.name); // before the job: it follows all that comes of us
+    let found = Daemon::find(request, &launched); // before the job: it follows all that comes of us
     let (job, sees_signals) = start(request, &changes, &mut launched)?;
     let command = recorder::to_process(job.process());
     let (watcher, helpers) = (job.watcher(), job.helpers());
@@ -168,7 +168,6 @@ pub fn run(
     launch::examine_code(request, helpers.clone(), people, &events);
     let stop = Arc::new(AtomicBool::new(false));
     let (run, store) = (launched.journal.run(), launched.journal.store().clone());
-    let sensor_folder = sensor.clone();
     let in_memory = InMemory::new(&sensor, &store, helpers.clone(), events.clone());
     let memory = Memory::of_store(&store, &launched.secret);
     let compiling = Compiling { memory, helpers };
@@ -200,7 +199,7 @@ pub fn run(
     recorder.keep_checkpoints(run, settings.record.keep_gib);
     recorder.hold_against(spec);
     recorder.sees_signals = sees_signals;
-    recorder.watched_over(found, request, &sensor_folder, &events);
+    recorder.watched_over(found, request, &sensor, &events);
     let (outcome, ended) = attend(&mut recorder, &queue, &events);
     let wall = ended.saturating_duration_since(began); // the job's: what is read and heard after it is not its time
     recorder.finish(&queue, &events, &stop);

@@ -130,7 +130,14 @@ pub(super) fn serve(
                 };
                 let seat = Seat::take(&all, &by_user, peer.uid);
                 let Some(seat) = seat else { continue };
-                let _ = admit(stream, &peer, Client(number), seat, heard.clone(), wake.clone());
+                let _ = admit(
+                    stream,
+                    &peer,
+                    Client(number),
+                    seat,
+                    heard.clone(),
+                    wake.clone(),
+                );
             }
         });
     drop(spawned); // without a thread nobody is heard; the daemon tells what it sees all the same
@@ -206,7 +213,10 @@ fn admit(
             let Ok(message) = serde_json::from_slice(&frame.bytes) else {
                 break;
             };
-            if heard.send(Heard::Said(client, message, frame.file)).is_err() {
+            if heard
+                .send(Heard::Said(client, message, frame.file))
+                .is_err()
+            {
                 return;
             }
             wake();

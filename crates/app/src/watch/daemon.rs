@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use domain::entry::Act;
 use domain::watched::{
-    Actor, Blind, Counters, DaemonSeen, Deed, FileChange, RunRegistered, Sense, WatchBeat, WatchBegun,
+    Actor, Blind, Counters, DaemonSeen, Deed, FileChange, RunRegistered, Sense, WatchBeat,
+    WatchBegun,
 };
 use domain::{Body, Gap, PathText, Process, RunId, Tier};
 use host::files::Change;
@@ -99,7 +100,7 @@ impl Daemon {
             from_us,
             to_us: now_us,
             ended,
-            privileged: self.senses.privileged(),
+            privileged: Senses::privileged(),
         });
         for (_, change) in &past.changes {
             if let Some(digest) = change.after.as_ref().and_then(|state| state.digest) {
@@ -125,7 +126,8 @@ impl Daemon {
             heartbeat_us: u64::from(self.heartbeat_seconds) * 1_000_000,
             blind,
         };
-        self.journal.record(Body::Act(Act::WatchBegun(Box::new(begun))));
+        self.journal
+            .record(Body::Act(Act::WatchBegun(Box::new(begun))));
         self.journal.record_clock();
         self.settle();
         self.journal.flush();
@@ -136,7 +138,11 @@ impl Daemon {
     pub(super) fn run(&mut self, words: &Receiver<Heard>, waker: &Waker, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
             let is_busy = !self.gathering.is_empty();
-            let time = if is_busy { BUSY } else { self.senses.patience(QUIET) };
+            let time = if is_busy {
+                BUSY
+            } else {
+                self.senses.patience(QUIET)
+            };
             self.senses.wait(waker, time);
             waker.taken();
             self.round(words);
@@ -172,7 +178,8 @@ impl Daemon {
             let counters = self.counted();
             self.told = counters;
             let beat = WatchBeat { heart, counters };
-            self.journal.record(Body::Act(Act::WatchBeat(Box::new(beat))));
+            self.journal
+                .record(Body::Act(Act::WatchBeat(Box::new(beat))));
         }
     }
 
@@ -200,9 +207,24 @@ impl Daemon {
         let (now, told) = (self.counted(), self.told);
         self.told = now;
         for (now, told, what, why) in [
-            (now.overflows, told.overflows, "changes to files", "the kernel's queue ran over"),
-            (now.signals_lost, told.signals_lost, "signals", "they came too fast"),
-            (now.lives_lost, told.lives_lost, "lives of processes", "they came too fast"),
+            (
+                now.overflows,
+                told.overflows,
+                "changes to files",
+                "the kernel's queue ran over",
+            ),
+            (
+                now.signals_lost,
+                told.signals_lost,
+                "signals",
+                "they came too fast",
+            ),
+            (
+                now.lives_lost,
+                told.lives_lost,
+                "lives of processes",
+                "they came too fast",
+            ),
         ] {
             if now > told {
                 let what = format!("{what}: {} times or more", now - told);
@@ -230,13 +252,18 @@ impl Daemon {
         let began_ns = now_ns();
         // Each is asked about at once: its process may go at any moment.
         let more = files.take(|change| self.change(&change));
-        self.senses.give_back(files, began_ns, more.is_ok_and(|more| !more));
+        self.senses
+            .give_back(files, began_ns, more.is_ok_and(|more| !more));
     }
 
     fn signal(&mut self, signal: Signal) {
-        let target = self.senses.run_of(signal.target.pid, signal.target.started_ns);
+        let target = self
+            .senses
+            .run_of(signal.target.pid, signal.target.started_ns);
         let Some(run) = target else { return };
-        let actor = self.senses.run_of(signal.actor.pid, signal.actor.started_ns);
+        let actor = self
+            .senses
+            .run_of(signal.actor.pid, signal.actor.started_ns);
         let mut signal = signal;
         signal.from_followed = actor == Some(run);
         let supervisor = self.ground.asker(run);
@@ -251,7 +278,10 @@ impl Daemon {
         if is_own && signal.origin == host::kernel::Origin::Process {
             return;
         }
-        let account = format!("user {}", signal.actor.login_uid.unwrap_or(signal.actor.uid));
+        let account = format!(
+            "user {}",
+            signal.actor.login_uid.unwrap_or(signal.actor.uid)
+        );
         if !signal.from_followed && self.spend(&format!("{account}, signals")) {
             let made = crate::run::as_made(signal, &own().boot, None);
             self.record(Act::SignalMade(Box::new(made)), host::clock::wall_us());
@@ -259,7 +289,8 @@ impl Daemon {
     }
 
     fn record(&mut self, act: Act, at_us: i64) {
-        self.journal.record_at(Tier::HostDaemon, at_us, Body::Act(act));
+        self.journal
+            .record_at(Tier::HostDaemon, at_us, Body::Act(act));
     }
 
     fn spend(&mut self, account: &str) -> bool {
@@ -274,9 +305,8 @@ impl Daemon {
             return;
         };
         let from = change.from.as_ref().map(host::files::Place::path);
-        let wanted = |path: &Path| {
-            self.ground.is_wanted(path) || !self.senses.limited_by(path).is_empty()
-        };
+        let wanted =
+            |path: &Path| self.ground.is_wanted(path) || !self.senses.limited_by(path).is_empty();
         if !wanted(&path) && !from.as_deref().is_some_and(wanted) {
             return;
         }
@@ -303,7 +333,11 @@ impl Daemon {
             let mut askers = self.ground.askers();
             askers.any(|asker| asker.registered.supervisor == *process)
         };
-        if actor.party.as_ref().is_some_and(|party| is_supervisor(&party.process)) {
+        if actor
+            .party
+            .as_ref()
+            .is_some_and(|party| is_supervisor(&party.process))
+        {
             return;
         }
         self.gathering.take(key, notice, || actor);
@@ -331,9 +365,7 @@ impl Daemon {
         }
         let at_us = at_us(growing.first_ns);
         let mut after = state::of(&key.path);
-        if is_limit
-            && let Some(after) = &mut after
-        {
+        if is_limit && let Some(after) = &mut after {
             after.value = state::value(&key.path);
         }
         let before = self.known.forget(&key.path);
@@ -343,7 +375,9 @@ impl Daemon {
         if let Some(digest) = after.as_ref().and_then(|state| state.digest) {
             self.known.remember(&key.path, digest);
         }
-        let could = self.senses.could(&mut self.groups, &key.path, &growing.actor);
+        let could = self
+            .senses
+            .could(&mut self.groups, &key.path, &growing.actor);
         let change = FileChange {
             path: PathText::from(key.path.as_path()),
             from: growing.from.as_deref().map(PathText::from),
@@ -359,7 +393,11 @@ impl Daemon {
             could_more: could.1,
         };
         self.record(Act::FileChanged(Box::new(change.clone())), at_us);
-        for going in self.going.values_mut().filter(|going| runs.contains(&going.run)) {
+        for going in self
+            .going
+            .values_mut()
+            .filter(|going| runs.contains(&going.run))
+        {
             going.visitor.tell(FromDaemon::Changed {
                 at_us,
                 change: Box::new(change.clone()),
@@ -383,7 +421,7 @@ impl Daemon {
 
     fn said(&mut self, client: Client, message: ToDaemon, file: Option<OwnedFd>) {
         match (message, file) {
-            (ToDaemon::Run { run, name }, _) => self.registers(client, run, name),
+            (ToDaemon::Run { run, name }, _) => self.registers(client, run, &name),
             (ToDaemon::Ground, Some(file)) => self.asked(client, &file),
             (ToDaemon::Ground, None) => {}
             (ToDaemon::Sync { number }, _) => {
@@ -397,7 +435,7 @@ impl Daemon {
     }
 
     /// A run begins. Whoever says so, and all that comes of him, is it: nobody can register somebody else's process.
-    fn registers(&mut self, client: Client, run: RunId, name: String) {
+    fn registers(&mut self, client: Client, run: RunId, name: &str) {
         let Some(mut visitor) = self.visitors.remove(&client) else {
             return;
         };
@@ -427,7 +465,10 @@ impl Daemon {
             uid: visitor.uid,
             groups: visitor.groups.clone(),
         };
-        self.record(Act::RunRegistered(Box::new(registered.clone())), host::clock::wall_us());
+        self.record(
+            Act::RunRegistered(Box::new(registered.clone())),
+            host::clock::wall_us(),
+        );
         self.ground.admit(registered, account, true);
         if let Err(why) = self.senses.follow(run, &supervisor) {
             self.gap(&format!("signals to the run {run}"), &why);
@@ -481,10 +522,19 @@ impl Daemon {
             let is_below = path
                 .strip_prefix(top.as_slice())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
-            is_below && self.ground.of(&super::who::path_of(&change.path)).contains(&going.run)
+            is_below
+                && self
+                    .ground
+                    .of(&super::who::path_of(&change.path))
+                    .contains(&going.run)
         };
-        let mut earlier: Vec<&(i64, FileChange)> =
-            self.recent.iter().rev().filter(concerns).take(EARLIER_MAX).collect();
+        let mut earlier: Vec<&(i64, FileChange)> = self
+            .recent
+            .iter()
+            .rev()
+            .filter(concerns)
+            .take(EARLIER_MAX)
+            .collect();
         earlier.reverse();
         for (at_us, change) in earlier {
             going.visitor.tell(FromDaemon::Changed {

@@ -87,7 +87,10 @@ impl Ground {
         let depth = path.components().count();
         let is_top = depth <= 2 && !ALLOWED_TOPS.iter().any(|top| Path::new(top) == path);
         if below && is_top {
-            let why = format!("{} is too wide: it holds what is nobody's business", path.display());
+            let why = format!(
+                "{} is too wide: it holds what is nobody's business",
+                path.display()
+            );
             return Err(NotWatched(why));
         }
         if self.wanted.len() >= OF_ALL_MAX {
@@ -122,8 +125,13 @@ impl Ground {
             asker.going = false;
         }
         if self.askers.len() > SWEPT_AT {
-            let used: BTreeSet<RunId> = self.wanted.values().flat_map(|it| it.runs.clone()).collect();
-            self.askers.retain(|run, asker| asker.going || used.contains(run));
+            let used: BTreeSet<RunId> = self
+                .wanted
+                .values()
+                .flat_map(|it| it.runs.clone())
+                .collect();
+            self.askers
+                .retain(|run, asker| asker.going || used.contains(run));
         }
     }
 
@@ -159,13 +167,18 @@ impl Ground {
     pub(super) fn folders(&self) -> Vec<PathBuf> {
         let mut folders: Vec<PathBuf> = Vec::new();
         for (path, wanted) in &self.wanted {
-            let folder = match wanted.below {
-                true => Some(path.as_path()),
-                false => path.parent(),
+            let folder = if wanted.below {
+                Some(path.as_path())
+            } else {
+                path.parent()
             };
             // In order of names, what lies above comes first.
             if let Some(folder) = folder
-                && !folders.iter().rev().take(64).any(|above| folder.starts_with(above))
+                && !folders
+                    .iter()
+                    .rev()
+                    .take(64)
+                    .any(|above| folder.starts_with(above))
             {
                 folders.push(folder.to_owned());
             }

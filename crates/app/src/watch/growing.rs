@@ -215,7 +215,10 @@ mod tests {
         }
         assert!(all.due(50 * MILLISECOND).is_empty());
         let due = all.due(GATHERED_NS);
-        assert_eq!((due.len(), due[0].1.notices, due[0].1.deeds.len()), (1, 3, 3));
+        assert_eq!(
+            (due.len(), due[0].1.notices, due[0].1.deeds.len()),
+            (1, 3, 3)
+        );
         assert!(all.is_empty());
     }
 
@@ -228,7 +231,11 @@ mod tests {
             told += all.due(at * MILLISECOND).len();
         }
         assert_eq!(told, 1);
-        all.take(key("/log"), notice(Deed::Closed, 5_000 * MILLISECOND), actor);
+        all.take(
+            key("/log"),
+            notice(Deed::Closed, 5_000 * MILLISECOND),
+            actor,
+        );
         let due = all.due(5_100 * MILLISECOND);
         assert!(due.len() == 1 && due[0].1.deeds.contains(&Deed::Closed));
         assert!(all.is_empty());
@@ -259,7 +266,9 @@ mod tests {
         assert!(budget.spend("b", 0));
         assert_eq!(budget.over(), [("a".to_owned(), 9_600)]);
         assert!(budget.over().is_empty());
-        let later = (0..10_000).filter(|_| budget.spend("a", 1_000 * MILLISECOND)).count();
+        let later = (0..10_000)
+            .filter(|_| budget.spend("a", 1_000 * MILLISECOND))
+            .count();
         assert_eq!(later, 50);
     }
 }

@@ -52,7 +52,9 @@ impl Past {
                 next = end;
             }
         }
-        past.changes.make_contiguous().sort_by_key(|(at_us, _)| *at_us);
+        past.changes
+            .make_contiguous()
+            .sort_by_key(|(at_us, _)| *at_us);
         Ok(past)
     }
 
@@ -62,7 +64,11 @@ impl Past {
         }
         let (watch, at_us) = (entry.run, entry.capture_us);
         let ended = matches!(entry.body, Body::Act(Act::WatchEnded));
-        if self.last.as_ref().is_none_or(|(_, last_us, _)| *last_us <= at_us) {
+        if self
+            .last
+            .as_ref()
+            .is_none_or(|(_, last_us, _)| *last_us <= at_us)
+        {
             self.last = Some((watch, at_us, ended));
         }
         if at_us < oldest_us {

@@ -58,7 +58,11 @@ impl Account {
 }
 
 /// Whether an account may write a file, or put another one in its place.
-pub(super) fn may_write(account: &Account, file: Option<&Metadata>, folder: Option<&Metadata>) -> bool {
+pub(super) fn may_write(
+    account: &Account,
+    file: Option<&Metadata>,
+    folder: Option<&Metadata>,
+) -> bool {
     let into = |meta: &Metadata| account.may_meta(2, meta);
     if file.is_some_and(into) {
         return true;
@@ -82,7 +86,11 @@ pub(super) struct Groups {
 impl Groups {
     /// An account with the groups that it has now.
     pub(super) fn account(&mut self, uid: u32) -> Account {
-        let changed = |path: &str| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+        let changed = |path: &str| {
+            std::fs::metadata(path)
+                .and_then(|meta| meta.modified())
+                .ok()
+        };
         let stamp = (changed("/etc/passwd"), changed("/etc/group"));
         if self.read != Some(stamp) {
             self.read = Some(stamp);
@@ -97,7 +105,10 @@ impl Groups {
 
 fn text(path: &str) -> String {
     let bytes = crate::bounded::read(Path::new(path), FILE_MAX);
-    bytes.map_or_else(|_| String::new(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
+    bytes.map_or_else(
+        |_| String::new(),
+        |bytes| String::from_utf8_lossy(&bytes).into_owned(),
+    )
 }
 
 fn groups(passwd: &str, group: &str) -> HashMap<u32, Vec<u32>> {
@@ -105,7 +116,8 @@ fn groups(passwd: &str, group: &str) -> HashMap<u32, Vec<u32>> {
     let mut by_name: HashMap<&str, u32> = HashMap::new();
     for line in passwd.lines() {
         let fields: Vec<&str> = line.split(':').collect();
-        let (Some(name), Some(uid), Some(gid)) = (fields.first(), fields.get(2), fields.get(3)) else {
+        let (Some(name), Some(uid), Some(gid)) = (fields.first(), fields.get(2), fields.get(3))
+        else {
             continue;
         };
         if let (Ok(uid), Ok(gid)) = (uid.parse(), gid.parse()) {
@@ -174,7 +186,10 @@ mod tests {
         };
         assert!(stranger.may_find(top.path(), &open.join("a")));
         assert!(!stranger.may_find(top.path(), &closed.join("a")));
-        assert!(!stranger.may_find(&open, &closed.join("a")), "it is not below");
+        assert!(
+            !stranger.may_find(&open, &closed.join("a")),
+            "it is not below"
+        );
         // What was deleted with its folder is told by the folders above it.
         assert!(stranger.may_find(top.path(), &open.join("gone/a")));
         let meta = |path: &Path| path.metadata().unwrap();

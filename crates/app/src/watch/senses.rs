@@ -60,17 +60,26 @@ impl Senses {
             });
         };
         let files = keep(Files::new(), |missing| {
-            tell("who changes files, and who writes into the limits of a run's control group", "fanotify, tier 1", missing);
+            tell(
+                "who changes files, and who writes into the limits of a run's control group",
+                "fanotify, tier 1",
+                missing,
+            );
         });
         let btf = match tier {
             0 | 1 => Err("not asked for: --tier 1".to_owned()),
             _ => kernel::description().map_err(|error| error.to_string()),
         };
-        let signals = btf.as_ref().map_err(Clone::clone).and_then(|btf| {
-            Signals::watch(btf).map_err(|error| error.to_string())
-        });
+        let signals = btf
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|btf| Signals::watch(btf).map_err(|error| error.to_string()));
         let signals = keep(signals, |missing| {
-            tell("who signals a run's processes", "a program in the kernel, tier 2", missing);
+            tell(
+                "who signals a run's processes",
+                "a program in the kernel, tier 2",
+                missing,
+            );
         });
         // Numbers are the host's where signals have proved it.
         let lives = match (&signals, btf) {
@@ -79,7 +88,11 @@ impl Senses {
             (None, Ok(_)) => Err("numbers of processes are not proved to be the host's".to_owned()),
         };
         let lives = keep(lives, |missing| {
-            tell("who each process was, whose processes end before anybody looks", "a program in the kernel, tier 2; else /proc afterwards", missing);
+            tell(
+                "who each process was, whose processes end before anybody looks",
+                "a program in the kernel, tier 2; else /proc afterwards",
+                missing,
+            );
         });
         let mut table = Table::default();
         if lives.is_some() {
@@ -115,8 +128,16 @@ impl Senses {
     /// Waits until the kernel or a run has something to say, or the time is over.
     pub(super) fn wait(&self, waker: &Waker, time: Duration) {
         let mut ready = vec![PollFd::new(waker, PollFlags::IN)];
-        ready.extend(self.files.iter().map(|files| PollFd::new(files, PollFlags::IN)));
-        ready.extend(self.signals.iter().map(|signals| PollFd::new(signals, PollFlags::IN)));
+        ready.extend(
+            self.files
+                .iter()
+                .map(|files| PollFd::new(files, PollFlags::IN)),
+        );
+        ready.extend(
+            self.signals
+                .iter()
+                .map(|signals| PollFd::new(signals, PollFlags::IN)),
+        );
         let time = Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(time.subsec_nanos()),
@@ -129,8 +150,17 @@ impl Senses {
         Lost {
             overflows: files.map_or(0, Files::overflows),
             unplaced: files.map_or(0, Files::unplaced),
-            signals: self.signals.as_ref().and_then(|it| it.lost().ok()).unwrap_or(0),
-            lives: self.lives.as_ref().and_then(|it| it.lost().ok()).unwrap_or(0) + self.table.beyond,
+            signals: self
+                .signals
+                .as_ref()
+                .and_then(|it| it.lost().ok())
+                .unwrap_or(0),
+            lives: self
+                .lives
+                .as_ref()
+                .and_then(|it| it.lost().ok())
+                .unwrap_or(0)
+                + self.table.beyond,
         }
     }
 
@@ -167,7 +197,9 @@ impl Senses {
     /// Who did something just now, and when he began; nothing where that is not known.
     pub(super) fn who(&mut self, change: &Change) -> (Who, u64) {
         self.hear_lives();
-        let found = self.table.who(change.pid, self.drained_ns, super::daemon::now_ns());
+        let found = self
+            .table
+            .who(change.pid, self.drained_ns, super::daemon::now_ns());
         let started = match &found {
             Who::One(life) => life.started_ns(),
             Who::Several(_) | Who::Nobody => 0,
@@ -203,7 +235,10 @@ impl Senses {
         let mut pid = pid;
         for _ in 0..64 {
             let id = host::identity::ProcessId::of(pid).ok()?;
-            let of = self.runs.iter().find(|(_, it)| (it.pid, it.started) == (id.pid, id.started));
+            let of = self
+                .runs
+                .iter()
+                .find(|(_, it)| (it.pid, it.started) == (id.pid, id.started));
             if let Some((run, _)) = of {
                 return Some(*run);
             }
@@ -238,7 +273,9 @@ impl Senses {
             files.watch(folder).map_err(|error| error.to_string())?;
         }
         if let Some(signals) = &self.signals {
-            signals.follow(supervisor.pid).map_err(|error| error.to_string())?;
+            signals
+                .follow(supervisor.pid)
+                .map_err(|error| error.to_string())?;
         }
         Ok(())
     }
@@ -294,7 +331,7 @@ impl Senses {
     }
 
     /// Who has root's rights now.
-    pub(super) fn privileged(&self) -> Vec<Principal> {
+    pub(super) fn privileged() -> Vec<Principal> {
         let looked: Vec<_> = kernel::living().into_iter().map(|(task, _)| task).collect();
         let root = looked.iter().filter(|task| task.effective_uid == 0);
         let mut all: Vec<Principal> = root.map(who::principal).collect();
@@ -305,7 +342,12 @@ impl Senses {
     }
 
     /// Who else could have written there now, by processes that live, and how many more.
-    pub(super) fn could(&self, groups: &mut Groups, path: &Path, actor: &Actor) -> (Vec<Principal>, u64) {
+    pub(super) fn could(
+        &self,
+        groups: &mut Groups,
+        path: &Path,
+        actor: &Actor,
+    ) -> (Vec<Principal>, u64) {
         let tasks: Vec<host::kernel::Task> = match self.lives {
             Some(_) => self.table.living().cloned().collect(),
             None => kernel::living().into_iter().map(|(task, _)| task).collect(),

@@ -59,7 +59,15 @@ pub(super) fn of(path: &Path) -> Option<FileState> {
     let digest = read(&mut file);
     let behind = file.metadata().ok()?;
     // What was written meanwhile is no digest of anything; the next change tells.
-    let same = |one: &std::fs::Metadata| (one.size(), one.mtime_nsec(), one.mtime(), one.ctime(), one.ctime_nsec());
+    let same = |one: &std::fs::Metadata| {
+        (
+            one.size(),
+            one.mtime_nsec(),
+            one.mtime(),
+            one.ctime(),
+            one.ctime_nsec(),
+        )
+    };
     let digest = digest.filter(|_| same(&before) == same(&behind));
     Some(state(&behind, digest))
 }

@@ -70,11 +70,19 @@ pub(super) fn of_life(
     let now = now.map(|file| PathText::from(file.path.as_path()));
     Actor {
         pid: life.pid(),
-        known: if same { Known::Observed } else { Known::Changed },
+        known: if same {
+            Known::Observed
+        } else {
+            Known::Changed
+        },
         party: Some(party((*shown).clone(), boot)),
         became: (!same).then(|| Box::new(party((*last).clone(), boot))),
         executable: now.or(executable),
-        parents: above.iter().take(PARENTS_MAX).filter_map(ancestor).collect(),
+        parents: above
+            .iter()
+            .take(PARENTS_MAX)
+            .filter_map(ancestor)
+            .collect(),
         run,
     }
 }
@@ -90,11 +98,7 @@ fn ancestor(life: &Life) -> Option<Ancestor> {
 }
 
 /// As `/proc` has it now, where the process has not ended.
-pub(super) fn looked_up(
-    change: &Change,
-    alive: bool,
-    run: impl Fn(u32) -> Option<RunId>,
-) -> Actor {
+pub(super) fn looked_up(change: &Change, alive: bool, run: impl Fn(u32) -> Option<RunId>) -> Actor {
     let looked = host::kernel::look(change.pid).filter(|_| alive);
     // Still the one that did it when all was read.
     let Some((task, parent)) = looked.filter(|_| lives(change)) else {
@@ -142,7 +146,12 @@ pub(super) fn principal(task: &Task) -> Principal {
 }
 
 /// Who could have written a file, or put another in its place, by the processes that live; but for who did.
-pub(super) fn able(tasks: &[Task], groups: &mut Groups, path: &Path, actor: &Actor) -> Vec<Principal> {
+pub(super) fn able(
+    tasks: &[Task],
+    groups: &mut Groups,
+    path: &Path,
+    actor: &Actor,
+) -> Vec<Principal> {
     let file = path.symlink_metadata().ok();
     let folder = path.parent().and_then(|folder| folder.metadata().ok());
     let all: BTreeSet<Principal> = tasks.iter().map(principal).collect();

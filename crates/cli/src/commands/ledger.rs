@@ -27,7 +27,8 @@ pub(crate) fn ledger(surroundings: &Surroundings, args: &Ledger) -> Result<Exit,
         }
         Ledger::Stamp(stamp) => super::papers::stamp(surroundings, stamp),
         Ledger::Log(log) => {
-            let view = app::evidence::entries(surroundings, log.log.as_deref(), log.count, log.full)?;
+            let view =
+                app::evidence::entries(surroundings, log.log.as_deref(), log.count, log.full)?;
             super::show(&view, log.json.json, plain::entries);
             Ok(Exit::Clean)
         }

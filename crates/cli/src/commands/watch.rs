@@ -21,7 +21,9 @@ pub(crate) fn watch(surroundings: Surroundings, args: Watch) -> Result<Exit, App
         super::show(&view, args.json.json, plain::explained);
         return Ok(Exit::Clean);
     }
-    app::watch::watch(&request, &mut |ready| crate::screen::message(&opening(ready)))?;
+    app::watch::watch(&request, &mut |ready| {
+        crate::screen::message(&opening(ready))
+    })?;
     Ok(Exit::Clean)
 }
 
@@ -35,7 +37,10 @@ fn opening(ready: &Ready) -> String {
         text.push_str(&plain::sense(sense));
     }
     if ready.folders > 0 {
-        text.push_str(&format!("  from before  {} files and folders of earlier runs\n", ready.folders));
+        text.push_str(&format!(
+            "  from before  {} files and folders of earlier runs\n",
+            ready.folders
+        ));
     }
     text
 }
@@ -44,5 +49,9 @@ fn opening(ready: &Ready) -> String {
 pub(crate) fn blame(surroundings: &Surroundings, args: &Blame) -> Result<Exit, AppError> {
     let view = app::blame::blame(surroundings, &args.asked)?;
     super::show(&view, args.json.json, plain::blamed);
-    Ok(if view.links.is_empty() { Exit::Incomplete } else { Exit::Clean })
+    Ok(if view.links.is_empty() {
+        Exit::Incomplete
+    } else {
+        Exit::Clean
+    })
 }

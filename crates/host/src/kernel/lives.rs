@@ -124,7 +124,10 @@ pub fn decode(bytes: &[u8]) -> Option<Happened> {
             child: it,
         }),
         EXECUTED => {
-            let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
+            let end = rest
+                .iter()
+                .position(|byte| *byte == 0)
+                .unwrap_or(rest.len());
             Some(Happened::Executed {
                 at_ns,
                 task: it,
@@ -270,7 +273,10 @@ mod tests {
         assert_eq!((at_ns, path.as_slice()), (5_000, &b"/bin/sh"[..]));
         assert_eq!((task.pid, task.uid, task.effective_uid), (41, 7, 8));
         assert_eq!((task.login_uid, task.session), (Some(61_001), None));
-        assert!(matches!(decode(&record(ENDED)), Some(Happened::Ended { .. })));
+        assert!(matches!(
+            decode(&record(ENDED)),
+            Some(Happened::Ended { .. })
+        ));
         assert!(matches!(decode(&record(MADE)), Some(Happened::Made { .. })));
         assert_eq!(decode(&record(9)), None);
     }

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::asm::{FRAME, Helper, If, Label, Program, R0, R1, R2, R3, R4, R6, R7, R8, R9};
 use super::btf::{Btf, BtfError};
-use super::task::{NUMBER, Places, TASK_BYTES, Task, describe, number_of, process_number, read, task};
+use super::task::{
+    NUMBER, Places, TASK_BYTES, Task, describe, number_of, process_number, read, task,
+};
 use crate::sys;
 
 /// Bytes of the buffer between kernel and process, of signals alone: some thousand of them.

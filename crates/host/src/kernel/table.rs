@@ -48,6 +48,11 @@ impl Life {
         self.first().map_or(0, |task| task.pid)
     }
 
+    /// Number of whom it came of, where that is known.
+    pub fn parent_pid(&self) -> Option<u32> {
+        self.parent.map(|(pid, _)| pid)
+    }
+
     /// When it started, nanoseconds since boot.
     pub fn started_ns(&self) -> u64 {
         self.first().map_or(0, |task| task.started_ns)
@@ -56,7 +61,10 @@ impl Life {
     /// What it was in a stretch of time: as it was before it, each time that it was told within, and the first time behind it.
     pub fn during(&self, from_ns: u64, to_ns: u64) -> Vec<&Task> {
         let before = self.moments.iter().rev().find(|(at, _)| *at <= from_ns);
-        let within = self.moments.iter().filter(|(at, _)| *at > from_ns && *at <= to_ns);
+        let within = self
+            .moments
+            .iter()
+            .filter(|(at, _)| *at > from_ns && *at <= to_ns);
         let behind = self.moments.iter().find(|(at, _)| *at > to_ns);
         let all = before.into_iter().chain(within).chain(behind);
         all.map(|(_, task)| task).collect()
@@ -65,7 +73,8 @@ impl Life {
     fn add(&mut self, at_ns: u64, task: Task) {
         // Of a stretch in which nothing changed its beginning and its end are enough.
         let mut newest = self.moments.iter().rev();
-        let is_stretch = |moment: Option<&(u64, Task)>| moment.is_some_and(|(_, it)| is_same(it, &task));
+        let is_stretch =
+            |moment: Option<&(u64, Task)>| moment.is_some_and(|(_, it)| is_same(it, &task));
         if is_stretch(newest.next()) && is_stretch(newest.next()) {
             self.moments.pop();
         } else if self.moments.len() >= MOMENTS_MAX {
@@ -132,7 +141,11 @@ impl Table {
     /// Takes in what the kernel tells.
     pub fn hear(&mut self, happened: Happened) {
         match happened {
-            Happened::Made { at_ns, parent, child } => {
+            Happened::Made {
+                at_ns,
+                parent,
+                child,
+            } => {
                 let executable = self.find(parent.pid, parent.started_ns);
                 let executable = executable.and_then(|life| life.executable.clone());
                 self.put(Life {
@@ -178,7 +191,10 @@ impl Table {
         let of_number = self.lives.entry(life.pid()).or_default();
         // Its number is free, so whoever had it has ended, whether that was heard or not.
         let began = life.moments.first().map_or(0, |(at, _)| *at);
-        for earlier in of_number.iter_mut().filter(|earlier| earlier.ended_ns.is_none()) {
+        for earlier in of_number
+            .iter_mut()
+            .filter(|earlier| earlier.ended_ns.is_none())
+        {
             earlier.ended_ns = Some(began);
             self.ended.push_back((earlier.pid(), earlier.started_ns()));
         }
@@ -248,13 +264,12 @@ impl Table {
         while let Some((pid, started)) = next
             && chain.len() < GENERATIONS_MAX
         {
-            let parent = match started {
-                Some(started) => self.find(pid, started),
+            let parent = if let Some(started) = started {
+                self.find(pid, started)
+            } else {
                 // Of one that lived before anybody listened: whoever has the number, if he is older.
-                None => {
-                    let lives = self.lives.get(&pid);
-                    lives.and_then(|lives| lives.iter().rev().find(|it| it.started_ns() <= born))
-                }
+                let lives = self.lives.get(&pid);
+                lives.and_then(|lives| lives.iter().rev().find(|it| it.started_ns() <= born))
             };
             let Some(parent) = parent else { break };
             born = parent.started_ns();
@@ -286,7 +301,8 @@ impl Table {
 fn began(life: &Life, started_ns: u64) -> bool {
     let tick = NANOSECONDS / rustix::param::clock_ticks_per_second().max(1);
     let own = life.started_ns();
-    own == started_ns || (life.coarse || started_ns % tick == 0) && own / tick == started_ns / tick
+    own == started_ns
+        || (life.coarse || started_ns.is_multiple_of(tick)) && own / tick == started_ns / tick
 }
 
 /// A process as it is seen from outside now, and its parent. `None` if there is none. The number of its control group is not seen: it is zero.
@@ -295,9 +311,14 @@ pub fn look(pid: u32) -> Option<(Task, u32)> {
     let (status, _) = bounded::read(Path::new(&format!("/proc/{pid}/status")), 1 << 20).ok()?;
     let status = String::from_utf8_lossy(&status);
     let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    let users: Vec<u32> = users.split_whitespace().filter_map(|it| it.parse().ok()).collect();
+    let users: Vec<u32> = users
+        .split_whitespace()
+        .filter_map(|it| it.parse().ok())
+        .collect();
     let set = |name: &str| {
-        let number: u32 = bounded::line(&format!("/proc/{pid}/{name}"))?.parse().ok()?;
+        let number: u32 = bounded::line(&format!("/proc/{pid}/{name}"))?
+            .parse()
+            .ok()?;
         (number != UNSET).then_some(number)
     };
     let tick = NANOSECONDS / rustix::param::clock_ticks_per_second().max(1);
@@ -322,7 +343,9 @@ pub fn living() -> Vec<(Task, u32)> {
     let Ok(folder) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    let numbers = folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers = folder
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers.filter_map(look).collect()
 }
 
@@ -367,14 +390,21 @@ mod tests {
     #[test]
     fn who_had_a_number_is_told_by_the_time() {
         let mut table = Table::default();
-        for happened in [made(7, 100, (1, 1)), ended(7, 100, 200), made(7, 300, (1, 1))] {
+        for happened in [
+            made(7, 100, (1, 1)),
+            ended(7, 100, 200),
+            made(7, 300, (1, 1)),
+        ] {
             table.hear(happened);
         }
         let one = |from, to| match table.who(7, from, to) {
             Who::One(life) => Some(life.started_ns()),
             Who::Several(_) | Who::Nobody => None,
         };
-        assert_eq!((one(150, 250), one(250, 350), one(400, 500)), (Some(100), Some(300), Some(300)));
+        assert_eq!(
+            (one(150, 250), one(250, 350), one(400, 500)),
+            (Some(100), Some(300), Some(300))
+        );
         // In a stretch in which both had it nobody is named.
         assert_eq!(table.who(7, 150, 350), Who::Several(2));
         assert_eq!(table.who(7, 210, 250), Who::Nobody);
@@ -400,9 +430,8 @@ mod tests {
             path: b"/bin/su".to_vec(),
         });
         let life = table.find(7, 100).unwrap();
-        let users = |from, to| -> Vec<u32> {
-            life.during(from, to).iter().map(|task| task.uid).collect()
-        };
+        let users =
+            |from, to| -> Vec<u32> { life.during(from, to).iter().map(|task| task.uid).collect() };
         assert_eq!(users(110, 120), [0, 1000]);
         assert_eq!(users(150, 250), [0, 1000]);
         assert_eq!(users(250, 300), [1000]);

@@ -23,7 +23,7 @@ fn watched() -> Option<Signals> {
 }
 
 /// Whether the kernel, the user's rights or the container leave it out.
-fn is_missing(error: &KernelError) -> bool {
+pub(crate) fn is_missing(error: &KernelError) -> bool {
     match error {
         // One without logins, or with other structures: printed, and the run says it.
         KernelError::NotProved | KernelError::Btf(BtfError::Missing(_)) => true,

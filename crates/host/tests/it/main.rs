@@ -13,6 +13,7 @@ mod files;
 mod helper;
 mod kernel;
 mod launch;
+mod lives;
 mod others;
 mod pooled;
 mod signals;

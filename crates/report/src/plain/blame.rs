@@ -101,8 +101,14 @@ mod tests {
             }],
         };
         let text = blamed(&view);
-        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
-        assert!(text.contains("bash (6) ← sshd (5)") && text.contains("; 3 more"), "{text}");
+        assert!(
+            !text.contains('\u{1b}') && !text.contains('\u{202e}'),
+            "{text}"
+        );
+        assert!(
+            text.contains("bash (6) ← sshd (5)") && text.contains("; 3 more"),
+            "{text}"
+        );
         assert!(text.contains("rung 2: this process") && text.contains("nobody watched"));
         assert!(text.contains("root@host:5"));
     }

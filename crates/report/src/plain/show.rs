@@ -92,7 +92,11 @@ fn changes(view: &RunView) -> String {
             "{}  {}{digests}: {} by {} [{}]",
             change.at, change.path, change.what, change.who, change.known
         );
-        let label = if change.earlier { "before it" } else { "changed" };
+        let label = if change.earlier {
+            "before it"
+        } else {
+            "changed"
+        };
         text.push_str(&field(label, &line));
     }
     let more = others().count().saturating_sub(CHANGES_MAX);

@@ -8,7 +8,10 @@ use crate::watching::ExplainView;
 
 /// What this host can see, and what not.
 pub fn explained(view: &ExplainView) -> String {
-    let mut text = format!("what can be seen on this host (kernel {})\n", sanitise(&view.kernel));
+    let mut text = format!(
+        "what can be seen on this host (kernel {})\n",
+        sanitise(&view.kernel)
+    );
     for sense in &view.senses {
         text.push_str(&one(sense));
     }
@@ -50,8 +53,14 @@ mod tests {
             kernel: "6.1".into(),
         };
         let text = explained(&view);
-        assert!(text.contains("  seen         who changes files (fanotify)\n"), "{text}");
-        assert!(text.contains("  not seen     who changes files (fanotify): not "), "{text}");
+        assert!(
+            text.contains("  seen         who changes files (fanotify)\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("  not seen     who changes files (fanotify): not "),
+            "{text}"
+        );
         assert!(!text.contains('\u{1b}') && text.contains("none listens"));
     }
 }
