@@ -38,6 +38,13 @@ impl Recorder<'_> {
         }
     }
 
+    fn tell_signals_beyond(&mut self) {
+        if self.sent.more > 0 {
+            let what = format!("{} signals to processes of the run", self.sent.more);
+            self.gap(&what, "more came than are recorded of one run");
+        }
+    }
+
     /// Waits for the last words of sensors, for files and for environments. Ctrl-C ends the wait: the rest becomes gaps.
     pub(super) fn finish(
         &mut self,
@@ -48,10 +55,7 @@ impl Recorder<'_> {
         host::sched::stop_on_interrupt(stop);
         let began = Instant::now();
         let mut told = false;
-        if self.sent.more > 0 {
-            let what = format!("{} signals to processes of the run", self.sent.more);
-            self.gap(&what, "more came than are recorded of one run");
-        }
+        self.tell_signals_beyond();
         loop {
             let speaking = self.members.values().any(|member| !member.left);
             let code = self.code_awaited && !stop.load(Ordering::Relaxed);

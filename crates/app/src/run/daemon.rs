@@ -202,10 +202,12 @@ impl Recorder<'_> {
     pub(super) fn watched_over(
         &mut self,
         found: Found,
-        request: &RunRequest,
+        (request, sees_signals): (&RunRequest, bool),
         sensor: &Path,
         events: &Sender<Event>,
     ) {
+        self.accept_environment = request.accept_environment;
+        self.sees_signals = sees_signals;
         let (mut daemon, first, frames) = match found {
             Found::Nobody => return,
             Found::Not(gap) => return self.journal.record(Body::Gap(gap)),

@@ -159,11 +159,8 @@ pub fn run(
     let (events, queue) = mpsc::channel();
     let supervisor = ProcessId::current().map_err(AppError::Host)?;
     answer(questions.as_ref(), &supervisor, &events)?;
-    listener::serve(
-        listener.listener().try_clone().map_err(AppError::Host)?,
-        supervisor,
-        events.clone(),
-    );
+    let socket = listener.listener().try_clone().map_err(AppError::Host)?;
+    listener::serve(socket, supervisor, events.clone());
     follow(job, events.clone());
     launch::examine_code(request, helpers.clone(), people, &events);
     let stop = Arc::new(AtomicBool::new(false));
@@ -195,11 +192,9 @@ pub fn run(
     };
     let mut recorder = Recorder::new(parts, screen);
     recorder.context.oom_before = oom_before;
-    recorder.accept_environment = request.accept_environment;
     recorder.keep_checkpoints(run, settings.record.keep_gib);
     recorder.hold_against(spec);
-    recorder.sees_signals = sees_signals;
-    recorder.watched_over(found, request, &sensor, &events);
+    recorder.watched_over(found, (request, sees_signals), &sensor, &events);
     let (outcome, ended) = attend(&mut recorder, &queue, &events);
     let wall = ended.saturating_duration_since(began); // the job's: what is read and heard after it is not its time
     recorder.finish(&queue, &events, &stop);

@@ -22,7 +22,7 @@ pub(crate) fn watch(surroundings: Surroundings, args: Watch) -> Result<Exit, App
         return Ok(Exit::Clean);
     }
     app::watch::watch(&request, &mut |ready| {
-        crate::screen::message(&opening(ready))
+        crate::screen::message(&opening(ready));
     })?;
     Ok(Exit::Clean)
 }
