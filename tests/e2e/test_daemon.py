@@ -432,23 +432,52 @@ def test_a_time_in_which_the_daemon_was_blind_is_in_the_ledger(how):
 
 
 def test_one_account_that_floods_is_counted_and_blinds_nobody(watched):
+    """Changes by the thousand and two that open files without end; what others do is seen all the same, and each signal."""
     needs_kernel(watched)
     ground = watched.top / "flood"
     started, pid = watched.run(ground)
     time.sleep(0.3)
-    flood = watched.act(LOGIN + 700, "for n in range(6000): open(f'{folder}/f{n}', 'w').close()", folder=str(ground))
+    opens = "end = time.time() + 4\nwhile time.time() < end: os.close(os.open(folder, os.O_RDONLY))"
+    openers = [watched.act(LOGIN + 703, opens, folder=str(ground)) for _ in range(2)]
+    flood = watched.act(LOGIN + 700, "for n in range(8000): open(f'{folder}/f{n}', 'w').close()", folder=str(ground))
     time.sleep(0.8)
     quiet = watched.act(LOGIN + 701, "open(folder + '/quiet', 'w').write('x')", folder=str(ground))
-    sender = watched.act(LOGIN + 702, "os.kill(pid, 10)", pid=pid)
-    for actor in (flood, quiet, sender):
+    # Five thousand within a second; a signal that does nothing to whoever does not want it.
+    many = "for _ in range(100):\n for _ in range(50): os.kill(pid, 28)\n time.sleep(0.01)"
+    sender = watched.act(LOGIN + 702, many, pid=pid)
+    for actor in (flood, quiet, sender, *openers):
         assert actor.wait() == 0, actor.stderr.read()
-    started.wait(20)
-    made = until(lambda: [made for made in watched.acts("signal_made") if made["target"]["process"]["pid"] == pid])
-    assert {it["actor"]["login_uid"] for it in made} == {LOGIN + 702}, made
+
+    def made():
+        return [it for it in watched.acts("signal_made") if it["target"]["process"]["pid"] == pid]
+
+    signals = until(made, lambda found: len(found) >= 5_000)
+    assert len(signals) == 5_000 and {it["actor"]["login_uid"] for it in signals} == {LOGIN + 702}, len(signals)
     changes = [change for change in watched.acts("file_changed") if change["path"].startswith(str(ground))]
     assert any(LOGIN + 701 in logins(change) for change in changes), len(changes)
-    told = [change for change in changes if LOGIN + 700 in logins(change)]
-    assert len(told) < 3_000, len(told)
+    told = {change["path"] for change in changes if LOGIN + 700 in logins(change)}
+    beyond = [gap for gap in watched.entries() if gap.get("kind") == "gap" and f"user {LOGIN + 700}" in gap["what"]]
+    ended(started)
+    # What is not told singly is counted, at the latest with the next word of the daemon.
+    assert len(told) >= 4_000 or beyond, (len(told), beyond)
+
+
+def test_a_thousand_that_write_and_are_gone_are_known_each(watched):
+    needs_kernel(watched)
+    ground = watched.top / "short"
+    started, _ = watched.run(ground)
+    time.sleep(0.3)
+    actor = watched.act(LOGIN + 800, "import subprocess\nfor n in range(1000): subprocess.run(['sh', '-c', f'echo x > {folder}/w{n}'])", folder=str(ground))
+    assert actor.wait() == 0, actor.stderr.read()
+
+    def theirs():
+        return [change for change in watched.acts("file_changed") if change["path"].startswith(str(ground / "w"))]
+
+    changes = until(theirs, lambda found: len({change["path"] for change in found}) >= 1_000)
+    ended(started)
+    right = {change["path"] for change in changes if logins(change) == {LOGIN + 800} and change["actor"]["known"] == "observed"}
+    wrong = [change for change in changes if not logins(change) <= {LOGIN + 800}]
+    assert len(right) >= 999 and not wrong, (len(right), wrong[:2])
 
 
 def test_what_this_host_can_see_is_told_without_watching():
@@ -457,6 +486,18 @@ def test_what_this_host_can_see_is_told_without_watching():
     assert view["schema"] == "taintline.watch-explain/1" and len(view["senses"]) == 3 and view["never"]
     nobody = subprocess.run(["setpriv", "--reuid", "61777", "--clear-groups", BINARY, "watch"], capture_output=True, text=True, env={"HOME": "/", "PATH": os.environ["PATH"]})
     assert nobody.returncode == 2 and "only root can see" in nobody.stderr, nobody
+
+
+def test_the_capabilities_of_the_unit_are_enough():
+    """As the unit for systemd has it: these capabilities, and no others."""
+    if os.geteuid():
+        pytest.skip("not checked: only root can watch a host")
+    unit = (REPOSITORY / "packaging/taintline-watch.service").read_text()
+    line = next(line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet="))
+    names = [name.removeprefix("CAP_").lower() for name in line.split("=", 1)[1].split()]
+    limited = ["setpriv", "--no-new-privs", "--bounding-set", "-all," + ",".join(f"+{name}" for name in names), BINARY]
+    views = [json.loads(subprocess.run([*command, "watch", "--explain", "--json"], capture_output=True, text=True, check=True).stdout) for command in (limited, [BINARY])]
+    assert views[0]["senses"] == views[1]["senses"], views
 
 
 def test_the_page_has_the_deeds_as_they_are_tested():

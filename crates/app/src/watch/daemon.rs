@@ -19,7 +19,7 @@ use host::pass::Waker;
 
 use super::clients::{Client, Heard, Visitor};
 use super::ground::{Ground, NotWatched};
-use super::growing::{Budget, Gathering, Growing, Key, Notice};
+use super::growing::{Budget, Gathering, Growing, Key, Measure, Notice, Turns};
 use super::past::{CHANGES_MAX, Past};
 use super::reach::{Account, Groups};
 use super::senses::Senses;
@@ -38,6 +38,20 @@ const BEYOND_EVERY: Duration = Duration::from_secs(30);
 /// The boot clock in nanoseconds.
 const THOUSAND: i64 = 1_000;
 
+/// What one account may have written down singly of changes: at once, and each second from then on.
+const CHANGES: Measure = Measure {
+    burst: 5_000.0,
+    each_second: 50.0,
+};
+/// The same of signals.
+const SIGNALS: Measure = Measure {
+    burst: 20_000.0,
+    each_second: 5_000.0,
+};
+/// Changes that are written down before the kernel is heard again, and those that may wait.
+const IN_A_ROUND: usize = 200;
+const WAITING_MAX: usize = 20_000;
+
 /// A registered run that is going on.
 struct Going {
     run: RunId,
@@ -54,6 +68,7 @@ pub(super) struct Daemon {
     groups: Groups,
     gathering: Gathering,
     budget: Budget,
+    waiting: Turns<(Key, Growing)>,
     known: Known,
     going: BTreeMap<Client, Going>,
     visitors: HashMap<Client, Visitor>,
@@ -77,6 +92,7 @@ impl Daemon {
             groups: Groups::default(),
             gathering: Gathering::default(),
             budget: Budget::default(),
+            waiting: Turns::default(),
             known: Known::default(),
             going: BTreeMap::new(),
             visitors: HashMap::new(),
@@ -137,17 +153,16 @@ impl Daemon {
     /// Watches until it is asked to end.
     pub(super) fn run(&mut self, words: &Receiver<Heard>, waker: &Waker, stop: &AtomicBool) {
         while !stop.load(Ordering::Relaxed) {
-            let is_busy = !self.gathering.is_empty();
-            let time = if is_busy {
-                BUSY
-            } else {
-                self.senses.patience(QUIET)
+            let time = match (self.waiting.len(), self.gathering.is_empty()) {
+                (0, true) => self.senses.patience(QUIET),
+                (0, false) => BUSY,
+                _ => Duration::ZERO,
             };
             self.senses.wait(waker, time);
             waker.taken();
             self.round(words);
         }
-        self.emit(u64::MAX);
+        self.emit(u64::MAX, usize::MAX);
         self.tell_beyond();
         self.journal.record(Body::Act(Act::WatchEnded));
         self.journal.flush();
@@ -162,7 +177,7 @@ impl Daemon {
         }
         self.ground_changed |= self.senses.sweep();
         self.settle();
-        self.emit(now_ns());
+        self.emit(now_ns(), IN_A_ROUND);
         if self.beyond_told.elapsed() >= BEYOND_EVERY {
             self.tell_beyond();
         }
@@ -282,7 +297,7 @@ impl Daemon {
             "user {}",
             signal.actor.login_uid.unwrap_or(signal.actor.uid)
         );
-        if !signal.from_followed && self.spend(&format!("{account}, signals")) {
+        if !signal.from_followed && self.spend(&format!("{account}, signals"), SIGNALS) {
             let made = crate::run::as_made(signal, &own().boot, None);
             self.record(Act::SignalMade(Box::new(made)), host::clock::wall_us());
         }
@@ -293,8 +308,8 @@ impl Daemon {
             .record_at(Tier::HostDaemon, at_us, Body::Act(act));
     }
 
-    fn spend(&mut self, account: &str) -> bool {
-        let spent = self.budget.spend(account, now_ns());
+    fn spend(&mut self, account: &str, measure: Measure) -> bool {
+        let spent = self.budget.spend(account, measure, now_ns());
         self.over += u64::from(!spent);
         spent
     }
@@ -344,8 +359,15 @@ impl Daemon {
     }
 
     /// Writes down what is due, and tells those whom it concerns.
-    fn emit(&mut self, now_ns: u64) {
+    fn emit(&mut self, now_ns: u64, count: usize) {
         for (key, growing) in self.gathering.due(now_ns) {
+            if self.waiting.len() >= WAITING_MAX {
+                self.over += 1;
+                continue;
+            }
+            self.waiting.wait(&account(&growing.actor), (key, growing));
+        }
+        for (key, growing) in self.waiting.next(count) {
             self.one(&key, growing);
         }
     }
@@ -360,7 +382,7 @@ impl Daemon {
         let limited = self.senses.limited_by(&key.path).to_vec();
         let is_limit = !limited.is_empty();
         runs.extend(limited);
-        if runs.is_empty() || !self.spend(&account(&growing.actor)) {
+        if runs.is_empty() || !self.spend(&account(&growing.actor), CHANGES) {
             return;
         }
         let at_us = at_us(growing.first_ns);

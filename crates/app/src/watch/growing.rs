@@ -1,6 +1,6 @@
 //! Notices of the kernel become changes: what one process does to one file within a moment is one.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 
 use domain::watched::{Actor, Deed};
@@ -12,9 +12,6 @@ const GATHERED_NS: u64 = 80 * MILLISECOND;
 const HELD_NS: u64 = 10_000 * MILLISECOND;
 /// Changes that may be gathered at once.
 const AT_ONCE_MAX: usize = 10_000;
-/// Changes that one account may have recorded singly: at once, and each second from then on.
-const BURST: f64 = 400.0;
-const EACH_SECOND: f64 = 50.0;
 /// Accounts that are told apart.
 const ACCOUNTS_MAX: usize = 4_096;
 
@@ -129,26 +126,37 @@ pub(super) struct Budget {
     of: HashMap<String, Account>,
 }
 
+/// How much one account may have recorded singly: at once, and each second from then on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Measure {
+    pub(super) burst: f64,
+    pub(super) each_second: f64,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Account {
     left: f64,
     at_ns: u64,
     over: u64,
+    /// It had all of its measure when it was asked for last.
+    full: bool,
 }
 
 impl Budget {
     /// Whether one more is recorded.
-    pub(super) fn spend(&mut self, account: &str, now_ns: u64) -> bool {
+    pub(super) fn spend(&mut self, account: &str, measure: Measure, now_ns: u64) -> bool {
         if self.of.len() >= ACCOUNTS_MAX && !self.of.contains_key(account) {
             return false;
         }
         let it = self.of.entry(account.to_owned()).or_insert(Account {
-            left: BURST,
+            left: measure.burst,
             at_ns: now_ns,
             over: 0,
+            full: false,
         });
         let seconds = now_ns.saturating_sub(it.at_ns) as f64 / 1e9;
-        it.left = (it.left + seconds * EACH_SECOND).min(BURST);
+        it.left = (it.left + seconds * measure.each_second).min(measure.burst);
+        it.full = it.left >= measure.burst;
         it.at_ns = now_ns;
         if it.left < 1.0 {
             it.over += 1;
@@ -167,8 +175,54 @@ impl Budget {
             .map(|(name, account)| (name.clone(), std::mem::take(&mut account.over)))
             .collect();
         over.sort();
-        self.of.retain(|_, account| account.left < BURST - 1.0);
+        self.of.retain(|_, account| !account.full);
         over
+    }
+}
+
+/// What waits to be written down, served account by account: one that has much waits for itself alone.
+#[derive(Debug)]
+pub(super) struct Turns<T> {
+    of: BTreeMap<String, VecDeque<T>>,
+    waiting: usize,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self {
+            of: BTreeMap::new(),
+            waiting: 0,
+        }
+    }
+}
+
+impl<T> Turns<T> {
+    /// One more.
+    pub(super) fn wait(&mut self, account: &str, it: T) {
+        self.waiting += 1;
+        self.of.entry(account.to_owned()).or_default().push_back(it);
+    }
+
+    /// As many as `count`, one of each account in turn.
+    pub(super) fn next(&mut self, count: usize) -> Vec<T> {
+        let mut all = Vec::new();
+        while all.len() < count && self.waiting > 0 {
+            for waiting in self.of.values_mut() {
+                if all.len() < count
+                    && let Some(it) = waiting.pop_front()
+                {
+                    self.waiting -= 1;
+                    all.push(it);
+                }
+            }
+            self.of.retain(|_, waiting| !waiting.is_empty());
+        }
+        all
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting
     }
 }
 
@@ -260,15 +314,36 @@ mod tests {
 
     #[test]
     fn an_account_that_floods_is_counted_and_takes_nothing_from_others() {
+        let measure = Measure {
+            burst: 400.0,
+            each_second: 50.0,
+        };
         let mut budget = Budget::default();
-        let spent = (0..10_000).filter(|_| budget.spend("a", 0)).count();
+        let spent = (0..10_000)
+            .filter(|_| budget.spend("a", measure, 0))
+            .count();
         assert_eq!(spent, 400);
-        assert!(budget.spend("b", 0));
+        assert!(budget.spend("b", measure, 0));
         assert_eq!(budget.over(), [("a".to_owned(), 9_600)]);
         assert!(budget.over().is_empty());
+        let second = 1_000 * MILLISECOND;
         let later = (0..10_000)
-            .filter(|_| budget.spend("a", 1_000 * MILLISECOND))
+            .filter(|_| budget.spend("a", measure, second))
             .count();
         assert_eq!(later, 50);
+    }
+
+    #[test]
+    fn each_account_is_served_in_its_turn() {
+        let mut turns = Turns::default();
+        for number in 0..1_000 {
+            turns.wait("flood", number);
+        }
+        turns.wait("quiet", 5_000);
+        assert_eq!(turns.next(4), [0, 5_000, 1, 2]);
+        assert_eq!(
+            (turns.len(), turns.next(2_000).len(), turns.len()),
+            (997, 997, 0)
+        );
     }
 }

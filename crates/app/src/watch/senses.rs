@@ -18,7 +18,7 @@ use super::who;
 /// Who else could have done something: named at most.
 const COULD_MAX: usize = 32;
 /// How long the queue of changes is not looked at, at most: what a process was is known to that stretch of time.
-const LIVES: Duration = Duration::from_millis(50);
+const LIVES: Duration = Duration::from_millis(100);
 
 /// How long a run that is over is still known.
 const LEAVING: Duration = Duration::from_secs(2);
