@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 import scenarios
-from conftest import BINARY, REPOSITORY, rules, words
+from conftest import BINARY, REPOSITORY, rules, wait_until, words
+from test_environment import prepared
+from test_watch import MARKED, RUN
 
 VICTIM, VICTIM_LOGIN = 61_500, 61_500
 # The first login of actors; each has one of its own.
@@ -486,6 +488,36 @@ def test_what_this_host_can_see_is_told_without_watching():
     assert view["schema"] == "taintline.watch-explain/1" and len(view["senses"]) == 3 and view["never"]
     nobody = subprocess.run(["setpriv", "--reuid", "61777", "--clear-groups", BINARY, "watch"], capture_output=True, text=True, env={"HOME": "/", "PATH": os.environ["PATH"]})
     assert nobody.returncode == 2 and "only root can see" in nobody.stderr, nobody
+
+
+def test_a_finding_about_torch_itself_names_who_edited_it(watched, base, tmp_path_factory, clean):
+    """A real training, with an environment that a colleague edits while it goes."""
+    needs_kernel(watched)
+    world = prepared(base, tmp_path_factory, clean)
+    world.script(RUN, "run.py")
+    for above in [world.site.sgd, *world.site.sgd.parents]:
+        if "pytest-of" in str(above):
+            above.chmod(0o755)
+    before = world.site.sgd.read_bytes()
+    (world.folder / "go").unlink(missing_ok=True)
+    run = world.start([BINARY, "run", "--", world.python, "run.py"], TAINTLINE_DAEMON=str(watched.socket))
+    try:
+        run.line("stepped")
+        wait_until(lambda: world.show()["environments"])
+        actor = watched.act(LOGIN + 900, "open(target, 'a').write(text)", target=str(world.site.sgd), text=MARKED)
+        assert actor.wait() == 0, actor.stderr.read()
+        wait_until(lambda: "environment-changed-during-run" in rules(world.show()))
+    finally:
+        world.site.sgd.write_bytes(before)
+        (world.folder / "go").touch()
+        done = run.finish()
+    view = world.show()
+    found = [finding for finding in view["findings"] if finding["rule"] == "environment-changed-during-run"]
+    assert found and f"logged in as {LOGIN + 900}" in words(found[0]) and "seen by the host's daemon: observed" in words(found[0]), view["findings"]
+    # It was told with the finding, while the run was going.
+    assert f"logged in as {LOGIN + 900}" in done.err, done
+    links = watched.blame(world.site.sgd)["links"]
+    assert any(link["kind"] == "changed" and f"logged in as {LOGIN + 900}" in link["who"] and link["rung"] == 2 for link in links), links
 
 
 def test_the_capabilities_of_the_unit_are_enough():

@@ -14,10 +14,11 @@ use ledger::Store;
 use report::blame::{BlameView, LinkView};
 use report::time::rfc3339;
 
-use crate::changes;
+use crate::changes::{self, Places};
 use crate::error::AppError;
 use crate::party;
 use crate::place::Surroundings;
+use crate::run::EnvironmentSummary;
 
 /// As many as lie in one file of a log.
 const BATCH: u64 = 256;
@@ -207,7 +208,7 @@ impl Search {
             Kind::Environment | Kind::Compiled | Kind::Modules | Kind::Mapped
         );
         let found = match load.digest {
-            Some(tree) if is_tree => self.in_tree(tree, &load.path),
+            Some(tree) if is_tree => self.in_tree(tree, load),
             digest if self.wants(&load.path, &[digest]) && !is_tree => {
                 vec![(load.path.clone(), digest)]
             }
@@ -260,11 +261,17 @@ impl Search {
     }
 
     /// The files of a tree that were asked for, with their digests.
-    fn in_tree(&mut self, tree: Digest, top: &PathText) -> Vec<(PathText, Option<Digest>)> {
-        let key = (tree, top.clone());
+    fn in_tree(&mut self, tree: Digest, load: &Load) -> Vec<(PathText, Option<Digest>)> {
+        let key = (tree, load.path.clone());
         if !self.trees.contains_key(&key) {
             let mut found = Vec::new();
-            self.look(tree, &top.to_bytes(), &mut found, 0);
+            let summary = load
+                .summary
+                .and_then(|digest| self.store.blob(&digest).ok().flatten());
+            let summary: Option<EnvironmentSummary> =
+                summary.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            let places = summary.map(|summary| summary.places).unwrap_or_default();
+            self.look(tree, (&load.path.to_bytes(), &places), &mut found, 0);
             self.trees.insert(key.clone(), found);
         }
         let found = self.trees.get(&key).into_iter().flatten();
@@ -273,7 +280,13 @@ impl Search {
             .collect()
     }
 
-    fn look(&mut self, tree: Digest, top: &[u8], found: &mut Vec<(PathText, Digest)>, depth: u32) {
+    fn look(
+        &mut self,
+        tree: Digest,
+        (top, places): (&[u8], &Places),
+        found: &mut Vec<(PathText, Digest)>,
+        depth: u32,
+    ) {
         let bytes = self.store.blob(&tree).ok().flatten();
         let Some(tree) = bytes.and_then(|bytes| Tree::decode(&bytes).ok()) else {
             self.gaps.push(Gap {
@@ -283,11 +296,9 @@ impl Search {
             return;
         };
         for (name, node) in tree.iter() {
-            let mut path = top.to_vec();
-            if !path.ends_with(b"/") {
-                path.push(b'/');
-            }
-            path.extend(name.to_bytes());
+            // The first names of an environment are those of its roots.
+            let root = places.of(name.as_str()).next().filter(|_| depth == 0);
+            let path = root.map_or_else(|| below(top, name), PathText::to_bytes);
             match node {
                 Node::File { digest, .. } => {
                     let path = PathText::from_bytes(&path);
@@ -296,7 +307,7 @@ impl Search {
                     }
                 }
                 Node::Tree { digest, .. } if depth < 32 && self.may_be_below(&path) => {
-                    self.look(*digest, &path, found, depth + 1);
+                    self.look(*digest, (&path, places), found, depth + 1);
                 }
                 _ => {}
             }
@@ -365,6 +376,16 @@ impl Search {
             gaps,
         }
     }
+}
+
+/// A name in a folder.
+fn below(folder: &[u8], name: &PathText) -> Vec<u8> {
+    let mut path = folder.to_vec();
+    if !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend(name.to_bytes());
+    path
 }
 
 fn parents(actor: &Actor) -> Vec<String> {

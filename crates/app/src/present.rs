@@ -18,6 +18,7 @@ use report::view::{
     RunLine, RunView, State,
 };
 
+use crate::changes::Places;
 use crate::index::IndexedRun;
 use crate::record::RunRecord;
 use crate::run::{EnvironmentSummary, signal_name};
@@ -120,7 +121,7 @@ pub fn run(store: &Store, record: &RunRecord, ledger: String) -> RunView {
             .collect(),
         acts: acts(record, state),
         changes: changes::views(record),
-        findings: changes::beside(record, &record.findings),
+        findings: changes::beside(record, &places(store, record)),
         gaps: gaps(record, state),
         cost: record.end.as_ref().map(|(_, end)| CostView {
             wall_seconds: end.wall_us as f64 / 1e6,
@@ -204,6 +205,22 @@ fn code(store: &Store, load: &Load) -> Option<CodeView> {
         dirty: code.dirty.iter().map(ToString::to_string).collect(),
         signature: code.signature,
     })
+}
+
+/// Where the roots of its environments are.
+fn places(store: &Store, record: &RunRecord) -> Places {
+    let mut all = Places::default();
+    // Without changes nobody asks.
+    let loads = record.loads.iter().filter(|_| !record.changes.is_empty());
+    for load in loads.filter(|load| load.what == Kind::Environment) {
+        let summary = load
+            .summary
+            .and_then(|digest| store.blob(&digest).ok().flatten());
+        let summary =
+            summary.and_then(|bytes| serde_json::from_slice::<EnvironmentSummary>(&bytes).ok());
+        all.extend(summary.map(|summary| summary.places).unwrap_or_default());
+    }
+    all
 }
 
 fn environment(store: &Store, load: &Load) -> Option<EnvironmentView> {

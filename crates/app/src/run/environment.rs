@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::event::Event;
 use super::fault::{Duty, Lost};
 use super::watch::Cover;
+use crate::changes::Places;
 use crate::compiled::{Check, Control, Memory, Report, Wrong};
 use crate::env::{ByWheels, by_wheels};
 use crate::index::Index;
@@ -47,6 +48,9 @@ pub struct EnvironmentSummary {
     /// Files that a wheel vouches for which a lock file names by digest.
     #[serde(default)]
     pub locked: u64,
+    /// Where the roots of its logical names are.
+    #[serde(default)]
+    pub places: Places,
 }
 
 /// An environment after its scan.

@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use domain::entry::{Kind, Load};
 use domain::{Body, Digest, Finding, Gap, Grade, PathText, Rule};
-use environment::{Judged, Judgement, PathHook, RootKind};
+use environment::{Judged, Judgement, PathHook, RootKind, Snapshot};
 
 use super::environment::{EnvironmentSummary, Examined};
 use super::recorder::Recorder;
+use crate::changes::Places;
 
 /// Findings about single files of one environment; the rest is counted in the last one.
 pub(super) const FILES_MAX: usize = 20;
@@ -54,6 +55,20 @@ impl Recorder<'_> {
         self.take_up_seen();
     }
 
+    /// Where the roots of an environment are; the host's daemon is asked to watch them.
+    fn take_places(&mut self, snapshot: &Snapshot) -> Places {
+        let mut places = Places::default();
+        for place in &snapshot.places {
+            let Some(real) = &place.real else { continue };
+            places.add(&place.name, real);
+            self.places.add(&place.name, real);
+            if let Some(daemon) = &mut self.daemon {
+                daemon.watch(real);
+            }
+        }
+        places
+    }
+
     fn record_environment(&mut self, examined: &Examined) {
         let snapshot = &examined.snapshot;
         let blobs: Vec<Vec<u8>> = snapshot
@@ -70,6 +85,7 @@ impl Recorder<'_> {
             hashed: snapshot.totals.read_files,
             vouched: examined.vouched,
             locked: examined.by_wheels.as_ref().map_or(0, |it| it.vouched),
+            places: self.take_places(snapshot),
         };
         let summary = serde_json::to_vec(&summary)
             .ok()

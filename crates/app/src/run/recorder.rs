@@ -37,6 +37,7 @@ use super::spec::Held;
 use super::stalls::Timings;
 use super::watch;
 use super::ways::Ways;
+use crate::changes::Places;
 use crate::index::Index;
 use crate::journal::Journal;
 use crate::witness::Watch;
@@ -122,6 +123,8 @@ pub(super) struct Recorder<'a> {
     pub(super) reports: Reports,
     /// The host's daemon, while it watches over this run.
     pub(super) daemon: Option<Daemon>,
+    /// Where the roots of the environments' logical names are.
+    pub(super) places: Places,
     pub(super) deferred: Deferred,
     /// Signals are seen by ourselves: the daemon's word on them is not needed.
     pub(super) sees_signals: bool,
@@ -222,6 +225,7 @@ impl<'a> Recorder<'a> {
             kept: Kept::default(),
             reports: Reports::default(),
             daemon: None,
+            places: Places::default(),
             deferred: Deferred::default(),
             sees_signals: false,
         }
@@ -337,7 +341,7 @@ impl<'a> Recorder<'a> {
         }
         let good = self.last_good_checkpoint(&finding);
         finding.details.extend(good);
-        crate::changes::add(self.journal.record_so_far(), &mut finding);
+        crate::changes::add(self.journal.record_so_far(), &self.places, &mut finding);
         self.screen.found(&finding);
         self.journal.record(Body::Finding(finding));
     }

@@ -15,7 +15,7 @@ use crate::stat::Stat;
 /// Moments of one life that are kept: the first, and the newest.
 const MOMENTS_MAX: usize = 12;
 /// Lives that ended and are remembered, and all that are known at once.
-const ENDED_MAX: usize = 20_000;
+const ENDED_MAX: usize = 10_000;
 const KNOWN_MAX: usize = 100_000;
 /// Generations that are followed upwards.
 const GENERATIONS_MAX: usize = 64;
