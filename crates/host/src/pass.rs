@@ -178,6 +178,24 @@ pub fn path_of(file: &OwnedFd) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// The kind of file system that an open file lies on, without asking the file system itself: one in user space may never answer.
+pub fn file_system_of(file: &OwnedFd) -> io::Result<String> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let number = text
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:"))
+        .map(str::trim);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let line = mounts
+        .lines()
+        .find(|line| line.split(' ').next() == number)
+        .ok_or(io::ErrorKind::NotFound)?;
+    let kind = line
+        .split_once(" - ")
+        .and_then(|(_, rest)| rest.split(' ').next());
+    Ok(kind.unwrap_or_default().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -218,6 +236,12 @@ mod tests {
         sender.write_all(&[9, 0, 0, 0, b'x']).unwrap();
         drop(sender);
         assert!(frames.next(|_| false).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_file_system_of_an_open_file_is_known_by_its_mount() {
+        let file: OwnedFd = std::fs::File::open("/proc/self/status").unwrap().into();
+        assert_eq!(file_system_of(&file).unwrap(), "proc");
     }
 
     #[test]

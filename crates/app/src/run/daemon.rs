@@ -159,8 +159,11 @@ impl Daemon {
         }
         self.asked.insert(path.to_owned());
         if let Ok(frame) = serde_json::to_vec(&ToDaemon::Ground) {
-            // If it does not take it, its end is told by the thread that hears it.
-            let _ = pass::send(&self.stream, &frame, Some(file.as_fd()));
+            // One that does not read is not asked again: its end is told by the thread that hears it.
+            if pass::send(&self.stream, &frame, Some(file.as_fd())).is_err() {
+                let _ = self.stream.shutdown(std::net::Shutdown::Both);
+                self.asked.insert(PathBuf::from("/"));
+            }
         }
     }
 }

@@ -24,6 +24,7 @@ use super::past::{CHANGES_MAX, Past};
 use super::reach::{Account, Groups};
 use super::senses::Senses;
 use super::state::{self, Known};
+use super::telling;
 use super::wire::{FromDaemon, ToDaemon};
 use crate::journal::Journal;
 use crate::run::Heart;
@@ -50,6 +51,13 @@ const SIGNALS: Measure = Measure {
 };
 /// Changes that are written down before the kernel is heard again, and those that may wait.
 const IN_A_ROUND: usize = 200;
+/// Words of runs that are heard before the kernel is heard again.
+const WORDS_IN_A_ROUND: usize = 500;
+/// Runs, files and folders that one user may register.
+const ASKED: Measure = Measure {
+    burst: 20_000.0,
+    each_second: 20.0,
+};
 const WAITING_MAX: usize = 20_000;
 
 /// A registered run that is going on.
@@ -172,7 +180,8 @@ impl Daemon {
         self.journal.look_at_clock();
         self.beat();
         self.see();
-        while let Ok(heard) = words.try_recv() {
+        // Whoever talks without end is heard in rounds, between what the kernel has to say.
+        for heard in words.try_iter().take(WORDS_IN_A_ROUND) {
             self.hear(heard);
         }
         self.ground_changed |= self.senses.sweep();
@@ -420,9 +429,10 @@ impl Daemon {
             .values_mut()
             .filter(|going| runs.contains(&going.run))
         {
+            let change = for_run(&self.ground, going.run, is_limit, &change);
             going.visitor.tell(FromDaemon::Changed {
                 at_us,
-                change: Box::new(change.clone()),
+                change: Box::new(change),
             });
         }
         if self.recent.len() >= CHANGES_MAX {
@@ -464,10 +474,16 @@ impl Daemon {
         let name: String = name.chars().take(128).collect();
         // The number of a run is its own; who comes with one that another account has is sent away.
         let taken = self.ground.asker(run).is_some();
-        if taken {
+        let asks_too_much = !self.spend(&format!("user {}, asking", visitor.uid), ASKED);
+        if taken || asks_too_much {
+            let why = if taken {
+                "a run of this number is registered already"
+            } else {
+                "this user registered too much in a short time"
+            };
             visitor.tell(FromDaemon::Refused {
                 what: "the run".to_owned(),
-                why: "a run of this number is registered already".to_owned(),
+                why: why.to_owned(),
             });
             return;
         }
@@ -511,8 +527,18 @@ impl Daemon {
         let Some(going) = self.going.get_mut(&client) else {
             return;
         };
-        let run = going.run;
-        match self.ground.ask(run, file) {
+        let (run, uid) = (going.run, going.visitor.uid);
+        let spent = self
+            .budget
+            .spend(&format!("user {uid}, asking"), ASKED, now_ns());
+        let asked = if spent {
+            self.ground.ask(run, file)
+        } else {
+            Err(NotWatched(
+                "this user asked for too much in a short time".to_owned(),
+            ))
+        };
+        match asked {
             Ok(path) => {
                 let folder = PathText::from(path.as_path());
                 self.record(Act::FolderWatched { run, folder }, host::clock::wall_us());
@@ -559,9 +585,10 @@ impl Daemon {
             .collect();
         earlier.reverse();
         for (at_us, change) in earlier {
+            let change = for_run(&self.ground, going.run, false, change);
             going.visitor.tell(FromDaemon::Changed {
                 at_us: *at_us,
-                change: Box::new(change.clone()),
+                change: Box::new(change),
             });
         }
     }
@@ -587,6 +614,16 @@ impl Daemon {
         folders.extend(self.senses.limit_folders().cloned());
         self.senses.only(folders.into_iter().collect());
     }
+}
+
+/// A change as a run is told of it. Limits of its control group are open to everybody.
+fn for_run(ground: &Ground, run: RunId, is_limit: bool, change: &FileChange) -> FileChange {
+    let Some(asker) = ground.asker(run).filter(|_| !is_limit) else {
+        return change.clone();
+    };
+    let sees = |path: &PathText| ground.of(&super::who::path_of(path)).contains(&run);
+    let before = change.from.as_ref().is_none_or(sees);
+    telling::told(change, &asker.account, (sees(&change.path), before))
 }
 
 fn nobody() -> Actor {

@@ -15,6 +15,11 @@ const OF_RUN_MAX: usize = 5_000;
 const OF_ALL_MAX: usize = 100_000;
 /// Runs that are known before those nobody needs are forgotten.
 const SWEPT_AT: usize = 1_000;
+/// File systems of this host whose writes go through its kernel. Of others (NFS, Lustre, FUSE) they come from elsewhere, and some never answer.
+const FILE_SYSTEMS: [&str; 12] = [
+    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "f2fs", "zfs", "bcachefs", "jfs", "vfat",
+    "overlay",
+];
 /// Folders directly below the root that an environment may well be.
 const ALLOWED_TOPS: [&str; 3] = ["/usr", "/opt", "/srv"];
 
@@ -75,6 +80,12 @@ impl Ground {
     /// A run asks for an open file or folder. Gives back its path.
     pub(super) fn ask(&mut self, run: RunId, file: &OwnedFd) -> Result<PathBuf, NotWatched> {
         let said = |error: std::io::Error| NotWatched(error.to_string());
+        let kind = host::pass::file_system_of(file).map_err(said)?;
+        if !FILE_SYSTEMS.contains(&kind.as_str()) {
+            return Err(NotWatched(format!(
+                "its file system ({kind}) does not tell who writes to it"
+            )));
+        }
         let link = host::pass::path_of(file).map_err(said)?;
         let meta = std::fs::symlink_metadata(&link).map_err(said)?;
         if !meta.is_dir() && !meta.is_file() {

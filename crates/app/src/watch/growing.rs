@@ -58,12 +58,17 @@ pub(super) struct Gathering {
 impl Gathering {
     /// Whether this process is doing something to this file already.
     pub(super) fn has(&self, key: &Key) -> bool {
-        self.growing.contains_key(key)
+        let growing = self.growing.get(key);
+        growing.is_some_and(|growing| growing.notices > 0)
     }
 
     /// Takes one notice in; `actor` is asked for the first of them.
     pub(super) fn take(&mut self, key: Key, notice: Notice, actor: impl FnOnce() -> Actor) {
         if let Some(growing) = self.growing.get_mut(&key) {
+            // What it is may have changed since it was told of.
+            if growing.notices == 0 {
+                growing.actor = actor();
+            }
             growing.deeds.extend(notice.deeds);
             growing.notices += 1;
             growing.last_ns = notice.at_ns;

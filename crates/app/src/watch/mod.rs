@@ -13,6 +13,7 @@ mod past;
 mod reach;
 mod senses;
 mod state;
+mod telling;
 mod who;
 pub(crate) mod wire;
 
