@@ -74,9 +74,9 @@ def alone(host, ground, options):
     host.begin()
     run = host.run(ground)
     time.sleep(2)
-    before, began = ticks(host.daemon.pid), time.monotonic()
+    before, began = worked(host.daemon.pid), time.monotonic()
     time.sleep(20)
-    spent = (ticks(host.daemon.pid) - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - began)
+    spent = (worked(host.daemon.pid) - before) / (time.monotonic() - began)
     status = Path(f"/proc/{host.daemon.pid}/status").read_text()
     memory = int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) / 1024
     print(f"idle          {spent * 100:.2f} % of a core, {memory:.0f} MB", flush=True)
@@ -142,9 +142,9 @@ def cpu(command, folder):
     return usage.ru_utime + usage.ru_stime
 
 
-def ticks(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
+def worked(pid):
+    """CPU seconds of all threads, as the scheduler counts them: what wakes up for a moment is lost or doubled in ticks."""
+    return sum(int(file.read_text().split()[0]) for file in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def interval(found):

@@ -32,7 +32,7 @@ if user:
     os.setgroups([]); os.setgid(user); os.setuid(user)
 """
 # As a login does it: first who one is, then a program of one's own, and then deeds.
-ACT = "import os, time\ntime.sleep(0.3)\n"
+ACT = "import os, time\ntime.sleep(0.6)\n"
 SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin:/bin") or sys.executable
 
 

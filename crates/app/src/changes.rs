@@ -38,7 +38,6 @@ pub(crate) fn views(record: &RunRecord) -> Vec<ChangeView> {
         after: change.after.as_ref().and_then(|state| state.digest),
         known: known(change.actor.known),
         who: party::actor(&change.actor),
-        by_run: change.actor.run == Some(record.id),
         earlier: *at_us < record.started_us,
     };
     changes.iter().map(view).collect()

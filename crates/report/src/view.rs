@@ -199,8 +199,6 @@ pub struct ChangeView {
     pub known: &'static str,
     /// Who, in words.
     pub who: String,
-    /// A process of the run itself did it.
-    pub by_run: bool,
     /// It was before the run began.
     pub earlier: bool,
 }

@@ -32,6 +32,8 @@ use crate::run::Heart;
 /// How long it sleeps when nothing is going on, and when something is.
 const QUIET: Duration = Duration::from_secs(1);
 const BUSY: Duration = Duration::from_millis(20);
+/// Folders within a store, one in another.
+const STORE_DEPTH: usize = 8;
 /// Changes that a run is told of from before it began.
 const EARLIER_MAX: usize = 500;
 /// How often accounts that went beyond their measure are told.
@@ -43,6 +45,11 @@ const THOUSAND: i64 = 1_000;
 const CHANGES: Measure = Measure {
     burst: 5_000.0,
     each_second: 50.0,
+};
+/// The same of what a run does itself: it is told of none of it, and a loader's cache is no news.
+const OWN_CHANGES: Measure = Measure {
+    burst: 2_000.0,
+    each_second: 2.0,
 };
 /// The same of signals.
 const SIGNALS: Measure = Measure {
@@ -352,15 +359,10 @@ impl Daemon {
             return self.gathering.take(key, notice, nobody);
         }
         let actor = self.senses.actor(change, found);
-        // Supervisors write the records of their runs: that is no change to what a run loads.
-        let is_supervisor = |process: &Process| {
-            let mut askers = self.ground.askers();
-            askers.any(|asker| asker.registered.supervisor == *process)
-        };
-        if actor
-            .party
-            .as_ref()
-            .is_some_and(|party| is_supervisor(&party.process))
+        // A supervisor writes the record of its run. Anything else that it writes is a change as any other.
+        let party = actor.party.as_ref();
+        if party.is_some_and(|party| self.senses.is_supervisor(&party.process))
+            && is_in_store(&key.path)
         {
             return;
         }
@@ -391,7 +393,8 @@ impl Daemon {
         let limited = self.senses.limited_by(&key.path).to_vec();
         let is_limit = !limited.is_empty();
         runs.extend(limited);
-        if runs.is_empty() || !self.spend(&account(&growing.actor), CHANGES) {
+        let measure = growing.actor.run.map_or(CHANGES, |_| OWN_CHANGES);
+        if runs.is_empty() || !self.spend(&account(&growing.actor), measure) {
             return;
         }
         let at_us = at_us(growing.first_ns);
@@ -427,7 +430,7 @@ impl Daemon {
         for going in self
             .going
             .values_mut()
-            .filter(|going| runs.contains(&going.run))
+            .filter(|going| runs.contains(&going.run) && change.actor.run != Some(going.run))
         {
             let change = for_run(&self.ground, going.run, is_limit, &change);
             going.visitor.tell(FromDaemon::Changed {
@@ -636,6 +639,12 @@ fn nobody() -> Actor {
         parents: Vec::new(),
         run: None,
     }
+}
+
+/// Whether a path lies in the store of a run.
+fn is_in_store(path: &Path) -> bool {
+    let mut above = path.ancestors().skip(1).take(STORE_DEPTH);
+    above.any(|folder| folder.join("ledger").is_dir() && folder.join("version").is_file())
 }
 
 /// Whose measure a change is taken from.

@@ -203,11 +203,6 @@ impl Ground {
     pub(super) fn asker(&self, run: RunId) -> Option<&Asker> {
         self.askers.get(&run)
     }
-
-    /// All runs that asked, with their supervisors.
-    pub(super) fn askers(&self) -> impl Iterator<Item = &Asker> {
-        self.askers.values()
-    }
 }
 
 #[cfg(test)]

@@ -247,6 +247,11 @@ impl Senses {
         None
     }
 
+    /// Whether a process is the supervisor of a run that is going on.
+    pub(super) fn is_supervisor(&self, process: &Process) -> bool {
+        self.runs.values().any(|it| it == process)
+    }
+
     fn run_of_life(&self, life: &Life, above: &[Life]) -> Option<RunId> {
         std::iter::once(life).chain(above).find_map(|life| {
             let started = crate::party::ticks(life.started_ns());

@@ -77,11 +77,10 @@ pub fn show(view: &RunView) -> String {
     text
 }
 
-/// What others changed, and not what the run did itself.
+/// What others changed.
 fn changes(view: &RunView) -> String {
-    let others = || view.changes.iter().filter(|change| !change.by_run);
     let mut text = String::new();
-    for change in others().take(CHANGES_MAX) {
+    for change in view.changes.iter().take(CHANGES_MAX) {
         let (before, after) = (change.before, change.after);
         let digests = match (before, after) {
             (Some(before), Some(after)) => format!(" {} → {}", before.short(), after.short()),
@@ -99,7 +98,7 @@ fn changes(view: &RunView) -> String {
         };
         text.push_str(&field(label, &line));
     }
-    let more = others().count().saturating_sub(CHANGES_MAX);
+    let more = view.changes.len().saturating_sub(CHANGES_MAX);
     if more > 0 {
         text.push_str(&field("", &format!("and {more} more changes: --json")));
     }
