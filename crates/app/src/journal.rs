@@ -20,6 +20,8 @@ use crate::record::RunRecord;
 
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 const KEPT_BYTES_MAX: usize = 16 << 20;
+/// The same of a daemon, which must stay small.
+const KEPT_BYTES_DAEMON: usize = 2 << 20;
 
 /// Writes the entries of one run.
 pub(crate) struct Journal {
@@ -36,6 +38,7 @@ pub(crate) struct Journal {
     /// Entries that are durable, kept so that they can be written again elsewhere.
     kept: Vec<Vec<u8>>,
     kept_bytes: usize,
+    kept_max: usize,
     /// Nothing where the clocks could not be read at one moment yet.
     jumps: Option<Jumps>,
     last: Moment,
@@ -65,6 +68,7 @@ impl Journal {
             queued_bytes: 0,
             kept: Vec::new(),
             kept_bytes: 0,
+            kept_max: KEPT_BYTES_MAX,
             jumps: both_us().map(|(wall, boot)| Jumps::new(wall, boot)),
             last: Moment::now(),
             lost: 0,
@@ -83,6 +87,7 @@ impl Journal {
         Self {
             tier: Tier::HostDaemon,
             folds: false,
+            kept_max: KEPT_BYTES_DAEMON,
             ..Self::new(store, writer, watch, 0)
         }
     }
@@ -227,7 +232,7 @@ impl Journal {
 
     fn keep(&mut self) {
         for bytes in self.queue.drain(..) {
-            if self.kept_bytes + bytes.len() <= KEPT_BYTES_MAX {
+            if self.kept_bytes + bytes.len() <= self.kept_max {
                 self.kept_bytes += bytes.len();
                 self.kept.push(bytes);
             }

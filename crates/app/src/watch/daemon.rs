@@ -177,6 +177,7 @@ impl Daemon {
             waker.taken();
             self.round(words);
         }
+        self.see();
         self.emit(u64::MAX, usize::MAX);
         self.tell_beyond();
         self.journal.record(Body::Act(Act::WatchEnded));
@@ -207,7 +208,6 @@ impl Daemon {
         let now = host::clock::Moment::now();
         if let Some(heart) = self.heart.due(now, self.journal.last()) {
             let counters = self.counted();
-            self.told = counters;
             let beat = WatchBeat { heart, counters };
             self.journal
                 .record(Body::Act(Act::WatchBeat(Box::new(beat))));
@@ -231,8 +231,8 @@ impl Daemon {
         self.beyond_told = Instant::now();
         for (account, count) in self.budget.over() {
             self.gap(
-                &format!("{count} changes by {account}"),
-                "one account made more than are recorded singly",
+                &format!("{count} deeds of {account}"),
+                "there were more than are recorded singly of one account",
             );
         }
         let (now, told) = (self.counted(), self.told);
@@ -313,7 +313,7 @@ impl Daemon {
             "user {}",
             signal.actor.login_uid.unwrap_or(signal.actor.uid)
         );
-        if !signal.from_followed && self.spend(&format!("{account}, signals"), SIGNALS) {
+        if !signal.from_followed && self.spend(&format!("{account} (signals)"), SIGNALS) {
             let made = crate::run::as_made(signal, &own().boot, None);
             self.record(Act::SignalMade(Box::new(made)), host::clock::wall_us());
         }
@@ -332,10 +332,14 @@ impl Daemon {
 
     /// A notice of the kernel: whose it is, and whether it matters to anybody.
     fn change(&mut self, change: &Change) {
-        let Some(path) = change.place.as_ref().map(host::files::Place::path) else {
-            return;
-        };
+        let place = change.place.as_ref().map(host::files::Place::path);
         let from = change.from.as_ref().map(host::files::Place::path);
+        // What was moved to where no path leads is told of where it was.
+        let (path, from) = match (place, from) {
+            (Some(path), from) => (path, from),
+            (None, Some(from)) => (from, None),
+            (None, None) => return, // counted by the sensor
+        };
         let wanted =
             |path: &Path| self.ground.is_wanted(path) || !self.senses.limited_by(path).is_empty();
         if !wanted(&path) && !from.as_deref().is_some_and(wanted) {
@@ -477,7 +481,7 @@ impl Daemon {
         let name: String = name.chars().take(128).collect();
         // The number of a run is its own; who comes with one that another account has is sent away.
         let taken = self.ground.asker(run).is_some();
-        let asks_too_much = !self.spend(&format!("user {}, asking", visitor.uid), ASKED);
+        let asks_too_much = !self.spend(&format!("user {} (registering)", visitor.uid), ASKED);
         if taken || asks_too_much {
             let why = if taken {
                 "a run of this number is registered already"
@@ -533,7 +537,7 @@ impl Daemon {
         let (run, uid) = (going.run, going.visitor.uid);
         let spent = self
             .budget
-            .spend(&format!("user {uid}, asking"), ASKED, now_ns());
+            .spend(&format!("user {uid} (registering)"), ASKED, now_ns());
         let asked = if spent {
             self.ground.ask(run, file)
         } else {

@@ -15,7 +15,7 @@ const BATCH: u64 = 256;
 /// Entries that are read back at most: some weeks.
 const READ_MAX: u64 = 400_000;
 /// Changes that are remembered.
-pub(super) const CHANGES_MAX: usize = 4_000;
+pub(super) const CHANGES_MAX: usize = 2_000;
 
 /// A folder that a run asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -14,6 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::reach::{Groups, may_write};
 use crate::party::{party, ticks};
 
+/// Longest path of a program that is written down: an entry has its measure, and a name may be made long.
+const PROGRAM_BYTES_MAX: usize = 512;
 /// Whom a process came of is written down this far.
 const PARENTS_MAX: usize = 12;
 
@@ -65,9 +67,8 @@ pub(super) fn of_life(
     let same = moments.iter().all(|moment| users(moment) == users(first));
     // The newest says best what it calls itself; where users differ, the first says who it was.
     let shown = if same { last } else { first };
-    let executable = life.executable.as_deref().map(PathText::from_bytes);
-    let now = host::proc::executable(life.pid()).ok().filter(|_| lives);
-    let now = now.map(|file| PathText::from(file.path.as_path()));
+    let executable = life.executable.as_deref().and_then(program);
+    let now = running(life.pid()).filter(|_| lives);
     Actor {
         pid: life.pid(),
         known: if same {
@@ -93,8 +94,20 @@ fn ancestor(life: &Life) -> Option<Ancestor> {
         pid: life.pid(),
         started: ticks(life.started_ns()),
         name: moments.first()?.name.clone(),
-        executable: life.executable.as_deref().map(PathText::from_bytes),
+        executable: life.executable.as_deref().and_then(program),
     })
+}
+
+/// A program's path, where it is not too long.
+fn program(path: &[u8]) -> Option<PathText> {
+    (path.len() <= PROGRAM_BYTES_MAX).then(|| PathText::from_bytes(path))
+}
+
+/// The program that a process runs now.
+fn running(pid: u32) -> Option<PathText> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let file = host::proc::executable(pid).ok()?;
+    program(file.path.as_os_str().as_bytes())
 }
 
 /// As `/proc` has it now, where the process has not ended.
@@ -105,13 +118,12 @@ pub(super) fn looked_up(change: &Change, alive: bool, run: impl Fn(u32) -> Optio
         return unknown(change.pid, Known::Unknown);
     };
     let boot = host::identity::boot_id().unwrap_or_default();
-    let executable = host::proc::executable(change.pid).ok();
     Actor {
         pid: change.pid,
         known: Known::LookedUp,
         party: Some(party(task, boot)),
         became: None,
-        executable: executable.map(|file| PathText::from(file.path.as_path())),
+        executable: running(change.pid),
         parents: parents(parent),
         run: run(change.pid),
     }
@@ -124,12 +136,11 @@ fn parents(first: u32) -> Vec<Ancestor> {
         let Some((task, parent)) = host::kernel::look(next) else {
             break;
         };
-        let executable = host::proc::executable(next).ok();
         all.push(Ancestor {
             pid: next,
             started: ticks(task.started_ns),
             name: task.name,
-            executable: executable.map(|file| PathText::from(file.path.as_path())),
+            executable: running(next),
         });
         next = parent;
     }
