@@ -421,6 +421,18 @@ fn rung(actor: &Actor) -> (u8, String) {
         );
     }
     match (party.login_uid, party.session) {
+        (Some(login_uid), Some(session))
+            if later.is_none() && party.came.as_ref().is_some_and(|it| it.remote.is_some()) =>
+        {
+            let from = party.came.as_ref().map_or_else(String::new, party::came);
+            let login = party::user(login_uid);
+            (
+                3,
+                format!(
+                    "this process, in session {session} of {login},{from}; an account is not a person"
+                ),
+            )
+        }
         (Some(login_uid), Some(session)) => (
             2,
             format!(

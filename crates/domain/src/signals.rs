@@ -62,4 +62,21 @@ pub struct Party {
     pub cgroup_path: Option<String>,
     /// What it calls itself.
     pub name: String,
+    /// Where the login came from, by the host's login manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came: Option<Came>,
+}
+
+/// Where a login came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Came {
+    /// The host or address; none of a login at the machine itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// Its terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tty: Option<String>,
+    /// By what it came: `sshd`, `login`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
 }

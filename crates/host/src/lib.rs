@@ -26,6 +26,7 @@ pub mod peer;
 pub mod proc;
 pub mod sandbox;
 pub mod sched;
+pub mod session;
 pub mod signals;
 mod stat;
 mod sys;

@@ -231,6 +231,7 @@ mod tests {
             cgroup: 1,
             cgroup_path: None,
             name: "sh".to_owned(),
+            came: None,
         };
         SignalMade {
             number: 9,
