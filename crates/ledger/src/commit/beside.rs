@@ -10,14 +10,16 @@
 //!    under a hidden name.* The old head and the write-ahead file still are the whole log.
 //! 2. *The head is renamed into place, and the folder synced.* The tiles hold the log up to there; the write-ahead file
 //!    begins before that, so its first records are twice there, and agree. Appends go on behind it. Should a power cut take
-//!    the rename back, step 1 is where we are. While little of the file is used, it stays: on with step 5.
-//! 3. *The next write-ahead file is written under a hidden name: it begins at the new head, and has copies of the records
+//!    the rename back, step 1 is where we are. While little of the file is used, it stays: step 3 is the last.
+//! 3. *Narrower tiles are removed.* Dying in between leaves beginnings of wider tiles. This comes before the write-ahead file
+//!    changes, because the turn is a lock on that file: behind a step 5 of which nobody knows how it ended, whoever appends
+//!    publishes with a turn of his own.
+//! 4. *The next write-ahead file is written under a hidden name: it begins at the new head, and has copies of the records
 //!    behind it.* Nothing refers to it. What is copied without the log's lock is only what this process knows to be durable;
-//!    under the lock the rest is added, and the file synced. Nobody appends from here to the end of step 4.
-//! 4. *It is renamed into place, and the folder synced.* Whichever of the two a power cut leaves has all records. Nothing is
+//!    under the lock the rest is added, and the file synced. Nobody appends from here to the end of step 5.
+//! 5. *It is renamed into place, and the folder synced.* Whichever of the two a power cut leaves has all records. Nothing is
 //!    written into the new one before that is decided for good. Should the sync fail it is not known, and the log is
 //!    published as after any failed sync.
-//! 5. *Narrower tiles are removed.* Dying in between leaves beginnings of wider tiles.
 
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -140,7 +142,7 @@ impl Commit {
         }
     }
 
-    /// Steps 3 and 4: the last records, and the name. `false` when the log is not what it was when the job began.
+    /// Steps 4 and 5: the last records, and the name. `false` when the log is not what it was when the job began.
     fn go_over(&mut self, job: &Job, copy: &mut Copy<'_>) -> Result<bool, LedgerError> {
         if self.opened.folder != job.folder {
             return Ok(false);
@@ -159,7 +161,7 @@ impl Commit {
             self.live = Some(live);
             return copied.map(|()| false);
         }
-        // Step 3 is done.
+        // Step 4 is done.
         let path = job.folder.join(WAL);
         let file = copy.target.file.try_clone();
         let file = file.map_err(|error| copy.target.fault(error))?;
@@ -169,7 +171,7 @@ impl Commit {
             self.is_in_doubt = true;
             return Err(fault.into());
         }
-        // Step 4 is done.
+        // Step 5 is done.
         self.live = Some(Live {
             file: Handle { file, path },
             capacity: copy.capacity,
@@ -214,15 +216,13 @@ impl Job {
         }
         self.disk.sync_directory(&self.folder)?;
         // Step 2 is done.
-        let is_used = self.records.end as u64 >= self.capacity / USED;
-        // The turn goes with the file, so that it ends behind step 5.
-        let turn = if is_used {
-            self.begin_anew(commit).map(Some)
-        } else {
-            Ok(None)
-        };
         written.remove_narrower();
-        turn.map(drop)
+        // Step 3 is done.
+        if self.records.end as u64 >= self.capacity / USED {
+            self.begin_anew(commit)?;
+        }
+        drop(turn);
+        Ok(())
     }
 
     /// Step 1. The entries are taken from the file, for that they are the right ones shows in the head that they lead to.
@@ -249,8 +249,8 @@ impl Job {
         Ok(publication.write(self.note.clone())?)
     }
 
-    /// Steps 3 and 4. Gives the turn behind the new file.
-    fn begin_anew(&self, commit: &Mutex<Commit>) -> Result<Turn, LedgerError> {
+    /// Steps 4 and 5.
+    fn begin_anew(&self, commit: &Mutex<Commit>) -> Result<(), LedgerError> {
         let path = self.folder.join(NEXT_WAL);
         let capacity = self.capacity.saturating_mul(4);
         let fresh = wal::fresh(self.head, capacity);
@@ -265,12 +265,14 @@ impl Job {
             last: Vec::new(),
         };
         drop(fresh);
+        // Nobody publishes before this thread knows how it ended.
         let turn = Turn::of_next(&self.folder)?;
         let is_over = self.copy(commit, &mut copy);
         if !matches!(is_over, Ok(true)) {
             let _ = self.disk.remove(&path);
         }
-        is_over.map(|_| turn)
+        drop(turn);
+        is_over.map(drop)
     }
 
     fn copy(&self, commit: &Mutex<Commit>, copy: &mut Copy<'_>) -> Result<bool, LedgerError> {

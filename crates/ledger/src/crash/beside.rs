@@ -139,6 +139,31 @@ fn a_writer_that_was_there_before_another_died_goes_on_and_loses_nothing() {
 }
 
 #[test]
+fn whoever_was_refused_while_he_published_removes_nothing_that_others_published_since() {
+    let place = folder();
+    let world = World::new(place.path());
+    let writer = world.writer("alice@host");
+    let entry = |name: &str| batch(name, 3, 300);
+    world.disk.refuse_new_name(Duration::from_millis(200));
+    for round in 0.. {
+        assert!(round < 300, "the file was not begun anew");
+        world.append(&writer, entry(&format!("round {round}")));
+        // Slower than the disk, so that the file is not full before.
+        std::thread::sleep(Duration::from_millis(5));
+        if world.disk.has_refused_new_name() {
+            break;
+        }
+    }
+    // It is in doubt which of the two files a power cut would leave: the next append publishes.
+    world.append(&writer, entry("published"));
+    world.append(&writer, entry("not published"));
+    assert_eq!(writer.failed_beside(), 1);
+    writer.check().unwrap();
+    drop(writer);
+    sound(&world.store, "afterwards");
+}
+
+#[test]
 fn while_somebody_publishes_others_append_until_the_file_is_full() {
     let place = folder();
     let world = World::new(place.path());

@@ -13,9 +13,11 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::disk::{Disk, Handle, Kernel};
 use crate::durable::Fault;
+use crate::tiles::{NEXT_WAL, WAL};
 
 const SECTOR: usize = 512;
 
@@ -147,6 +149,27 @@ impl History {
     }
 }
 
+/// What befalls whoever publishes beside appends; see [`Remembering::refuse_new_name`].
+#[derive(Debug, Clone, Copy, Default)]
+enum Beside {
+    #[default]
+    Nothing,
+    Waited {
+        late: Duration,
+    },
+    Named {
+        late: Duration,
+    },
+    Refused {
+        late: Duration,
+    },
+}
+
+/// Whether the calling thread publishes beside appends.
+fn is_beside() -> bool {
+    std::thread::current().name() == Some(crate::writer::BESIDE)
+}
+
 /// The kernel's disk, remembered.
 #[derive(Debug)]
 pub(super) struct Remembering {
@@ -155,6 +178,8 @@ pub(super) struct Remembering {
     /// Requests so far, and those that are refused.
     requests: AtomicUsize,
     refused: Mutex<Range<usize>>,
+    /// What befalls whoever publishes beside appends.
+    beside: Mutex<Beside>,
 }
 
 impl Remembering {
@@ -167,6 +192,48 @@ impl Remembering {
             history: Mutex::new(history),
             requests: AtomicUsize::new(0),
             refused: Mutex::new(0..0),
+            beside: Mutex::default(),
+        }
+    }
+
+    /// Whoever publishes beside appends is refused the sync of the folder in which he gave the next write-ahead file its
+    /// name, and removes whatever he removes from then on so much later.
+    pub(super) fn refuse_new_name(&self, late: Duration) {
+        *self.beside.lock().unwrap() = Beside::Waited { late };
+    }
+
+    /// Whether that has happened.
+    pub(super) fn has_refused_new_name(&self) -> bool {
+        matches!(*self.beside.lock().unwrap(), Beside::Refused { .. })
+    }
+
+    /// The write-ahead file got another one's name.
+    fn is_named(&self, path: &Path) {
+        let mut beside = self.beside.lock().unwrap();
+        if let Beside::Waited { late } = *beside
+            && is_beside()
+            && path.ends_with(WAL)
+        {
+            *beside = Beside::Named { late };
+        }
+    }
+
+    fn is_new_name_refused(&self) -> bool {
+        let mut beside = self.beside.lock().unwrap();
+        match *beside {
+            Beside::Named { late } => *beside = Beside::Refused { late },
+            _ => return false,
+        }
+        true
+    }
+
+    fn wait_to_remove(&self, path: &Path) {
+        let beside = *self.beside.lock().unwrap();
+        if let Beside::Refused { late } = beside
+            && is_beside()
+            && !path.ends_with(NEXT_WAL)
+        {
+            std::thread::sleep(late);
         }
     }
 
@@ -182,9 +249,9 @@ impl Remembering {
     }
 
     fn ask(&self) -> io::Result<()> {
-        if std::thread::current().name() == Some(crate::writer::BESIDE) {
+        if is_beside() {
             // Slower than those who append meanwhile, so that they do.
-            std::thread::sleep(std::time::Duration::from_micros(500));
+            std::thread::sleep(Duration::from_micros(500));
         }
         let request = self.requests.fetch_add(1, Ordering::Relaxed);
         if self.refused.lock().unwrap().contains(&request) {
@@ -437,6 +504,9 @@ impl Disk for Remembering {
         if path.starts_with(&self.root) {
             let node = Some(self.node(&history, path));
             self.ask().map_err(|error| Fault::at(path, error))?;
+            if self.is_new_name_refused() {
+                return Err(Fault::at(path, io::Error::from_raw_os_error(5)));
+            }
             history.operations.push(Operation::Sync { node });
         }
         Ok(())
@@ -452,6 +522,7 @@ impl Disk for Remembering {
         self.ask()?;
         let mut history = self.history();
         Kernel.rename(from, to)?;
+        self.is_named(to);
         let node = self.node(&history, from);
         let (source, old) = self.place(&history, from);
         let (target, new) = self.place(&history, to);
@@ -483,6 +554,7 @@ impl Disk for Remembering {
     }
 
     fn remove(&self, path: &Path) -> Result<(), Fault> {
+        self.wait_to_remove(path);
         self.ask().map_err(|error| Fault::at(path, error))?;
         let mut history = self.history();
         if path.exists() {
