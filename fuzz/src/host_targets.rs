@@ -55,6 +55,17 @@ pub fn fanotify_record(data: &[u8]) -> bool {
     !found.is_empty()
 }
 
+/// A message of the connector for processes: what is read is the same twice, and what stands behind it changes nothing.
+pub fn connector_record(data: &[u8]) -> bool {
+    use host::connector::decode;
+    let Some(message) = decode(data) else {
+        return false;
+    };
+    assert_eq!(decode(data), Some(message));
+    assert_eq!(decode(&[data, data].concat()), Some(message));
+    true
+}
+
 /// A record of a life: what is read is the same twice, and a table that takes it in names nobody who was not told of.
 pub fn life_record(data: &[u8]) -> bool {
     use host::kernel::{Happened, Table, Who, decode_life};
@@ -114,6 +125,22 @@ pub(crate) mod seeds {
         all.extend(types);
         all.extend(strings);
         vec![all]
+    }
+
+    /// A tracer that comes and goes, an answer, and another event.
+    pub(crate) fn messages() -> Vec<Vec<u8>> {
+        let message = |kind: u32, about: [u32; 4]| {
+            let words = [0u32, 0, 1, 1, 5, 0, 40];
+            let head = [76u32, 3].into_iter().chain(words);
+            let event = [kind, 1, 77, 0].into_iter().chain(about).chain([0, 0]);
+            head.chain(event).flat_map(u32::to_ne_bytes).collect()
+        };
+        vec![
+            message(0x100, [42, 41, 8, 7]),
+            message(0x100, [42, 41, 0, 0]),
+            message(0, [0; 4]),
+            message(2, [42, 41, 0, 0]),
+        ]
     }
 
     /// A shell that is executed, and its end.

@@ -35,7 +35,7 @@ pub use formats_targets::{
     checkpoint, checkpoint_pickle, pickle, pickle_shown, pickle_stream, safetensors,
     safetensors_header, sniff, zip,
 };
-pub use host_targets::{btf, fanotify_record, life_record, signal_record};
+pub use host_targets::{btf, connector_record, fanotify_record, life_record, signal_record};
 pub use ledger_targets::{
     bundle, note, tile_name, tlog_proof, tree_head, tree_head_signed, verifier_key, wal,
 };
@@ -95,6 +95,7 @@ targets! {
     signal_record signals none NONE;
     life_record lives none NONE;
     fanotify_record changes none NONE;
+    connector_record messages none NONE;
     verifier_key verifier_keys none NOTE;
     tree_head notes none NOTE;
     tree_head_signed tree_head_texts none NOTE;

@@ -14,7 +14,7 @@ use domain::{
 pub(crate) use crate::container_seeds::{
     NPY, STREAM, TAR, arrays, dumps, old_files, streams, tars,
 };
-pub(crate) use crate::host_targets::seeds::{changes, descriptions, lives, signals};
+pub(crate) use crate::host_targets::seeds::{changes, descriptions, lives, messages, signals};
 pub(crate) use crate::ledger_seeds::{
     COSIGNERS, PROVED_ENTRY, bundles, cosigned_heads, notes, policies, proofs, requests, sign,
     tile_names, tree_head_texts, verifier_key, verifier_keys, wals,

@@ -17,6 +17,7 @@ class Scenario:
     deeds: frozenset = frozenset()
     signal: str = ""
     limit: str = ""
+    means: str = ""
     user: int | None = None  # whom the actor becomes; none is root
 
 
@@ -26,6 +27,10 @@ def changes(name, words, code, deeds, path="target", user=None):
 
 def signals(name, words, code, signal):
     return Scenario(name, words, code, signal=signal)
+
+
+def hands(name, words, code, means):
+    return Scenario(name, words, code, means=means)
 
 
 def limits(name, words, code, limit):
@@ -73,11 +78,24 @@ LIMITS = [
     limits("group-killed", "its control group is killed as a whole", "open(group + '/cgroup.kill', 'w').write('1')", "cgroup.kill"),
     limits("moved", "a process is moved into its control group", "import subprocess; c = subprocess.Popen(['sleep', '1']); open(group + '/cgroup.procs', 'w').write(str(c.pid)); c.kill()", "cgroup.procs"),
 ]
-ALL = FILES + SIGNALS + LIMITS
+TRACE = "import ctypes; trace = ctypes.CDLL(None, use_errno=True).ptrace; "
+# The bytes that are there already are written again: nothing comes of it.
+MEMORY = "stack = next(int(line.split('-')[0], 16) for line in open(f'/proc/{pid}/maps') if '[stack]' in line); f = os.open(path, os.O_RDWR); os.pwrite(f, os.pread(f, 8, stack), stack); os.close(f)"
+HANDS = [
+    hands("debugged", "a debugger attaches itself (PTRACE_SEIZE)", TRACE + "assert trace(0x4206, pid, 0, 0) == 0; time.sleep(0.3)", "traced"),
+    hands("debugged-and-stopped", "a debugger attaches itself and stops it (PTRACE_ATTACH)", TRACE + "assert trace(16, pid, 0, 0) == 0; os.waitpid(pid, 0x40000000); time.sleep(0.3); assert trace(17, pid, 0, 0) == 0", "traced"),
+    hands("debugged-for-a-moment", "a debugger that ends at once", TRACE + "assert trace(0x4206, pid, 0, 0) == 0", "traced"),
+    hands("memory", "its memory is written (/proc/PID/mem)", "path = f'/proc/{pid}/mem'; " + MEMORY, "memory_written"),
+    hands("memory-by-thread", "its memory is written by the name of its thread", "path = f'/proc/{pid}/task/{pid}/mem'; " + MEMORY, "memory_written"),
+    hands("offered", "it is offered to the memory killer", "open(f'/proc/{pid}/oom_score_adj', 'w').write('900')", "memory_killer"),
+]
+ALL = FILES + SIGNALS + LIMITS + HANDS
 
 
 def seen(scenario, tier):
     """What a tier sees of it, as the page has it."""
+    if tier == 0 and scenario.means:
+        return "what comes of it, in the steps" if scenario.means != "memory_killer" else "no"
     if tier == 0:
         return "that it ended so; not by whom" if scenario.signal else "a stall at most" if scenario.limit else "what the run loads and has loaded is looked at; not by whom"
     if scenario.signal:

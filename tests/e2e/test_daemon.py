@@ -298,6 +298,91 @@ def test_limits_of_a_control_group_name_who_wrote_them(watched):
             assert all("written" in change["deeds"] or "closed" in change["deeds"] for change in theirs), theirs
 
 
+def hands_laid(it, top):
+    """Each deed on a process without a signal, by a login of its own: what was recorded of each, and what its run was told."""
+    runs = [(one, *it.run(top / one.name)) for one in scenarios.HANDS]
+    time.sleep(0.3)
+    actors = [it.act(LOGIN + 500 + number, one.code, pid=pid) for number, (one, _, pid) in enumerate(runs)]
+    for actor, (one, _, _) in zip(actors, runs, strict=True):
+        assert actor.wait() == 0, (one.name, actor.stderr.read())
+
+    def of(pid):
+        return [laid for laid in it.acts("intervened") if laid["target"]["process"]["pid"] == pid]
+
+    found = [(one, until(lambda: of(pid))) for one, _, pid in runs]  # noqa: B023, it is asked at once
+    for _, started, _ in runs:
+        ended(started)
+    return found
+
+
+def test_hands_that_are_laid_on_a_process_without_a_signal_name_whose_they_are(watched):
+    """Debuggers, writes into memory, the memory killer: each names its actor, and the run finds it where it is another login."""
+    needs_kernel(watched)
+    top = watched.top / "hands"
+    for number, (one, made) in enumerate(hands_laid(watched, top)):
+        assert {laid["what"] for laid in made} == {one.means}, (one.name, made)
+        assert {laid["actor"]["known"] for laid in made} == {"observed"}, (one.name, made)
+        assert all(logins(laid) == {LOGIN + 500 + number} for laid in made), (one.name, made)
+        assert {laid["target"]["uid"] for laid in made} == {VICTIM} and {laid["target"]["login_uid"] for laid in made} == {VICTIM_LOGIN}, made
+        view = watched.show(top / one.name)
+        rule = "process-held" if one.means == "memory_killer" else "process-entered"
+        found = [finding for finding in view["findings"] if finding["rule"] == rule]
+        assert len(found) == 1 and f"logged in as {LOGIN + 500 + number}" in found[0]["what"], (one.name, view["findings"])
+        assert any(f"logged in as {LOGIN + 500 + number}" in act["what"] for act in view["acts"]), (one.name, view["acts"])
+
+
+def test_hands_are_seen_without_programs_in_the_kernel_as_far_as_whoever_laid_them_lives():
+    with host(tier=1) as it:
+        known = 0
+        for number, (one, made) in enumerate(hands_laid(it, it.top / "hands")):
+            assert {laid["what"] for laid in made} == {one.means}, (one.name, made)
+            assert all(logins(laid) <= {LOGIN + 500 + number} for laid in made), (one.name, made)
+            known += any(laid["actor"]["known"] == "looked_up" for laid in made)
+        assert known, "nobody was named"
+
+
+def test_an_owner_who_debugs_his_run_is_recorded_and_not_accused(watched):
+    needs_kernel(watched)
+    ground = watched.top / "owner-debugs"
+    started, pid = watched.run(ground)
+    time.sleep(0.3)
+    deeds = {one.name: one.code for one in scenarios.HANDS}
+    for name in ("debugged", "offered"):
+        actor = watched.act(VICTIM_LOGIN, deeds[name], user=VICTIM, pid=pid)
+        assert actor.wait() == 0, actor.stderr.read()
+    laid = until(lambda: [it for it in watched.acts("intervened") if it["target"]["process"]["pid"] == pid], lambda all: len(all) > 1)
+    assert {it["what"] for it in laid} == {"traced", "memory_killer"} and all(logins(it) == {VICTIM_LOGIN} for it in laid), laid
+    ended(started)
+    view = watched.show(ground)
+    assert any("a debugger attached itself" in act["what"] for act in view["acts"]) and not view["findings"], view
+
+
+def test_whoever_stops_or_slows_the_run_of_another_is_found(watched):
+    """SIGSTOP, and a frozen control group, by another login; the owner's own are no finding."""
+    needs_kernel(watched)
+    with group() as folder:
+        if not (folder / "cgroup.freeze").exists():
+            pytest.skip("not checked: this kernel has no cgroup.freeze")
+        for owner in (False, True):
+            ground = watched.top / f"held-{owner}"
+            own = f"open({str(folder / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+            started, pid = watched.run(ground, first=own)
+            time.sleep(0.3)
+            login = VICTIM_LOGIN if owner else LOGIN + 600
+            deeds = "os.kill(pid, 19); time.sleep(0.3); os.kill(pid, 18); open(group + '/cgroup.freeze', 'w').write('1'); time.sleep(0.3); open(group + '/cgroup.freeze', 'w').write('0')"
+            actor = watched.act(login, deeds, pid=pid, group=str(folder))
+            assert actor.wait() == 0, actor.stderr.read()
+            time.sleep(1.5)
+            ended(started)
+            view = watched.show(ground)
+            held = [finding["what"] for finding in view["findings"] if finding["rule"] == "process-held"]
+            assert any("SIGSTOP" in act["what"] for act in view["acts"]), view["acts"]
+            assert len(held) == (0 if owner else 2), (owner, held)
+            if not owner:
+                assert any("SIGSTOP" in what for what in held) and any("cgroup.freeze" in what for what in held), held
+                assert all(str(login) in what for what in held), held
+
+
 def test_a_rank_that_is_killed_says_by_whom_although_its_user_is_not_root(watched):
     """The run's own summary has the sender, from the daemon."""
     needs_kernel(watched)

@@ -381,6 +381,7 @@ fn what(body: &Body) -> &'static str {
             Act::KeyRotated(_) => "seal key exchanged",
             Act::EnvironmentChecked(_) => "environment checked",
             Act::FileChanged(_) => "file changed",
+            Act::Intervened(_) => "hands laid on a process",
             Act::DaemonSeen(_) => "host daemon",
             Act::WatchBegun(_) => "watch began",
             Act::RunRegistered(_) => "run registered",

@@ -395,6 +395,9 @@ fn acts(record: &RunRecord, state: State) -> Vec<ActView> {
     for (at_us, made) in &record.made {
         add(*at_us, crate::run::sentence(made));
     }
+    for (at_us, it) in &record.interventions {
+        add(*at_us, crate::run::intervention(it));
+    }
     for (at_us, exit) in &record.exits {
         add(*at_us, exit_words(exit));
     }

@@ -7,7 +7,7 @@ use domain::entry::{Act, End, Exit, Joined, Launch, Load, Signal, Steps, Write};
 use domain::kept::CheckpointKept;
 use domain::signals::SignalMade;
 use domain::vouch::ClockState;
-use domain::watched::{DaemonSeen, FileChange};
+use domain::watched::{DaemonSeen, FileChange, Intervention};
 use domain::{Body, Digest, Entry, Finding, Gap, Process, RunId, RunName};
 
 /// All that is recorded of one run.
@@ -31,6 +31,8 @@ pub struct RunRecord {
     pub made: Vec<(i64, SignalMade)>,
     /// Changes to files that it loads or writes, as the host's daemon saw them.
     pub changes: Vec<(i64, FileChange)>,
+    /// Hands that were laid on its processes without a signal.
+    pub interventions: Vec<(i64, Intervention)>,
     /// Daemons that watched over it, and since when.
     pub daemons: Vec<(i64, DaemonSeen)>,
     /// Loads, in order.
@@ -78,6 +80,7 @@ impl RunRecord {
             signals: Vec::new(),
             made: Vec::new(),
             changes: Vec::new(),
+            interventions: Vec::new(),
             daemons: Vec::new(),
             loads: Vec::new(),
             load_times: Vec::new(),
@@ -178,6 +181,7 @@ impl RunRecord {
             | Act::WatchBeat(_)
             | Act::WatchEnded => {}
             Act::FileChanged(change) => self.changes.push((event_us, *change)),
+            Act::Intervened(it) => self.interventions.push((event_us, *it)),
             Act::DaemonSeen(seen) => self.daemons.push((event_us, *seen)),
             Act::SpecUsed(used) => self.spec = Some(*used),
             Act::CheckpointKept(kept) => self.kept.push(*kept),

@@ -14,7 +14,7 @@ use crate::signals::SignalMade;
 use crate::upkeep::{Heartbeat, KeyRotated, LogBegun, LogEnded, Pruned};
 use crate::verdict::Examined;
 use crate::vouch::{Approval, ClockState, Stamp, StampOf};
-use crate::watched::{DaemonSeen, FileChange, RunRegistered, WatchBeat, WatchBegun};
+use crate::watched::{DaemonSeen, FileChange, Intervention, RunRegistered, WatchBeat, WatchBegun};
 use crate::{Digest, Finding, PathText, Person, Process, RunId, RunName};
 
 /// Version of the entry's form.
@@ -145,6 +145,8 @@ pub enum Act {
     Audited(Box<Audited>),
     /// A file that runs load or write was changed, and by whom: seen by the host's daemon.
     FileChanged(Box<FileChange>),
+    /// Somebody laid hands on a process of the run without a signal.
+    Intervened(Box<Intervention>),
     /// A daemon watches over this run.
     DaemonSeen(Box<DaemonSeen>),
     /// A daemon began to watch the host: the first entry of a watch.

@@ -90,6 +90,8 @@ rules! {
     SleepsInSteps "sleeps-in-steps" "the thread that trains sleeps in some steps, and nothing that is seen explains it" "P02";
     RankStalled "rank-stalled" "a rank stands still, and the others wait for it" "P04";
     RankVanished "rank-vanished" "a rank was killed or vanished" "P01";
+    ProcessEntered "process-entered" "somebody else than who started the run attached a debugger to one of its processes, or wrote into its memory" "N06";
+    ProcessHeld "process-held" "somebody else than who started the run stopped, slowed or exposed its processes" "P03";
     LedgerRewritten "ledger-rewritten" "the ledger was rewritten while the run was going" "A07";
     LedgerForked "ledger-forked" "a signed head of the ledger is known that the ledger does not continue" "A07";
     LedgerUnwitnessed "ledger-unwitnessed" "no quorum of witnesses cosigned the ledger for longer than the settings allow" "A07";

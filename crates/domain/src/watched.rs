@@ -77,6 +77,53 @@ impl Deed {
     }
 }
 
+/// Somebody laid hands on a process of a run without a signal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intervention {
+    /// What he did.
+    pub what: Means,
+    /// When, nanoseconds since the boot of the machine; where the kernel told no moment, when it was heard of.
+    pub at_ns: u64,
+    /// Who.
+    pub actor: Actor,
+    /// To whom.
+    pub target: Party,
+    /// The target's rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
+    /// How it was found right after: of a place in line for the memory killer, of a priority, of processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// How it was before, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+}
+
+/// By what hands are laid on a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Means {
+    /// A tracer attached himself (`ptrace`): he can stop it, read and write all of it.
+    Traced,
+    /// Its memory was written (`/proc/PID/mem`).
+    MemoryWritten,
+    /// Its place in line for the memory killer was set (`/proc/PID/oom_score_adj`).
+    MemoryKiller,
+    /// The share of its session was set (`/proc/PID/autogroup`).
+    Share,
+    /// It has another priority or policy.
+    Priority,
+    /// It may run on other processors.
+    Processors,
+}
+
+impl Means {
+    /// Whether it can change what is computed.
+    pub fn alters(self) -> bool {
+        matches!(self, Self::Traced | Self::MemoryWritten)
+    }
+}
+
 /// Who did something, and how well that is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
@@ -99,6 +146,21 @@ pub struct Actor {
     /// The registered run that it came of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,
+}
+
+impl Actor {
+    /// Nobody is named.
+    pub fn unnamed(pid: u32, known: Known) -> Self {
+        Self {
+            pid,
+            known,
+            party: None,
+            became: None,
+            executable: None,
+            parents: Vec::new(),
+            run: None,
+        }
+    }
 }
 
 /// How it is known who had a number.
@@ -235,6 +297,12 @@ pub struct Counters {
     pub signals_lost: u64,
     /// Lives of processes that were lost.
     pub lives_lost: u64,
+    /// Hands laid on processes of runs without a signal.
+    #[serde(default)]
+    pub interventions: u64,
+    /// Times that what tells of those ran over, or could not be read: each at least one that was lost.
+    #[serde(default)]
+    pub interventions_lost: u64,
 }
 
 /// A daemon lives.
@@ -288,15 +356,7 @@ mod tests {
             notices: 2,
             first_ns: 1,
             last_ns: 2,
-            actor: Actor {
-                pid: 7,
-                known: Known::Several,
-                party: None,
-                became: None,
-                executable: None,
-                parents: Vec::new(),
-                run: None,
-            },
+            actor: Actor::unnamed(7, Known::Several),
             after: None,
             before: None,
             could: Vec::new(),

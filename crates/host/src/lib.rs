@@ -12,6 +12,7 @@
 
 mod bounded;
 pub mod clock;
+pub mod connector;
 pub mod disk;
 mod echo;
 pub mod exits;
@@ -24,6 +25,7 @@ pub mod pace;
 pub mod pass;
 pub mod peer;
 pub mod proc;
+pub mod proc_writes;
 pub mod sandbox;
 pub mod sched;
 pub mod session;

@@ -17,6 +17,40 @@ pub fn is_stopped(pid: u32) -> io::Result<bool> {
     Ok(matches!(Stat::of(pid)?.state, 'T' | 't'))
 }
 
+/// What share of the machine the first thread of a process may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// How nice it is to others, and how it is scheduled, in words.
+    pub priority: String,
+    /// The processors that it may run on, as the kernel lists them.
+    pub processors: String,
+}
+
+impl Standing {
+    /// As it is now.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = Stat::of(pid)?;
+        let policy = match stat.policy {
+            0 => String::new(),
+            1 => ", fifo".to_owned(),
+            2 => ", round robin".to_owned(),
+            3 => ", batch".to_owned(),
+            5 => ", idle".to_owned(),
+            6 => ", deadline".to_owned(),
+            other => format!(", policy {other}"),
+        };
+        let path = format!("/proc/{pid}/status");
+        let (status, _) = bounded::read(Path::new(&path), TABLE_LIMIT)?;
+        let status = String::from_utf8_lossy(&status);
+        let mut lines = status.lines();
+        let processors = lines.find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        Ok(Self {
+            priority: format!("nice {}{policy}", stat.nice),
+            processors: processors.unwrap_or_default().trim().to_owned(),
+        })
+    }
+}
+
 /// Whether a process waits for a disk now.
 pub fn waits_for_disk(pid: u32) -> io::Result<bool> {
     Ok(Stat::of(pid)?.state == 'D')

@@ -20,6 +20,8 @@ use crate::stat::Stat;
 pub const STRINGS_LIMIT: usize = 2 << 20;
 /// The most bytes read of a memory map: about 80,000 mappings.
 pub const MAPS_LIMIT: usize = 8 << 20;
+/// More than any kernel writes of a process's state.
+const STATUS_LIMIT: usize = 1 << 20;
 
 /// Something read up to a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +166,15 @@ fn unescaped(path: &[u8]) -> Vec<u8> {
 /// The parent of a process now. A process whose parent died has another one: its nearest subreaper, or 1.
 pub fn parent(pid: u32) -> io::Result<u32> {
     Ok(Stat::of(pid)?.parent)
+}
+
+/// The process that a thread is of.
+pub fn of_thread(thread: u32) -> io::Result<u32> {
+    let (status, _) = bounded::read(Path::new(&format!("/proc/{thread}/status")), STATUS_LIMIT)?;
+    let status = String::from_utf8_lossy(&status);
+    let number = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    let number = number.and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// The name that the kernel keeps for a process: at most 15 bytes, chosen by the process itself.

@@ -27,6 +27,10 @@ pub(crate) struct Stat {
     pub(crate) started: u64,
     /// Where the command line lies in its memory, if we may know.
     pub(crate) arguments: Option<(usize, usize)>,
+    /// How nice it is to others: its first thread; less is more.
+    pub(crate) nice: i32,
+    /// How it is scheduled, as the kernel numbers that.
+    pub(crate) policy: u32,
     /// Wait status; only meaningful in state `Z`, and 0 also when we may not know.
     pub(crate) exit_code: Option<i32>,
 }
@@ -67,6 +71,8 @@ impl Stat {
             arguments: address(48)
                 .zip(address(49))
                 .filter(|(start, end)| *start != 0 && start < end),
+            nice: field(19)?.parse().ok()?,
+            policy: field(41)?.parse().ok()?,
             exit_code: field(52).and_then(|text| text.parse().ok()),
         })
     }

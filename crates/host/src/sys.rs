@@ -30,7 +30,7 @@ pub(crate) use confine::{
 };
 pub(crate) use disk::write_out;
 pub(crate) use fanotify::{
-    file_queue, handle_of, mark_file_system, open_handle, take_file_records,
+    Told, file_queue, handle_of, mark_file_system, open_handle, take_file_records,
 };
 pub(crate) use spawn::{Program, start, start_echo};
 

@@ -232,11 +232,13 @@ impl Recorder<'_> {
         match message {
             FromDaemon::Welcome(seen) => self.journal.record(Body::Act(Act::DaemonSeen(seen))),
             FromDaemon::Changed { at_us, change } => {
+                self.held_by_limit(&change);
                 let body = Body::Act(Act::FileChanged(change));
                 self.journal.record_at(Tier::HostDaemon, at_us, body);
             }
             FromDaemon::Signal(_) if self.sees_signals => {}
             FromDaemon::Signal(signal) => self.made(*signal, Tier::HostDaemon),
+            FromDaemon::Intervened { at_us, it } => self.intervened(at_us, *it),
             FromDaemon::Synced { number } => self.synced(number),
             FromDaemon::Refused { what, why } => {
                 self.gap(&format!("what the host's daemon would see: {what}"), &why);

@@ -40,6 +40,7 @@ mod shards;
 mod spec;
 mod stalls;
 mod taken;
+mod touched;
 mod watch;
 mod ways;
 mod witnessing;
@@ -50,6 +51,7 @@ pub(crate) use judge::signal_name;
 pub(crate) use keep::FOLDER as KEPT;
 pub(crate) use launch::person;
 pub(crate) use sent::{as_made, sentence};
+pub(crate) use touched::sentence as intervention;
 
 use std::ffi::OsString;
 use std::sync::Arc;

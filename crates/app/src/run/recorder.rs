@@ -35,6 +35,7 @@ use super::sent::Sent;
 use super::shards;
 use super::spec::Held;
 use super::stalls::Timings;
+use super::touched::Touched;
 use super::watch;
 use super::ways::Ways;
 use crate::changes::Places;
@@ -76,6 +77,7 @@ pub(super) struct Recorder<'a> {
     pub(super) members: HashMap<Connection, Member>,
     pub(super) context: Context,
     pub(super) sent: Sent,
+    pub(super) touched: Touched,
     pub(super) watcher: host::exits::Watcher,
     pub(super) command: Process,
     heart: Heart,
@@ -188,6 +190,7 @@ impl<'a> Recorder<'a> {
             screen,
             members: HashMap::new(),
             sent: Sent::new(),
+            touched: Touched::default(),
             context: Context::default(),
             watcher,
             command,
@@ -303,6 +306,7 @@ impl<'a> Recorder<'a> {
         if self.last_look.elapsed() >= LOOK_EVERY {
             self.last_look = Instant::now();
             self.look_for_silent_ones();
+            self.look_at_standings();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use domain::entry::Act;
-use domain::signals::{SignalMade, SignalOrigin};
+use domain::signals::{Party, SignalMade, SignalOrigin};
 use domain::{Body, Process, Tier};
 use host::kernel::{Origin, Signal};
 
@@ -89,17 +89,25 @@ impl Sent {
     }
 
     fn whose(&self, made: &SignalMade) -> Whose {
-        let actor = &made.actor;
         match made.origin {
             SignalOrigin::Kernel => Whose::Kernel,
-            _ if made.from_run => Whose::Run,
-            _ if self.session.is_some() && self.session == actor.session => Whose::OwnSession,
+            _ => self.of(&made.actor, made.from_run),
+        }
+    }
+
+    /// Whose act it was, by who did it.
+    pub(super) fn of(&self, actor: &Party, from_run: bool) -> Whose {
+        if from_run {
+            Whose::Run
+        } else if self.session.is_some() && self.session == actor.session {
+            Whose::OwnSession
+        } else if self.login_uid.unwrap_or(self.uid) == actor.login_uid.unwrap_or(actor.uid) {
             // Where no login is recorded, the user counts: a run that a scheduler started for him is his as well.
-            _ if self.login_uid.unwrap_or(self.uid) == actor.login_uid.unwrap_or(actor.uid) => {
-                Whose::OwnLogin
-            }
-            _ if actor.login_uid.is_none() && actor.uid == 0 => Whose::Service,
-            _ => Whose::Other,
+            Whose::OwnLogin
+        } else if actor.login_uid.is_none() && actor.uid == 0 {
+            Whose::Service
+        } else {
+            Whose::Other
         }
     }
 }
@@ -206,6 +214,7 @@ impl Recorder<'_> {
             return;
         }
         self.sent.recorded += 1;
+        self.held_by_signal(&made);
         let body = Body::Act(Act::SignalMade(Box::new(made)));
         self.journal.record_at(tier, host::clock::wall_us(), body);
     }
@@ -213,8 +222,6 @@ impl Recorder<'_> {
 
 #[cfg(test)]
 mod tests {
-    use domain::signals::Party;
-
     use super::*;
 
     fn made(uid: u32, login_uid: Option<u32>, session: Option<u32>) -> SignalMade {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use domain::entry::Act;
 use domain::watched::{
-    Actor, Blind, Counters, DaemonSeen, Deed, FileChange, RunRegistered, Sense, WatchBeat,
-    WatchBegun,
+    Actor, Blind, Counters, DaemonSeen, Deed, FileChange, Intervention, RunRegistered, Sense,
+    WatchBeat, WatchBegun,
 };
 use domain::{Body, Gap, PathText, Process, RunId, Tier};
 use host::files::Change;
@@ -20,6 +20,7 @@ use host::pass::Waker;
 use super::clients::{Client, Heard, Visitor};
 use super::ground::{Ground, NotWatched};
 use super::growing::{Budget, Gathering, Growing, Key, Measure, Notice, Turns};
+use super::hands::Laid;
 use super::past::{CHANGES_MAX, Past};
 use super::reach::{Account, Groups};
 use super::senses::Senses;
@@ -55,6 +56,11 @@ const OWN_CHANGES: Measure = Measure {
 const SIGNALS: Measure = Measure {
     burst: 20_000.0,
     each_second: 5_000.0,
+};
+/// The same of hands laid on processes.
+const HANDS: Measure = Measure {
+    burst: 2_000.0,
+    each_second: 20.0,
 };
 /// Changes that are written down before the kernel is heard again, and those that may wait.
 const IN_A_ROUND: usize = 200;
@@ -221,6 +227,7 @@ impl Daemon {
             unplaced: lost.unplaced,
             signals_lost: lost.signals,
             lives_lost: lost.lives,
+            interventions_lost: lost.hands,
             beyond: self.over + self.gathering.beyond,
             ..self.counters
         }
@@ -256,6 +263,12 @@ impl Daemon {
                 "lives of processes",
                 "they came too fast",
             ),
+            (
+                now.interventions_lost,
+                told.interventions_lost,
+                "debuggers and writes into memory",
+                "they came too fast, or could not be read",
+            ),
         ] {
             if now > told {
                 let what = format!("{what}: {} times or more", now - told);
@@ -276,6 +289,9 @@ impl Daemon {
         self.senses.hear_lives();
         for signal in self.senses.signals() {
             self.signal(signal);
+        }
+        for laid in self.senses.hands() {
+            self.laid(&laid);
         }
         let Some(mut files) = self.senses.lend_files() else {
             return;
@@ -316,6 +332,34 @@ impl Daemon {
         if !signal.from_followed && self.spend(&format!("{account} (signals)"), SIGNALS) {
             let made = crate::run::as_made(signal, &own().boot, None);
             self.record(Act::SignalMade(Box::new(made)), host::clock::wall_us());
+        }
+    }
+
+    /// Somebody laid hands on a process without a signal.
+    fn laid(&mut self, laid: &Laid) {
+        let Some((run, target, actor)) = self.senses.laid(laid) else {
+            return;
+        };
+        self.counters.interventions += 1;
+        let party = actor.party.as_ref();
+        if party.is_some_and(|party| self.senses.is_supervisor(&party.process))
+            || !self.spend(&format!("{} (hands)", account(&actor)), HANDS)
+        {
+            return;
+        }
+        let at_us = at_us(laid.to_ns);
+        let it = Box::new(Intervention {
+            what: laid.what,
+            at_ns: laid.to_ns,
+            actor,
+            value: state::value_of(laid.what, laid.target),
+            before: None,
+            target,
+            rank: None,
+        });
+        self.record(Act::Intervened(it.clone()), at_us);
+        if let Some(going) = self.going.values_mut().find(|going| going.run == run) {
+            going.visitor.tell(FromDaemon::Intervened { at_us, it });
         }
     }
 
@@ -360,7 +404,9 @@ impl Daemon {
             at_ns,
         };
         if self.gathering.has(&key) {
-            return self.gathering.take(key, notice, nobody);
+            return self.gathering.take(key, notice, || {
+                Actor::unnamed(0, domain::watched::Known::Unknown)
+            });
         }
         let actor = self.senses.actor(change, found);
         // A supervisor writes the record of its run. Anything else that it writes is a change as any other.
@@ -631,18 +677,6 @@ fn for_run(ground: &Ground, run: RunId, is_limit: bool, change: &FileChange) -> 
     let sees = |path: &PathText| ground.of(&super::who::path_of(path)).contains(&run);
     let before = change.from.as_ref().is_none_or(sees);
     telling::told(change, &asker.account, (sees(&change.path), before))
-}
-
-fn nobody() -> Actor {
-    Actor {
-        pid: 0,
-        known: domain::watched::Known::Unknown,
-        party: None,
-        became: None,
-        executable: None,
-        parents: Vec::new(),
-        run: None,
-    }
 }
 
 /// Whether a path lies in the store of a run.

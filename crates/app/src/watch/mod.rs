@@ -8,6 +8,7 @@ mod daemon;
 mod explain;
 mod ground;
 mod growing;
+mod hands;
 mod limits;
 mod past;
 mod reach;

@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use domain::signals::Party;
 use domain::watched::{Actor, Principal, Sense};
 use domain::{Process, RunId};
+use host::connector::Connector;
 use host::files::{Change, Files};
 use host::kernel::{self, Life, Lives, Signal, Signals, Table, Who};
 use host::pass::Waker;
+use host::proc_writes::ProcWrites;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::hands::{Hands, Laid};
 use super::limits::Limits;
 use super::reach::Groups;
-use super::who;
+use super::who::{self, Doer};
+use crate::party::party;
 
 /// Who else could have done something: named at most.
 const COULD_MAX: usize = 32;
@@ -30,6 +35,7 @@ pub(super) struct Lost {
     pub(super) unplaced: u64,
     pub(super) signals: u64,
     pub(super) lives: u64,
+    pub(super) hands: u64,
 }
 
 /// All means.
@@ -37,6 +43,7 @@ pub(super) struct Senses {
     files: Option<Files>,
     signals: Option<Signals>,
     lives: Option<Lives>,
+    hands: Hands,
     table: Table,
     limits: Limits,
     told: Vec<Sense>,
@@ -94,6 +101,20 @@ impl Senses {
                 missing,
             );
         });
+        let connector = keep(Connector::listen(), |missing| {
+            tell(
+                "who attaches himself to a run's processes as their debugger",
+                "the kernel's notices of processes, tier 1",
+                missing,
+            );
+        });
+        let writes = keep(ProcWrites::watch(), |missing| {
+            tell(
+                "who writes into their memory from outside, or offers them to the memory killer",
+                "fanotify on /proc, tier 1",
+                missing,
+            );
+        });
         let mut table = Table::default();
         if lives.is_some() {
             let now = super::daemon::now_ns();
@@ -105,6 +126,7 @@ impl Senses {
             files,
             signals,
             lives,
+            hands: Hands::new(connector, writes),
             table,
             limits: Limits::default(),
             told,
@@ -138,6 +160,7 @@ impl Senses {
                 .iter()
                 .map(|signals| PollFd::new(signals, PollFlags::IN)),
         );
+        ready.extend(self.hands.poll());
         let time = Timespec {
             tv_sec: i64::try_from(time.as_secs()).unwrap_or(1),
             tv_nsec: i64::from(time.subsec_nanos()),
@@ -161,6 +184,7 @@ impl Senses {
                 .and_then(|it| it.lost().ok())
                 .unwrap_or(0)
                 + self.table.beyond,
+            hands: self.hands.lost(),
         }
     }
 
@@ -179,6 +203,39 @@ impl Senses {
             signals.take(|signal| all.push(signal));
         }
         all
+    }
+
+    /// All hands that were laid on processes since the last time.
+    pub(super) fn hands(&mut self) -> Vec<Laid> {
+        self.hands.take()
+    }
+
+    /// Whose process somebody laid hands on, and who did; `None` where it is of no run.
+    pub(super) fn laid(&mut self, laid: &Laid) -> Option<(RunId, Party, Actor)> {
+        self.hear_lives();
+        let (from, to) = (laid.from_ns, laid.to_ns);
+        let target = match self.table.who(laid.target, from, to) {
+            Who::One(life) => Some(life),
+            Who::Several(_) | Who::Nobody => None,
+        };
+        let run = match &target {
+            Some(life) => {
+                let above: Vec<Life> = self.table.above(life).into_iter().cloned().collect();
+                self.run_of_life(life, &above)
+            }
+            None => self.run_above(laid.target),
+        }?;
+        let task = target.and_then(|life| life.during(from, to).last().map(|it| (*it).clone()));
+        let task = task.or_else(|| kernel::look(laid.target).map(|(task, _)| task))?;
+        let boot = host::identity::boot_id().unwrap_or_default();
+        let found = self.table.who(laid.pid, from, to);
+        let doer = Doer {
+            pid: laid.pid,
+            process: laid.process.as_ref(),
+            before_ns: (!laid.is_given).then_some(from),
+        };
+        let actor = self.actor_of(&doer, (from, to), found);
+        Some((run, party(task, boot), actor))
     }
 
     /// The sensor for files, to be given back: what it tells is asked about while it tells it.
@@ -209,25 +266,34 @@ impl Senses {
 
     /// Who did something, as it is written down.
     pub(super) fn actor(&mut self, change: &Change, found: Who) -> Actor {
-        let (from, to) = (self.drained_ns, super::daemon::now_ns());
-        let lives = who::lives(change);
+        let doer = Doer {
+            pid: change.pid,
+            process: change.process.as_ref(),
+            before_ns: None,
+        };
+        let during = (self.drained_ns, super::daemon::now_ns());
+        self.actor_of(&doer, during, found)
+    }
+
+    fn actor_of(&mut self, doer: &Doer<'_>, during: (u64, u64), found: Who) -> Actor {
+        let lives = doer.lives();
         if let Who::One(life) = found {
             if lives && let Some((task, _)) = kernel::look(life.pid()) {
-                self.table.looked(to, task);
+                self.table.looked(super::daemon::now_ns(), task);
             }
             let life = self.table.find(life.pid(), life.started_ns()).cloned();
             let Some(life) = life else {
-                return who::unknown(change.pid, domain::watched::Known::Unknown);
+                return Actor::unnamed(doer.pid, domain::watched::Known::Unknown);
             };
             let above: Vec<Life> = self.table.above(&life).into_iter().cloned().collect();
             let run = self.run_of_life(&life, &above);
-            return who::of_life(&life, (from, to), &above, lives, run);
+            return who::of_life(&life, during, &above, lives, run);
         }
         if matches!(found, Who::Several(_)) {
-            return who::unknown(change.pid, domain::watched::Known::Several);
+            return Actor::unnamed(doer.pid, domain::watched::Known::Several);
         }
         // Without a program in the kernel: as it is now, if it is still the one that did it.
-        who::looked_up(change, lives, |pid| self.run_above(pid))
+        who::looked_up(doer, |pid| self.run_above(pid))
     }
 
     /// The run that a process is of, going upwards in what `/proc` says now.

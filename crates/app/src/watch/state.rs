@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use domain::watched::FileState;
+use domain::watched::{FileState, Means};
 use domain::{Digest, Hasher};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
@@ -117,6 +117,16 @@ pub(super) fn value(path: &Path) -> Option<String> {
     let text = text.trim();
     let plain = text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
     (plain && !text.is_empty()).then(|| text.to_owned())
+}
+
+/// How a process was found right after somebody set something of it.
+pub(super) fn value_of(what: Means, pid: u32) -> Option<String> {
+    let name = match what {
+        Means::MemoryKiller => "oom_score_adj",
+        Means::Share => "autogroup",
+        Means::Traced | Means::MemoryWritten | Means::Priority | Means::Processors => return None,
+    };
+    value(Path::new(&format!("/proc/{pid}/{name}")))
 }
 
 #[cfg(test)]

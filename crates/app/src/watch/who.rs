@@ -1,13 +1,12 @@
 //! From what is known of processes to who did something, as it stands in an entry.
 
 use std::collections::BTreeSet;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use domain::watched::{Actor, Ancestor, Known, Principal};
 use domain::{PathText, RunId};
-use host::files::Change;
 use host::kernel::{Life, Task};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -16,6 +15,8 @@ use crate::party::{party, ticks};
 
 /// Longest path of a program that is written down: an entry has its measure, and a name may be made long.
 const PROGRAM_BYTES_MAX: usize = 512;
+/// The longest tick of a clock: a hundred in a second.
+const TICK_MAX_NS: u64 = 10_000_000;
 /// Whom a process came of is written down this far.
 const PARENTS_MAX: usize = 12;
 
@@ -24,29 +25,34 @@ pub(super) fn path_of(path: &PathText) -> PathBuf {
     PathBuf::from(std::ffi::OsString::from_vec(path.to_bytes()))
 }
 
-/// Whether the process that did it has not ended: its number is its own then.
-pub(super) fn lives(change: &Change) -> bool {
-    let Some(process) = &change.process else {
-        return false;
-    };
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let mut ready = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
-    poll(&mut ready, Some(&now)).is_ok_and(|count| count == 0)
+/// Whoever did something, as far as the kernel told.
+pub(super) struct Doer<'a> {
+    /// His number.
+    pub(super) pid: u32,
+    /// The process, if it was still there.
+    pub(super) process: Option<&'a OwnedFd>,
+    /// The process is whoever had the number afterwards: it is his only if he began before this.
+    pub(super) before_ns: Option<u64>,
 }
 
-/// Nobody is named.
-pub(super) fn unknown(pid: u32, known: Known) -> Actor {
-    Actor {
-        pid,
-        known,
-        party: None,
-        became: None,
-        executable: None,
-        parents: Vec::new(),
-        run: None,
+impl Doer<'_> {
+    /// Whether the process has not ended: its number is its own then.
+    pub(super) fn lives(&self) -> bool {
+        let Some(process) = self.process else {
+            return false;
+        };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut ready = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        poll(&mut ready, Some(&now)).is_ok_and(|count| count == 0)
+    }
+
+    /// Whether a process with the number is the one that did it. What is seen from outside is known to a tick.
+    fn is(&self, task: &Task) -> bool {
+        self.before_ns
+            .is_none_or(|before| task.started_ns.saturating_add(TICK_MAX_NS) <= before)
     }
 }
 
@@ -61,7 +67,7 @@ pub(super) fn of_life(
     let boot = host::identity::boot_id().unwrap_or_default();
     let moments = life.during(from_ns, to_ns);
     let (Some(first), Some(last)) = (moments.first(), moments.last()) else {
-        return unknown(life.pid(), Known::Unknown);
+        return Actor::unnamed(life.pid(), Known::Unknown);
     };
     let users = |task: &Task| (task.uid, task.effective_uid, task.login_uid, task.session);
     let same = moments.iter().all(|moment| users(moment) == users(first));
@@ -111,21 +117,22 @@ fn running(pid: u32) -> Option<PathText> {
 }
 
 /// As `/proc` has it now, where the process has not ended.
-pub(super) fn looked_up(change: &Change, alive: bool, run: impl Fn(u32) -> Option<RunId>) -> Actor {
-    let looked = host::kernel::look(change.pid).filter(|_| alive);
+pub(super) fn looked_up(doer: &Doer<'_>, run: impl Fn(u32) -> Option<RunId>) -> Actor {
+    let looked = host::kernel::look(doer.pid).filter(|_| doer.lives());
     // Still the one that did it when all was read.
-    let Some((task, parent)) = looked.filter(|_| lives(change)) else {
-        return unknown(change.pid, Known::Unknown);
+    let looked = looked.filter(|(task, _)| doer.lives() && doer.is(task));
+    let Some((task, parent)) = looked else {
+        return Actor::unnamed(doer.pid, Known::Unknown);
     };
     let boot = host::identity::boot_id().unwrap_or_default();
     Actor {
-        pid: change.pid,
+        pid: doer.pid,
         known: Known::LookedUp,
         party: Some(party(task, boot)),
         became: None,
-        executable: running(change.pid),
+        executable: running(doer.pid),
         parents: parents(parent),
-        run: run(change.pid),
+        run: run(doer.pid),
     }
 }
 

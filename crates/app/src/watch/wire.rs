@@ -1,7 +1,7 @@
 //! What a run's supervisor and the host's daemon say to each other: JSON in frames.
 
 use domain::RunId;
-use domain::watched::{DaemonSeen, FileChange};
+use domain::watched::{DaemonSeen, FileChange, Intervention};
 use host::kernel::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,13 @@ pub(crate) enum FromDaemon {
     },
     /// A signal was made for a process of the run.
     Signal(Box<Signal>),
+    /// Somebody laid hands on a process of the run.
+    Intervened {
+        /// When, microseconds since 1970.
+        at_us: i64,
+        /// What and by whom.
+        it: Box<Intervention>,
+    },
     /// All that was seen before a question is said.
     Synced {
         /// Which question.

@@ -151,7 +151,7 @@ struct Seen {
 impl Files {
     /// Watches nothing yet. Needs root, and Linux 5.17.
     pub fn new() -> Result<Self, FilesError> {
-        let queue = sys::file_queue();
+        let queue = sys::file_queue(sys::Told::ByName);
         let refused = |source| FilesError::Refused {
             what: "a queue of changes to files",
             source,
@@ -200,7 +200,7 @@ impl Files {
         if path.is_none() {
             return Err(FilesError::NoPath(at.to_owned()));
         }
-        let marked = sys::mark_file_system(&self.queue, folder.as_fd());
+        let marked = sys::mark_file_system(&self.queue, sys::Told::ByName, folder.as_fd());
         marked.map_err(refused("watching the file system of"))?;
         self.seen.folders.add(file_system, mount, folder);
         Ok(())
@@ -220,12 +220,11 @@ impl Files {
         let mut count = 0;
         while count < TAKEN_MAX {
             let seen = &mut self.seen;
-            let taken =
-                sys::take_file_records(&self.queue, &mut self.buffer, |record, process| {
-                    if let Some(change) = seen.change(record, process) {
-                        each(change);
-                    }
-                })?;
+            let taken = sys::take_file_records(&self.queue, &mut self.buffer, |record, opened| {
+                if let Some(change) = seen.change(record, opened.process) {
+                    each(change);
+                }
+            })?;
             self.seen.unplaced += u64::from(taken.is_cut);
             if taken.count == 0 {
                 return Ok(false);

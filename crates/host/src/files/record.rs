@@ -87,6 +87,8 @@ pub struct Record<'a> {
     pub pid: u32,
     /// The number of a descriptor of that process, which is ours to close; none if it is negative.
     pub process: Option<i32>,
+    /// The same of the file, where the queue tells files by opening them.
+    pub file: i32,
     /// Where. Of a rename: under which name it is now.
     pub place: Option<Named<'a>>,
     /// Of a rename: under which name it was.
@@ -127,6 +129,7 @@ impl<'a> Iterator for Records<'a> {
         let mut record = Record {
             mask: u64::from_ne_bytes(*head.get(8..)?.first_chunk()?),
             pid: word(head, 20)?,
+            file: i32::from_ne_bytes(*head.get(16..)?.first_chunk()?),
             process: None,
             place: None,
             from: None,

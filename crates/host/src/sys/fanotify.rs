@@ -28,22 +28,38 @@ struct RawHandle {
 // The kernel's bytes begin where its structure ends.
 const _: () = assert!(offset_of!(RawHandle, bytes) == size_of::<libc::file_handle>());
 
+/// How a queue tells of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By folder, name and handle.
+    ByName,
+    /// Opened: for file systems that have no handles.
+    Opened,
+}
+
 /// A queue that nothing comes into yet.
-pub(crate) fn file_queue() -> io::Result<OwnedFd> {
+pub(crate) fn file_queue(told: Told) -> io::Result<OwnedFd> {
     let how = libc::FAN_CLASS_NOTIF | libc::FAN_CLOEXEC | libc::FAN_NONBLOCK;
-    let told = libc::FAN_REPORT_DFID_NAME_TARGET | libc::FAN_REPORT_PIDFD;
+    let told = match told {
+        Told::ByName => libc::FAN_REPORT_DFID_NAME_TARGET | libc::FAN_REPORT_PIDFD,
+        Told::Opened => libc::FAN_REPORT_PIDFD,
+    };
     let opened = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_LARGEFILE;
     // SAFETY: numbers alone.
     let descriptor = unsafe { libc::fanotify_init(how | told, opened.cast_unsigned()) };
     owned(descriptor)
 }
 
-/// From now on, changes on the whole file system that this lies on come into the queue.
-pub(crate) fn mark_file_system(queue: &OwnedFd, at: BorrowedFd<'_>) -> io::Result<()> {
+/// From now on, changes on the whole file system that this lies on come into the queue; of one that opens files, writes alone.
+pub(crate) fn mark_file_system(queue: &OwnedFd, told: Told, at: BorrowedFd<'_>) -> io::Result<()> {
+    let wanted = match told {
+        Told::ByName => WANTED,
+        Told::Opened => libc::FAN_MODIFY,
+    };
     let how = libc::FAN_MARK_ADD | libc::FAN_MARK_FILESYSTEM;
     let (queue, at) = (queue.as_raw_fd(), at.as_raw_fd());
     // SAFETY: both descriptors are open; without a path the second one is meant itself.
-    let result = unsafe { libc::fanotify_mark(queue, how, WANTED, at, std::ptr::null()) };
+    let result = unsafe { libc::fanotify_mark(queue, how, wanted, at, std::ptr::null()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -58,13 +74,22 @@ pub(crate) struct Taken {
     pub(crate) is_cut: bool,
 }
 
+/// What the kernel opened for a record.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The process; none if it was gone.
+    pub(crate) process: Option<OwnedFd>,
+    /// The file, of a queue that tells it so.
+    pub(crate) file: Option<OwnedFd>,
+}
+
 /// Reads the queue once, into `buffer`, and gives out each record with the process that the kernel named.
 ///
 /// Each descriptor is owned here before anything else sees its record: whatever becomes of that, it is closed once.
 pub(crate) fn take_file_records(
     queue: &OwnedFd,
     buffer: &mut [u8],
-    mut each: impl FnMut(&Record<'_>, Option<OwnedFd>),
+    mut each: impl FnMut(&Record<'_>, Opened),
 ) -> io::Result<Taken> {
     let length = match rustix::io::retry_on_intr(|| rustix::io::read(queue, &mut *buffer)) {
         Ok(length) => length,
@@ -74,12 +99,13 @@ pub(crate) fn take_file_records(
     let mut found = records(buffer.get(..length).unwrap_or_default());
     let mut count = 0;
     for record in found.by_ref() {
-        let process = record.process.filter(|number| *number >= 0);
-        // SAFETY: the kernel made this descriptor for us with the read above, close-on-exec, and the bytes that say so are read
-        // once: one number of each record, each record once.
-        let process = process.map(|number| unsafe { OwnedFd::from_raw_fd(number) });
+        // SAFETY: the kernel made these descriptors for us with the read above, close-on-exec, and the bytes that say so are read
+        // once: each number of each record, each record once.
+        let own = |number: i32| unsafe { OwnedFd::from_raw_fd(number) };
+        let process = record.process.filter(|number| *number >= 0).map(own);
+        let file = Some(record.file).filter(|number| *number >= 0).map(own);
         count += 1;
-        each(&record, process);
+        each(&record, Opened { process, file });
     }
     Ok(Taken {
         count,

@@ -17,3 +17,4 @@ mod lives;
 mod others;
 mod pooled;
 mod signals;
+mod touched;
