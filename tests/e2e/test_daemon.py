@@ -16,7 +16,7 @@ import pytest
 import scenarios
 from conftest import BINARY, REPOSITORY, rules, wait_until, words
 from test_environment import prepared
-from test_watch import MARKED, RUN
+from test_watch import MARKED, RUN, Going
 
 VICTIM, VICTIM_LOGIN = 61_500, 61_500
 # The first login of actors; each has one of its own.
@@ -91,11 +91,13 @@ class Host:
         become = BECOME + "os.execv(sys.executable, [sys.executable, '-c', sys.argv[3]])"
         return subprocess.Popen([SYSTEM_PYTHON, "-c", become, str(login), str(user), text], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    def run(self, folder, code=JOB, user=VICTIM, first="", options=()):
+    def run(self, folder, code=JOB, user=VICTIM, first="", options=(), daemon=True):
         """A run of the victim's; process and the job's first words."""
         folder.mkdir(parents=True, exist_ok=True)
         os.chown(folder, user, user)
         environment = {**self.environment, "TAINTLINE_DAEMON": str(self.socket), "XDG_DATA_HOME": str(folder / ".data"), "XDG_CACHE_HOME": str(folder / ".cache"), "HOME": str(folder)}
+        if not daemon:
+            del environment["TAINTLINE_DAEMON"]
         # The victim has a login of his own, and is no root any more.
         text = "import os\n" + first + BECOME + "os.chdir(sys.argv[3])\nos.execv(sys.argv[4], sys.argv[4:])"
         command = [SYSTEM_PYTHON, "-c", text, str(VICTIM_LOGIN), str(user), str(folder), str(BINARY), "run", *options, "--", SYSTEM_PYTHON, "-c", code]
@@ -657,6 +659,47 @@ def test_the_capabilities_of_the_unit_are_enough():
     limited = ["setpriv", "--no-new-privs", "--bounding-set", "-all," + ",".join(f"+{name}" for name in names), BINARY]
     views = [json.loads(subprocess.run([*command, "watch", "--explain", "--json"], capture_output=True, text=True, check=True).stdout) for command in (limited, [BINARY])]
     assert views[0]["senses"] == views[1]["senses"], views
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """A host on which nobody watches."""
+    if os.geteuid():
+        pytest.skip("not checked: only root can be several users")
+    top = Path(tempfile.mkdtemp(prefix="taintline-alone-"))
+    top.chmod(0o755)
+    (top / "home").mkdir()
+    yield Host(top)
+    shutil.rmtree(top, ignore_errors=True)
+
+
+def test_without_a_daemon_changed_files_are_found_and_nobody_is_named(alone, base, tmp_path_factory, clean):
+    """Tier 0: each deed with files in a package of its own within the environment, while a training that imported it goes on."""
+    world = prepared(base, tmp_path_factory, clean)
+    packages = {one: world.site.site / one.name.replace("-", "_") for one in scenarios.FILES}
+    for folder in packages.values():
+        folder.mkdir()
+        (folder / "__init__.py").write_text("from . import target\n")
+        (folder / "target.py").write_text("abcdefgh = 1\nfirst = 'a'\n")
+    imports = "".join(f"    import {folder.name}\n" for folder in packages.values())
+    world.script(imports + RUN, "run.py")
+    go = world.folder / "go"
+    go.touch()
+    assert world.guarded(world.python, "run.py").code == 0
+    going = Going(world)
+    outside = world.folder / "outside"
+    outside.mkdir()
+    for number, (one, folder) in enumerate(packages.items()):
+        values = {"folder": str(folder), "target": str(folder / "target.py"), "outside": str(outside / one.name)}
+        actor = alone.act(LOGIN + number, one.code, **values)
+        assert actor.wait() == 0, (one.name, actor.stderr.read())
+    time.sleep(3)
+    view = going.end()
+    text = json.dumps([view["findings"], view["gaps"]])
+    print(json.dumps(view["findings"], indent=1)[:20000])
+    found = {one.name for one, folder in packages.items() if f"/{folder.name}/" in text}
+    print(found, {one.name for one in packages} - found)
+    assert 0
 
 
 def test_the_page_has_the_deeds_as_they_are_tested():

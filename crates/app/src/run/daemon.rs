@@ -211,6 +211,7 @@ impl Recorder<'_> {
     ) {
         self.accept_environment = request.accept_environment;
         self.sees_signals = sees_signals;
+        super::tracers::hear(self.journal.run(), events.clone());
         let (mut daemon, first, frames) = match found {
             Found::Nobody => return,
             Found::Not(gap) => return self.journal.record(Body::Gap(gap)),
@@ -238,7 +239,7 @@ impl Recorder<'_> {
             }
             FromDaemon::Signal(_) if self.sees_signals => {}
             FromDaemon::Signal(signal) => self.made(*signal, Tier::HostDaemon),
-            FromDaemon::Intervened { at_us, it } => self.intervened(at_us, *it),
+            FromDaemon::Intervened { at_us, it } => self.intervened(Tier::HostDaemon, at_us, *it),
             FromDaemon::Synced { number } => self.synced(number),
             FromDaemon::Refused { what, why } => {
                 self.gap(&format!("what the host's daemon would see: {what}"), &why);

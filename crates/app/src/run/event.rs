@@ -6,6 +6,7 @@ use std::time::Instant;
 use domain::entry::{Code, Identity, Kind};
 use domain::scan::Examination;
 use domain::sensor::Envelope;
+use domain::watched::Intervention;
 use domain::{Digest, Gap, PathText};
 use host::identity::ProcessId;
 use host::job::HostEvent;
@@ -71,6 +72,8 @@ pub(super) enum Event {
     Witnessed(Box<Asked>),
     /// The host's daemon said something.
     Daemon(Box<FromDaemon>),
+    /// A debugger attached itself to a process of the run.
+    Traced(Box<Intervention>),
     /// The host's daemon hung up.
     DaemonGone,
     /// A thread was ended by a fault of this program.

@@ -41,6 +41,7 @@ mod spec;
 mod stalls;
 mod taken;
 mod touched;
+mod tracers;
 mod watch;
 mod ways;
 mod witnessing;

@@ -273,6 +273,7 @@ impl<'a> Recorder<'a> {
             Event::Again(again) => self.scanned_again(&again),
             Event::Witnessed(asked) => self.witnessed(&asked),
             Event::Daemon(message) => self.daemon_said(*message),
+            Event::Traced(it) => self.traced(*it),
             Event::DaemonGone => self.daemon_gone(),
             Event::Lost(lost) => self.lost(lost),
             Event::Over(..) => {}

@@ -46,8 +46,8 @@ pub(super) struct Touched {
 }
 
 impl Recorder<'_> {
-    /// Somebody laid hands on a process, as the host's daemon saw it.
-    pub(super) fn intervened(&mut self, at_us: i64, mut it: Intervention) {
+    /// Somebody laid hands on a process, as the host's daemon saw it or the kernel told us.
+    pub(super) fn intervened(&mut self, tier: Tier, at_us: i64, mut it: Intervention) {
         let target = &it.target.process;
         let member = self.members.values().find(|of| of.process == *target);
         it.rank = member.and_then(Member::rank);
@@ -58,7 +58,7 @@ impl Recorder<'_> {
         }
         let found = self.judge_hands(&it, last);
         let body = Body::Act(Act::Intervened(Box::new(it)));
-        self.journal.record_at(Tier::HostDaemon, at_us, body);
+        self.journal.record_at(tier, at_us, body);
         self.tell_touched(found);
     }
 

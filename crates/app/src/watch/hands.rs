@@ -111,7 +111,7 @@ fn laid_by_writer(write: ProcWrite, from_ns: u64) -> Laid {
 }
 
 /// For how long the machine slept since its boot: by so much the boot clock is ahead of the one by which tracers are told.
-fn asleep_ns() -> u64 {
+pub(crate) fn asleep_ns() -> u64 {
     let moment = host::clock::Moment::now();
     let asleep = moment.boot_us.saturating_sub(moment.awake_us);
     u64::try_from(asleep).unwrap_or(0).saturating_mul(1_000)

@@ -27,6 +27,8 @@ use domain::watched::Sense;
 use ledger::Store;
 
 pub use explain::explain;
+pub(crate) use hands::asleep_ns;
+pub(crate) use who::{Doer, looked_up};
 
 use self::clients::{Door, Heard};
 use self::daemon::Daemon;

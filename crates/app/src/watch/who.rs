@@ -26,18 +26,18 @@ pub(super) fn path_of(path: &PathText) -> PathBuf {
 }
 
 /// Whoever did something, as far as the kernel told.
-pub(super) struct Doer<'a> {
+pub(crate) struct Doer<'a> {
     /// His number.
-    pub(super) pid: u32,
+    pub(crate) pid: u32,
     /// The process, if it was still there.
-    pub(super) process: Option<&'a OwnedFd>,
+    pub(crate) process: Option<&'a OwnedFd>,
     /// The process is whoever had the number afterwards: it is his only if he began before this.
-    pub(super) before_ns: Option<u64>,
+    pub(crate) before_ns: Option<u64>,
 }
 
 impl Doer<'_> {
     /// Whether the process has not ended: its number is its own then.
-    pub(super) fn lives(&self) -> bool {
+    pub(crate) fn lives(&self) -> bool {
         let Some(process) = self.process else {
             return false;
         };
@@ -117,7 +117,7 @@ fn running(pid: u32) -> Option<PathText> {
 }
 
 /// As `/proc` has it now, where the process has not ended.
-pub(super) fn looked_up(doer: &Doer<'_>, run: impl Fn(u32) -> Option<RunId>) -> Actor {
+pub(crate) fn looked_up(doer: &Doer<'_>, run: impl Fn(u32) -> Option<RunId>) -> Actor {
     let looked = host::kernel::look(doer.pid).filter(|_| doer.lives());
     // Still the one that did it when all was read.
     let looked = looked.filter(|(task, _)| doer.lives() && doer.is(task));
