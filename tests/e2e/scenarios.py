@@ -19,10 +19,15 @@ class Scenario:
     limit: str = ""
     means: str = ""
     user: int | None = None  # whom the actor becomes; none is root
+    alone: bool = False  # a run without a daemon finds that it was done; of a debugger, by whom
+
+
+# What a run that has its files loaded already does not find without a daemon: no file that it loads has other bytes.
+SAME_BYTES = {"moved-away", "deleted", "link", "symbolic-link", "mode", "owner", "times", "nameless", "moved-folder"}
 
 
 def changes(name, words, code, deeds, path="target", user=None):
-    return Scenario(name, words, code, path, frozenset(deeds.split()), user=user)
+    return Scenario(name, words, code, path, frozenset(deeds.split()), user=user, alone=name not in SAME_BYTES)
 
 
 def signals(name, words, code, signal):
@@ -30,7 +35,7 @@ def signals(name, words, code, signal):
 
 
 def hands(name, words, code, means):
-    return Scenario(name, words, code, means=means)
+    return Scenario(name, words, code, means=means, alone=means == "traced" and name != "debugged-for-a-moment")
 
 
 def limits(name, words, code, limit):
@@ -94,10 +99,16 @@ ALL = FILES + SIGNALS + LIMITS + HANDS
 
 def seen(scenario, tier):
     """What a tier sees of it, as the page has it."""
-    if tier == 0 and scenario.means:
-        return "what comes of it, in the steps" if scenario.means != "memory_killer" else "no"
     if tier == 0:
-        return "that it ended so; not by whom" if scenario.signal else "a stall at most" if scenario.limit else "what the run loads and has loaded is looked at; not by whom"
+        if scenario.means == "traced":
+            return "yes" if scenario.alone else "that it was done; by whom where its process lives for a moment"
+        if scenario.means:
+            return "what comes of it, in the steps" if scenario.means == "memory_written" else "no"
+        if scenario.signal:
+            return "no" if scenario.name == "stopped" else "that it ended so; not by whom"
+        if scenario.limit:
+            return "a stall at most"
+        return "that it was done; not by whom" if scenario.alone else "no: nothing that is loaded has other bytes"
     if scenario.signal:
         return "yes" if tier == 2 else "no"
     if scenario.limit == "cgroup.kill" and tier == 2:

@@ -614,7 +614,7 @@ def test_a_thousand_that_write_and_are_gone_are_known_each(watched):
 def test_what_this_host_can_see_is_told_without_watching():
     done = subprocess.run([BINARY, "watch", "--explain", "--json"], capture_output=True, text=True, check=True)
     view = json.loads(done.stdout)
-    assert view["schema"] == "taintline.watch-explain/1" and len(view["senses"]) == 3 and view["never"]
+    assert view["schema"] == "taintline.watch-explain/1" and len(view["senses"]) == 5 and view["never"]
     nobody = subprocess.run(["setpriv", "--reuid", "61777", "--clear-groups", BINARY, "watch"], capture_output=True, text=True, env={"HOME": "/", "PATH": os.environ["PATH"]})
     assert nobody.returncode == 2 and "only root can see" in nobody.stderr, nobody
 
@@ -689,17 +689,68 @@ def test_without_a_daemon_changed_files_are_found_and_nobody_is_named(alone, bas
     going = Going(world)
     outside = world.folder / "outside"
     outside.mkdir()
+    actors = []
     for number, (one, folder) in enumerate(packages.items()):
         values = {"folder": str(folder), "target": str(folder / "target.py"), "outside": str(outside / one.name)}
-        actor = alone.act(LOGIN + number, one.code, **values)
+        actors.append(alone.act(LOGIN + number, one.code, **values))
+    for actor, one in zip(actors, packages, strict=True):
         assert actor.wait() == 0, (one.name, actor.stderr.read())
-    time.sleep(3)
+    # Another priority, and other processors, of the process that trains.
+    pid = next(int(found) for found in os.listdir("/proc") if found.isdigit() and is_training(found, world.python))
+    os.setpriority(os.PRIO_PROCESS, pid, 7)
+    os.sched_setaffinity(pid, {0})
+    wait_until(lambda: any("may run on other processors: 0" in act["what"] for act in world.show()["acts"]) or os.cpu_count() == 1)
     view = going.end()
-    text = json.dumps([view["findings"], view["gaps"]])
-    print(json.dumps(view["findings"], indent=1)[:20000])
-    found = {one.name for one, folder in packages.items() if f"/{folder.name}/" in text}
-    print(found, {one.name for one in packages} - found)
-    assert 0
+    assert any(f"(pid {pid})" in act["what"] or f"pid {pid}" in act["what"] for act in view["acts"] if "is another: nice 7, before nice 0" in act["what"]), view["acts"]
+    paths = [finding["path"] for finding in view["findings"]]
+    found = {one.name for one, folder in packages.items() if any(f"/{folder.name}/" in path for path in paths)}
+    assert found == {one.name for one in scenarios.FILES if one.alone}, (found, view["findings"])
+    assert "logged in as" not in json.dumps(view["findings"])
+
+
+def test_without_a_daemon_ends_are_told_without_their_sender_and_debuggers_with_their_name(alone):
+    """Tier 0: a run of somebody who is no root, on whose host nobody watches."""
+    deeds = scenarios.SIGNALS + scenarios.HANDS
+    runs = [(one, *alone.run(alone.top / "alone" / one.name, daemon=False)) for one in deeds]
+    time.sleep(0.3)
+    actors = [alone.act(LOGIN + number, one.code, pid=pid) for number, (one, _, pid) in enumerate(runs)]
+    for actor, (one, _, _) in zip(actors, runs, strict=True):
+        assert actor.wait() == 0, (one.name, actor.stderr.read())
+    time.sleep(0.5)
+    for number, (one, started, pid) in enumerate(runs):
+        if one.signal not in ("SIGKILL", "SIGTERM"):
+            ended(started)
+        started.wait(20)
+        view = alone.show(alone.top / "alone" / one.name)
+        told = [act["what"] for act in view["acts"]]
+        # Nobody who did nothing is named.
+        others = {LOGIN + other for other in range(len(runs)) if other != number}
+        assert not any(f"logged in as {login}" in json.dumps(view) for login in others), (one.name, view)
+        if one.signal and one.name != "stopped":
+            assert any(f"(pid {pid}) ended" in what and one.signal in what for what in told), (one.name, told)
+            assert not any("logged in as" in what for what in told), (one.name, told)
+        elif one.means == "traced":
+            traced = [what for what in told if f"a debugger attached itself to pid {pid}" in what]
+            if not traced and not hears_tracers():
+                pytest.skip("not checked: this kernel tells nobody of debuggers")
+            named = any(f"logged in as {LOGIN + number}" in what for what in traced)
+            assert traced and (named or not one.alone), (one.name, told)
+            assert "process-entered" in rules(view), (one.name, view["findings"])
+        else:
+            assert not view["findings"] and not any("logged in as" in what for what in told), (one.name, view)
+
+
+def is_training(pid, python):
+    try:
+        command = Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return command[:2] == [str(python).encode(), b"run.py"]
+
+
+def hears_tracers():
+    view = json.loads(subprocess.run([BINARY, "watch", "--explain", "--json"], capture_output=True, text=True, check=True).stdout)
+    return next(sense for sense in view["senses"] if "debugger" in sense["what"]).get("missing") is None
 
 
 def test_the_page_has_the_deeds_as_they_are_tested():

@@ -473,11 +473,13 @@ impl<'a> Recorder<'a> {
         };
         member.recorded = true;
         let accelerators = member.ready.as_ref().map_or(0, |ready| ready.accelerators);
+        let (process, rank) = (joined.process.clone(), joined.rank);
         self.journal.record_at(
             Tier::InProcess,
             at_us,
             Body::Act(Act::Joined(Box::new(joined))),
         );
+        self.look_at_standing(&process, rank);
         if accelerators > 0 {
             self.gap(
                 "clocks, temperatures and errors of the accelerators",

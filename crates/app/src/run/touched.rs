@@ -181,43 +181,51 @@ impl Recorder<'_> {
             .take(STANDINGS_MAX)
             .collect();
         for (process, rank) in members {
-            let Ok(now) = Standing::of(process.pid) else {
-                continue;
-            };
-            let key = (process.pid, process.started);
-            let Some(before) = self.touched.standings.insert(key, now.clone()) else {
-                continue;
-            };
-            let Some((task, _)) = host::kernel::look(process.pid) else {
-                continue;
-            };
-            let target = party::party(task, &process.boot);
-            if target.process != process {
-                continue;
-            }
-            for (what, value, before) in [
-                (Means::Priority, now.priority, before.priority),
-                (Means::Processors, now.processors, before.processors),
-            ] {
-                self.touched.recorded += usize::from(value != before);
-                if value == before || self.touched.recorded > RECORDED_MAX {
-                    continue;
-                }
-                let it = Intervention {
-                    what,
-                    at_ns: u64::try_from(host::clock::boot_us()).unwrap_or(0) * 1_000,
-                    actor: Actor::unnamed(0, Known::Unknown),
-                    target: target.clone(),
-                    rank,
-                    value: Some(value),
-                    before: Some(before),
-                };
-                let body = Body::Act(Act::Intervened(Box::new(it)));
-                self.journal.record(body);
-            }
+            self.look_at_standing(&process, rank);
         }
         if self.touched.standings.len() > 2 * STANDINGS_MAX {
             self.touched.standings.clear();
+        }
+    }
+
+    /// Looks at one of them; the first look is what later ones are held against.
+    pub(super) fn look_at_standing(&mut self, process: &Process, rank: Option<u32>) {
+        let Ok(now) = Standing::of(process.pid) else {
+            return;
+        };
+        let key = (process.pid, process.started);
+        let Some(before) = self.touched.standings.insert(key, now.clone()) else {
+            return;
+        };
+        if before == now {
+            return;
+        }
+        let Some((task, _)) = host::kernel::look(process.pid) else {
+            return;
+        };
+        let target = party::party(task, &process.boot);
+        if target.process != *process {
+            return; // its number is another's by now
+        }
+        for (what, value, before) in [
+            (Means::Priority, now.priority, before.priority),
+            (Means::Processors, now.processors, before.processors),
+        ] {
+            self.touched.recorded += usize::from(value != before);
+            if value == before || self.touched.recorded > RECORDED_MAX {
+                continue;
+            }
+            let it = Intervention {
+                what,
+                at_ns: u64::try_from(host::clock::boot_us()).unwrap_or(0) * 1_000,
+                actor: Actor::unnamed(0, Known::Unknown),
+                target: target.clone(),
+                rank,
+                value: Some(value),
+                before: Some(before),
+            };
+            self.journal
+                .record(Body::Act(Act::Intervened(Box::new(it))));
         }
     }
 }
