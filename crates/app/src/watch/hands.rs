@@ -10,6 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::daemon::now_ns;
+use super::senses::keep;
 
 /// Notices that are taken at once: each may hold a process open.
 const TAKEN_MAX: usize = 512;
@@ -37,7 +38,22 @@ pub(super) struct Hands {
 }
 
 impl Hands {
-    pub(super) fn new(connector: Option<Connector>, writes: Option<ProcWrites>) -> Self {
+    /// Opens what can be opened.
+    pub(super) fn open(mut tell: impl FnMut(&str, &str, Option<String>)) -> Self {
+        let connector = keep(Connector::listen(), |missing| {
+            tell(
+                "who attaches himself to a run's processes as their debugger",
+                "the kernel's notices of processes, tier 1",
+                missing,
+            );
+        });
+        let writes = keep(ProcWrites::watch(), |missing| {
+            tell(
+                "who writes into their memory from outside, or offers them to the memory killer",
+                "fanotify on /proc, tier 1",
+                missing,
+            );
+        });
         Self {
             connector,
             writes,

@@ -7,11 +7,9 @@ use std::time::{Duration, Instant};
 use domain::signals::Party;
 use domain::watched::{Actor, Principal, Sense};
 use domain::{Process, RunId};
-use host::connector::Connector;
 use host::files::{Change, Files};
 use host::kernel::{self, Life, Lives, Signal, Signals, Table, Who};
 use host::pass::Waker;
-use host::proc_writes::ProcWrites;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::hands::{Hands, Laid};
@@ -101,20 +99,7 @@ impl Senses {
                 missing,
             );
         });
-        let connector = keep(Connector::listen(), |missing| {
-            tell(
-                "who attaches himself to a run's processes as their debugger",
-                "the kernel's notices of processes, tier 1",
-                missing,
-            );
-        });
-        let writes = keep(ProcWrites::watch(), |missing| {
-            tell(
-                "who writes into their memory from outside, or offers them to the memory killer",
-                "fanotify on /proc, tier 1",
-                missing,
-            );
-        });
+        let hands = Hands::open(&mut tell);
         let mut table = Table::default();
         if lives.is_some() {
             let now = super::daemon::now_ns();
@@ -126,7 +111,7 @@ impl Senses {
             files,
             signals,
             lives,
-            hands: Hands::new(connector, writes),
+            hands,
             table,
             limits: Limits::default(),
             told,
@@ -439,7 +424,10 @@ impl Senses {
 }
 
 /// What could be opened, and a word on what could not.
-fn keep<T, E: ToString>(opened: Result<T, E>, tell: impl FnOnce(Option<String>)) -> Option<T> {
+pub(super) fn keep<T, E: ToString>(
+    opened: Result<T, E>,
+    tell: impl FnOnce(Option<String>),
+) -> Option<T> {
     match opened {
         Ok(it) => {
             tell(None);
