@@ -52,20 +52,23 @@ impl Recorder<'_> {
         let member = self.members.values().find(|of| of.process == *target);
         it.rank = member.and_then(Member::rank);
         let last = member.and_then(|member| member.last_step);
+        let found = self.judge_hands(&it, last);
+        // A profiler attaches itself a hundred times a second: what it fills up is the record of acts, never the findings about others.
         self.touched.recorded += 1;
         if self.touched.recorded > RECORDED_MAX {
-            return self.touch_gap();
+            self.touch_gap();
+        } else {
+            let body = Body::Act(Act::Intervened(Box::new(it)));
+            self.journal.record_at(tier, at_us, body);
         }
-        let found = self.judge_hands(&it, last);
-        let body = Body::Act(Act::Intervened(Box::new(it)));
-        self.journal.record_at(tier, at_us, body);
         self.tell_touched(found);
     }
 
     fn touch_gap(&mut self) {
         if self.touched.recorded == RECORDED_MAX + 1 {
-            let what = "who lays hands on the run's processes, from here on";
-            self.gap(what, "there was more than is recorded of one run");
+            let what = "each time that somebody lays hands on the run's processes, from here on";
+            let why = "there was more than is recorded of one run; whoever else does is found";
+            self.gap(what, why);
         }
     }
 
@@ -83,7 +86,7 @@ impl Recorder<'_> {
         details.extend(last_step.map(|step| format!("it was heard of when step {step} was done")));
         let innocent = match it.what {
             Means::Traced => {
-                "somebody looked for a fault in it with a debugger or a profiler: ask him; a profiler reads and writes nothing"
+                "somebody looked for a fault in it with a debugger or a profiler: ask him; a profiler only reads"
             }
             Means::MemoryWritten => {
                 "a tool of the host's administration wrote there: hardly any does"
